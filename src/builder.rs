@@ -1,0 +1,194 @@
+//! Options in, a handle and its actor out.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures::Stream;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::debug_span;
+
+use crate::actor::StreamBuffer;
+use crate::core::Limits;
+use crate::handle::BufferHandle;
+use crate::spill::{SpillStore, TempFileStore};
+
+/// Most resources that people stream are 2 to 5 MB; these never touch the disk.
+const MAX_MEMORY: usize = 5 * 1024 * 1024;
+
+/// Enough to keep a player's next seconds at hand, little enough to throw away.
+const READ_AHEAD: u64 = 1024 * 1024;
+
+/// How many requests may wait for the actor. More make their senders wait.
+const CHANNEL: usize = 1024;
+
+/// Options of a buffer; made by [`StreamBuffer::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use streamspool::StreamBuffer;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), streamspool::Error> {
+/// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
+/// # let content_length = Some(10);
+/// let buffer = StreamBuffer::builder()
+///     .size(content_length)    // checked, and told without loading all
+///     .max_memory(16 << 20)    // 16 MiB in memory, older bytes in a file
+///     .read_ahead(u64::MAX)    // load it all, whether anybody reads or not
+///     .spawn(stream);
+/// assert_eq!(buffer.size().await?, 10);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a builder does nothing until it builds or spawns"]
+pub struct Builder {
+    name: Option<String>,
+    limits: Limits,
+    store: Option<Arc<dyn SpillStore>>,
+}
+
+impl Builder {
+    fn new() -> Self {
+        let limits = Limits { declared: None, max_memory: MAX_MEMORY, read_ahead: READ_AHEAD };
+        Self { name: None, limits, store: None }
+    }
+
+    /// The size that the stream is expected to have, in bytes, if you know: a `u64` or an
+    /// `Option<u64>`, such as a `Content-Length`.
+    ///
+    /// It is a promise to check, and nothing is allocated from it. A stream that ends before it
+    /// fails with [`Truncated`](crate::ErrorKind::Truncated), one that goes on after it with
+    /// [`Oversized`](crate::ErrorKind::Oversized).
+    pub fn size(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.limits.declared = bytes.into();
+        self
+    }
+
+    /// How many bytes to keep in memory before the oldest go to disk; 5 MiB unless told.
+    ///
+    /// Memory may exceed it by 1 MiB and one chunk of the source, whatever the disk does; pulling
+    /// pauses where it would exceed that. [`usize::MAX`] keeps everything in memory.
+    pub fn max_memory(mut self, bytes: usize) -> Self {
+        self.limits.max_memory = bytes;
+        self
+    }
+
+    /// How many bytes to pull past the furthest one that was read; 1 MiB unless told.
+    ///
+    /// 0 pulls only what is waited for. [`u64::MAX`] pulls everything as fast as the source gives
+    /// it, whether anybody reads or not; with any other value nothing is pulled before the first
+    /// read.
+    pub fn read_ahead(mut self, bytes: u64) -> Self {
+        self.limits.read_ahead = bytes;
+        self
+    }
+
+    /// The directory for the temporary file; the system's own unless told. It replaces an earlier
+    /// [`store`](Self::store).
+    pub fn spill_dir(self, dir: impl Into<PathBuf>) -> Self {
+        self.store(TempFileStore::in_dir(dir))
+    }
+
+    /// What holds the bytes that memory has no room for; a [`TempFileStore`] unless told.
+    pub fn store(mut self, store: impl SpillStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// What to call this buffer in tracing spans, beside its number.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Makes the handle and its actor, which does nothing until it is [run](StreamBuffer::run).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamspool::Error> {
+    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
+    /// let (buffer, actor) = streamspool::StreamBuffer::builder().build(stream);
+    /// let task = tokio::spawn(actor.run());
+    /// assert_eq!(buffer.read(2, 3).await?, "234");
+    /// drop(buffer);
+    /// task.await.expect("the actor ends by itself");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn build<S>(self, stream: S) -> (BufferHandle, StreamBuffer)
+    where
+        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let span = debug_span!("streamspool", id, name = self.name);
+        let store = self.store.unwrap_or_else(|| Arc::new(TempFileStore::new()));
+        let (requests, received) = mpsc::channel(CHANNEL);
+        let closing = CancellationToken::new();
+        let (progress, actor) =
+            StreamBuffer::new(received, Box::pin(stream), self.limits, store, closing.clone(), span);
+        (BufferHandle::new(requests, progress, closing), actor)
+    }
+
+    /// Makes the handle, and runs its actor as a task of the current tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn spawn<S>(self, stream: S) -> BufferHandle
+    where
+        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        let (handle, actor) = self.build(stream);
+        tokio::spawn(actor.run());
+        handle
+    }
+}
+
+impl StreamBuffer {
+    /// Options, all at their defaults.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Buffers `stream` with all defaults, as a task of the current tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamspool::Error> {
+    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
+    /// let buffer = streamspool::StreamBuffer::spawn(stream);
+    /// assert_eq!(buffer.read(2, 3).await?, "234");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spawn<S>(stream: S) -> BufferHandle
+    where
+        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        Self::builder().spawn(stream)
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

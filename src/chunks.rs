@@ -1,0 +1,100 @@
+//! A range as a stream of zero-copy pieces.
+
+use std::fmt;
+use std::ops::RangeBounds;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures::Stream;
+
+use crate::core::memory::BLOCK;
+use crate::core::{Read, Want};
+use crate::error::Error;
+use crate::fetch::Fetch;
+use crate::handle::{BufferHandle, to_offset_and_len};
+
+/// A range of a buffered stream as a [`Stream`] of pieces, each as soon as it is there.
+///
+/// Made by [`BufferHandle::chunks`]; right for the body of an HTTP response. Pieces of resident
+/// bytes are slices of the buffer's memory. It asks for one piece at a time, so a consumer that is
+/// slow pulls no faster than it consumes, and one that goes away takes its demand along.
+///
+/// Ends after its last byte, at the end of the stream, or after an error.
+pub struct Chunks {
+    fetch: Fetch,
+    offset: u64,
+    /// Bytes still to come; 0 when done.
+    left: u64,
+    /// What was wrong with the range, told by the first poll.
+    invalid: Option<Error>,
+}
+
+impl BufferHandle {
+    /// The pieces of a range, for example `..` or `1024..2048`, as a stream.
+    ///
+    /// A range that ends before it starts yields one error of kind
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamspool::Error> {
+    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
+    /// let buffer = streamspool::StreamBuffer::spawn(stream);
+    /// let pieces: Vec<_> = buffer.chunks(4..).try_collect().await?;
+    /// assert_eq!(pieces.concat(), b"456789");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn chunks(&self, range: impl RangeBounds<u64>) -> Chunks {
+        let (offset, left, invalid) = match to_offset_and_len(&range) {
+            Ok((offset, len)) => (offset, len, None),
+            Err(error) => (error.offset(), 0, Some(error)),
+        };
+        Chunks { fetch: Fetch::new(self), offset, left, invalid }
+    }
+}
+
+impl Stream for Chunks {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(error) = self.invalid.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let read = Read { offset: self.offset, len: self.left.min(BLOCK as u64), want: Want::Some };
+        match ready!(self.fetch.poll(cx, read)) {
+            Ok(pieces) => {
+                let piece = pieces.join();
+                if piece.is_empty() {
+                    self.left = 0;
+                    return Poll::Ready(None);
+                }
+                self.offset += piece.len() as u64;
+                self.left -= piece.len() as u64;
+                Poll::Ready(Some(Ok(piece)))
+            }
+            Err(error) => {
+                self.left = 0;
+                Poll::Ready(Some(Err(error)))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Chunks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunks")
+            .field("offset", &self.offset)
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}

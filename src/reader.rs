@@ -1,0 +1,223 @@
+//! `AsyncRead + AsyncBufRead + AsyncSeek` on a handle.
+
+use std::fmt;
+use std::io::{self, SeekFrom};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
+
+use crate::core::memory::BLOCK;
+use crate::core::{Read, Want};
+use crate::fetch::Fetch;
+use crate::handle::BufferHandle;
+
+/// Reads a buffered stream like a file: [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`].
+///
+/// Each reader has a position of its own and never waits for more than one byte: at the live edge it
+/// delivers what has arrived. It is its own read buffer, of slices of the buffer's memory, so
+/// wrapping it into a `BufReader` gains nothing. Seeking is free: it moves no file pointer, and
+/// inside the piece at hand it asks nobody. Only a seek from the end of a stream of unknown size
+/// waits, until all of it is loaded.
+///
+/// Reading at or past the end gives 0 bytes; a position past the end is legal; a negative one is
+/// [`InvalidInput`](io::ErrorKind::InvalidInput). A failure of the source is never an end: what
+/// came before it is delivered, and then the error, each time anew.
+///
+/// # Cancel safety
+///
+/// Dropping a read future loses nothing: the position moves only when bytes are handed out. A seek
+/// withdraws the read in flight. A seek from the end that was dropped before it was done is
+/// forgotten by the next read or [`set_position`](Self::set_position); the next `seek` completes it
+/// first, as the protocol of [`AsyncSeek`] has it.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::SeekFrom;
+/// use tokio::io::{AsyncReadExt, AsyncSeekExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
+/// let buffer = streamspool::StreamBuffer::spawn(stream);
+/// let mut reader = buffer.reader();
+///
+/// let mut last = String::new();
+/// reader.seek(SeekFrom::End(-3)).await?;
+/// reader.read_to_string(&mut last).await?;
+/// assert_eq!(last, "789");
+///
+/// let mut first = [0; 4];
+/// reader.rewind().await?;
+/// reader.read_exact(&mut first).await?;
+/// assert_eq!(&first, b"0123");
+/// # Ok(())
+/// # }
+/// ```
+pub struct BufferReader {
+    handle: BufferHandle,
+    fetch: Fetch,
+    position: u64,
+    /// Bytes of the stream from `piece_start`. Kept whole, so that short seeks stay inside it.
+    piece: Bytes,
+    piece_start: u64,
+    /// How far from the end to go once it is known.
+    from_end: Option<i64>,
+}
+
+impl BufferHandle {
+    /// A reader at offset 0, with a position of its own.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tokio::io::AsyncBufReadExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"one\ntwo\n"))]);
+    /// let buffer = streamspool::StreamBuffer::spawn(stream);
+    /// let mut lines = buffer.reader().lines();
+    /// assert_eq!(lines.next_line().await?.as_deref(), Some("one"));
+    /// assert_eq!(lines.next_line().await?.as_deref(), Some("two"));
+    /// assert_eq!(lines.next_line().await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn reader(&self) -> BufferReader {
+        BufferReader {
+            handle: self.clone(),
+            fetch: Fetch::new(self),
+            position: 0,
+            piece: Bytes::new(),
+            piece_start: 0,
+            from_end: None,
+        }
+    }
+}
+
+impl BufferReader {
+    /// The offset of the next byte that it reads.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Moves to `position` at once, like [`std::io::Cursor::set_position`].
+    ///
+    /// Withdraws the read and the seek in flight. A position past the end is legal.
+    pub fn set_position(&mut self, position: u64) {
+        self.fetch.cancel();
+        self.from_end = None;
+        self.position = position;
+    }
+
+    /// The handle that it reads through.
+    #[must_use]
+    pub fn handle(&self) -> &BufferHandle {
+        &self.handle
+    }
+
+    /// What is at hand at the position.
+    fn at_hand(&self) -> &[u8] {
+        let skip = self.position.checked_sub(self.piece_start).and_then(|skip| usize::try_from(skip).ok());
+        skip.and_then(|skip| self.piece.get(skip..)).unwrap_or_default()
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.from_end.take().is_some() {
+            // A seek that nobody waits for any more; what it fetches is not what is to be read.
+            self.fetch.cancel();
+        }
+        if self.at_hand().is_empty() {
+            // Waiting must not keep a block alive that memory has parted with.
+            self.piece = Bytes::new();
+            let read = Read { offset: self.position, len: BLOCK as u64, want: Want::Some };
+            self.piece = ready!(self.fetch.poll(cx, read))?.join();
+            self.piece_start = self.position;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, amount: usize) {
+        let amount = amount.min(self.at_hand().len());
+        self.position += amount as u64;
+    }
+}
+
+impl AsyncRead for BufferReader {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_fill(cx))?;
+        let at_hand = self.at_hand();
+        let now = at_hand.get(..buf.remaining()).unwrap_or(at_hand);
+        buf.put_slice(now);
+        let amount = now.len();
+        self.advance(amount);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncBufRead for BufferReader {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        ready!(this.poll_fill(cx))?;
+        Poll::Ready(Ok(this.at_hand()))
+    }
+
+    fn consume(mut self: Pin<&mut Self>, amount: usize) {
+        self.advance(amount);
+    }
+}
+
+impl AsyncSeek for BufferReader {
+    fn start_seek(mut self: Pin<&mut Self>, target: SeekFrom) -> io::Result<()> {
+        match target {
+            SeekFrom::Start(position) => self.set_position(position),
+            SeekFrom::Current(by) => {
+                let position = moved(self.position, by)?;
+                self.set_position(position);
+            }
+            SeekFrom::End(by) => {
+                self.fetch.cancel();
+                self.from_end = Some(by);
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_complete(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        if let Some(by) = self.from_end {
+            let size = match self.handle.known_size() {
+                Some(size) => Ok(size),
+                None => ready!(self.fetch.poll(cx, Read::END)).map(|_| self.handle.progress().loaded),
+            };
+            self.fetch.cancel();
+            self.from_end = None;
+            self.position = moved(size?, by)?;
+        }
+        Poll::Ready(Ok(self.position))
+    }
+}
+
+fn moved(from: u64, by: i64) -> io::Result<u64> {
+    from.checked_add_signed(by).ok_or_else(|| {
+        let message = format!("a seek by {by} bytes from offset {from} leads out of the range of offsets");
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    })
+}
+
+impl fmt::Debug for BufferReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferReader").field("position", &self.position).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! Writing the whole resource to a path, complete or not at all.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+use tokio::task::spawn_blocking;
+
+use crate::core::memory::Pieces;
+use crate::core::{Read, Want};
+use crate::error::Error;
+use crate::handle::{ASK_MOST, BufferHandle};
+
+impl BufferHandle {
+    /// Loads the rest and writes the whole resource to `path`; returns its size in bytes.
+    ///
+    /// Complete or not at all: it is written to a temporary file beside `path`, brought to disk, and
+    /// renamed, which replaces what was there. If anything fails, or the future is dropped, `path`
+    /// is left as it was and the temporary file is removed. Bytes are written as they arrive.
+    ///
+    /// # Errors
+    ///
+    /// [`Save`](crate::ErrorKind::Save) if the file can't be written; otherwise as
+    /// [`read`](Self::read).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; see [the type](Self#cancel-safety). A write that is under way on a blocking
+    /// thread is finished first, then the temporary file is removed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("song.mp3");
+    /// let buffer = streamspool::StreamBuffer::spawn(stream);
+    /// assert_eq!(buffer.save(&path).await?, 10);
+    /// assert_eq!(std::fs::read(&path)?, b"0123456789");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn save(&self, path: impl AsRef<Path> + Send) -> Result<u64, Error> {
+        let path = path.as_ref().to_path_buf();
+        let mut saving = Saving { file: None, path, written: 0 };
+        loop {
+            let read = Read { offset: saving.written, len: ASK_MOST, want: Want::Exact };
+            let pieces = self.ask(read).await?;
+            let last = (pieces.len() as u64) < ASK_MOST;
+            saving = blocking(saving, move |saving| saving.write(&pieces)).await?;
+            if last {
+                return Ok(blocking(saving, Saving::finish).await?.written);
+            }
+        }
+    }
+}
+
+struct Saving {
+    /// Made by the first write, on a blocking thread.
+    file: Option<NamedTempFile>,
+    path: PathBuf,
+    written: u64,
+}
+
+impl Saving {
+    fn write(&mut self, pieces: &Pieces) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(beside(&self.path)?),
+        };
+        for piece in pieces.iter() {
+            file.as_file_mut().write_all(piece)?;
+            self.written += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        if let Some(file) = self.file.take() {
+            // Renamed before its bytes are on disk, it could be found empty after a crash.
+            file.as_file().sync_all()?;
+            file.persist(&self.path)?;
+        }
+        Ok(())
+    }
+}
+
+/// A temporary file in the directory of `path`, so that a rename moves no bytes.
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".streamspool-");
+    #[cfg(unix)]
+    {
+        // A temporary file is for its owner alone; a saved one gets what the umask allows.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(dir)
+}
+
+/// Does one step of it on a blocking thread.
+async fn blocking(
+    mut saving: Saving,
+    step: impl FnOnce(&mut Saving) -> io::Result<()> + Send + 'static,
+) -> Result<Saving, Error> {
+    let (path, offset) = (saving.path.clone(), saving.written);
+    let done = spawn_blocking(move || {
+        let result = step(&mut saving);
+        (saving, result)
+    });
+    match done.await {
+        Ok((saving, Ok(()))) => Ok(saving),
+        Ok((saving, Err(error))) => Err(Error::save(&path, saving.written, error)),
+        Err(gone) => Err(Error::save(&path, offset, io::Error::other(gone))),
+    }
+}
