@@ -112,13 +112,11 @@ impl TempFileStore {
     }
 
     fn create(&self) -> io::Result<File> {
-        match &self.dir {
-            None => tempfile::tempfile(),
-            Some(dir) => tempfile::tempfile_in(dir).map_err(|error| {
-                let message = format!("no temporary file can be made in {}: {error}", dir.display());
-                io::Error::new(error.kind(), message)
-            }),
-        }
+        let dir = self.dir.clone().unwrap_or_else(tempfile::env::temp_dir);
+        tempfile::tempfile_in(&dir).and_then(private).map_err(|error| {
+            let message = format!("no temporary file can be made in {}: {error}", dir.display());
+            io::Error::new(error.kind(), message)
+        })
     }
 
     fn written(&self) -> io::Result<&File> {
@@ -178,6 +176,17 @@ mod positional {
     pub(super) fn write_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         file.seek_write(bytes, offset)
     }
+}
+
+/// Takes away the permissions that the umask left to others. Without a name they can hardly use
+/// them; but some ways to open a file go without its name.
+fn private(file: File) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
 }
 
 /// Makes a [`SpillStore`] of anything that is [`Read`] + [`Write`] + [`Seek`], one access at a time.

@@ -296,9 +296,10 @@ impl<T: Token> Core<T> {
         // A read past the end is empty, wherever it starts.
         let end = read.end().min(loaded);
         let start = read.offset.min(end);
-        if start < end {
-            self.delivered = self.delivered.max(Some(end));
+        if start == end {
+            return Ok(Action::Reply { token, result: Ok(Pieces::default()) });
         }
+        self.delivered = self.delivered.max(Some(end));
         let one = read.want == Want::Some;
         let spilled = self.memory.start();
         if start >= spilled {

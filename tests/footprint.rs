@@ -1,0 +1,125 @@
+//! What a buffer costs in memory, counted at the allocator. A binary of its own: the count is of the
+//! whole process, so its tests take turns.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use peak_alloc::PeakAlloc;
+use streamspool::StreamBuffer;
+
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Runs a test alone, on a current-thread runtime that is warm.
+fn alone(test: impl Future<Output = ()>) {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let buffer = StreamBuffer::spawn(zeros(10, 10));
+        buffer.load().await.unwrap();
+        buffer.spill().await.unwrap();
+        buffer.close();
+        turns().await;
+        test.await;
+    });
+}
+
+/// Lets every task that can run do so.
+async fn turns() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Chunks that cost the source nothing, so that all that is counted is ours.
+fn zeros(size: usize, chunk: usize) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    static ZEROS: [u8; 64 * KIB] = [0; 64 * KIB];
+    let sizes = (0..size).step_by(chunk).map(move |start| chunk.min(size - start));
+    futures::stream::iter(sizes.map(|len| Ok(Bytes::from_static(ZEROS.get(..len).unwrap()))))
+}
+
+#[test]
+fn rule_7_abandoned_reads_on_a_stalled_source_leave_memory_flat() {
+    alone(async {
+        let buffer = StreamBuffer::spawn(zeros(10, 10).chain(futures::stream::pending()));
+        buffer.read(0, 10).await.unwrap();
+        let leave = async |count: u64| {
+            for n in 0..count {
+                let mut read = Box::pin(buffer.read(n, 1000));
+                assert!(pin!(&mut read).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+                // Taken on by the actor, and then dropped.
+                tokio::task::yield_now().await;
+            }
+        };
+        leave(1000).await;
+        let before = HEAP.current_usage();
+        leave(200_000).await;
+        let grown = HEAP.current_usage().saturating_sub(before);
+        assert!(grown < 64 * KIB, "{grown} bytes more after 200,000 abandoned reads");
+    });
+}
+
+#[test]
+fn idle_buffers_cost_little() {
+    alone(async {
+        let before = HEAP.current_usage();
+        let buffers: Vec<_> = (0..10_000).map(|_| StreamBuffer::spawn(futures::stream::pending())).collect();
+        turns().await;
+        let each = (HEAP.current_usage() - before) / buffers.len();
+        assert!(each <= 8 * KIB, "{each} bytes for an idle buffer");
+    });
+}
+
+#[test]
+fn rule_9_a_gibibyte_goes_through_the_default_budget() {
+    alone(async {
+        let size = 1024 * MIB;
+        let buffer = StreamBuffer::spawn(zeros(size, 64 * KIB));
+        let before = HEAP.current_usage();
+        HEAP.reset_peak_usage();
+        let mut reader = buffer.reader();
+        let read = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await.unwrap();
+        assert_eq!(read, size as u64);
+        let grown = HEAP.peak_usage() - before;
+        assert!(grown < 8 * MIB, "{grown} bytes at the peak, 5 MiB and 1 MiB and a chunk allowed");
+    });
+}
+
+#[test]
+fn rule_9_a_small_stream_costs_little_over_its_size() {
+    alone(async {
+        for (size, chunk) in [(1000, 1000), (16 * KIB, 16 * KIB), (100_000, 1460), (300 * KIB, 64 * KIB)] {
+            let before = HEAP.current_usage();
+            let buffer = StreamBuffer::spawn(zeros(size, chunk));
+            buffer.load().await.unwrap();
+            let grown = HEAP.current_usage() - before;
+            assert!(grown <= size + size / 8 + 8 * KIB, "{grown} bytes for a stream of {size}");
+        }
+    });
+}
+
+#[test]
+fn rules_3_and_14_nothing_is_allocated_from_a_claim() {
+    alone(async {
+        let before = HEAP.current_usage();
+        HEAP.reset_peak_usage();
+        let buffer = StreamBuffer::builder().size(u64::MAX).spawn(zeros(1000, 100));
+        buffer.read(0, usize::MAX).await.expect_err("it is truncated");
+        buffer.read_some(0, usize::MAX).await.unwrap();
+        let whole = StreamBuffer::spawn(zeros(1000, 100));
+        assert_eq!(whole.read(0, usize::MAX).await.unwrap().len(), 1000);
+        assert_eq!(whole.read(u64::MAX - 1, usize::MAX).await.unwrap().len(), 0);
+        let grown = HEAP.peak_usage() - before;
+        assert!(grown < 64 * KIB, "{grown} bytes for two streams of 1000");
+    });
+}

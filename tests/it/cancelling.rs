@@ -1,0 +1,155 @@
+//! Rule 7: who leaves takes their demand along, and nobody else notices.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use streamspool::{State, StreamBuffer};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::time::timeout;
+
+use crate::support::source::{ready, source};
+use crate::support::store::Control;
+use crate::support::{BLOCK, MIB, assert_bytes, assert_data, data, on_both_runtimes, poll_once, settled};
+
+#[tokio::test(start_paused = true)]
+async fn rule_7_a_dropped_read_pulls_at_most_one_more_chunk() {
+    let (mut feed, stream) = source();
+    let buffer = StreamBuffer::builder().read_ahead(0).spawn(stream);
+    let mut read = Box::pin(buffer.read(0, 1000));
+    assert!(poll_once(&mut read).is_pending());
+    feed.chunk(10);
+    settled().await;
+    drop(read);
+    for _ in 0..10 {
+        feed.chunk(10);
+    }
+    settled().await;
+    assert!(feed.taken() <= 2, "{} chunks taken", feed.taken());
+    assert_eq!(buffer.progress().state, State::Waiting);
+    // What has been pulled stays.
+    let loaded = buffer.progress().loaded as usize;
+    assert_bytes(&buffer.read(0, loaded).await.unwrap(), &data(0, loaded), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_7_other_waiters_notice_nothing() {
+    let (mut feed, stream) = source();
+    let buffer = StreamBuffer::builder().read_ahead(0).spawn(stream);
+    let mut kept = Box::pin(buffer.read(0, 30));
+    let mut near = Box::pin(buffer.read(0, 25));
+    let mut far = Box::pin(buffer.read(0, 1000));
+    for read in [&mut kept, &mut near, &mut far] {
+        assert!(poll_once(read).is_pending());
+    }
+    settled().await;
+    drop(near);
+    drop(far);
+    for _ in 0..10 {
+        feed.chunk(10);
+    }
+    assert_bytes(&kept.await.unwrap(), &data(0, 30), 0);
+    settled().await;
+    assert_eq!(feed.taken(), 3, "no more than the read that stayed needs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_7_a_dropped_reader_and_dropped_chunks_withdraw_their_demand() {
+    let (mut feed, stream) = source();
+    let buffer = StreamBuffer::builder().read_ahead(0).spawn(stream);
+    let mut reader = buffer.reader();
+    let mut buf = [0; 10];
+    assert!(poll_once(&mut Box::pin(reader.read(&mut buf))).is_pending());
+    let mut chunks = buffer.chunks(500..);
+    assert!(poll_once(&mut chunks.next()).is_pending());
+    settled().await;
+    assert_eq!(buffer.progress().state, State::Pulling);
+    drop((reader, chunks));
+    for _ in 0..100 {
+        feed.chunk(10);
+    }
+    settled().await;
+    assert!(feed.taken() <= 1, "{} chunks taken", feed.taken());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_7_a_read_that_was_dropped_can_be_asked_again() {
+    let (mut feed, stream) = source();
+    let buffer = StreamBuffer::spawn(stream);
+    for n in 0..20 {
+        feed.chunk(10);
+        // Each gives up while it waits for what the next step brings.
+        timeout(Duration::from_millis(1), buffer.read(5, 10 * n + 6)).await.expect_err("not there yet");
+    }
+    assert_bytes(&buffer.read(5, 195).await.unwrap(), &data(5, 195), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_7_a_reader_whose_read_was_dropped_loses_and_repeats_no_byte() {
+    let (mut feed, stream) = source();
+    let buffer = StreamBuffer::spawn(stream);
+    let mut reader = buffer.reader();
+    let mut seen = Vec::new();
+    let mut buf = [0; 16];
+    for step in 0..200 {
+        if timeout(Duration::from_millis(1), reader.read(&mut buf)).await.is_ok() {
+            panic!("read {} bytes that were never sent", seen.len());
+        }
+        let fed = seen.len() + 1 + step % 16;
+        feed.chunk(fed - seen.len());
+        while seen.len() < fed {
+            let read = reader.read(&mut buf).await.unwrap();
+            seen.extend_from_slice(&buf[..read]);
+            assert_eq!(reader.position(), seen.len() as u64);
+        }
+    }
+    assert_data(&seen, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_7_dropped_long_reads_and_loads_stop_pulling() {
+    let (mut feed, stream) = source();
+    let buffer = StreamBuffer::builder().read_ahead(0).spawn(stream);
+    for _ in 0..20 {
+        feed.chunk(MIB);
+    }
+    // Five requests' worth; dropped while the second waits.
+    let mut long = Box::pin(buffer.read(0, 100 * MIB));
+    while feed.taken() < 5 {
+        assert!(poll_once(&mut long).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(long);
+    settled().await;
+    let taken = feed.taken();
+    for request in 0..3 {
+        let mut end: std::pin::Pin<Box<dyn Future<Output = ()>>> = match request {
+            0 => Box::pin(async { drop(buffer.load().await) }),
+            1 => Box::pin(async { drop(buffer.size().await) }),
+            _ => Box::pin(async { drop(buffer.reader().seek(std::io::SeekFrom::End(0)).await) }),
+        };
+        assert!(poll_once(&mut end).is_pending());
+        drop(end);
+        settled().await;
+        assert!(feed.taken() <= taken + 1 + request, "request {request} goes on pulling");
+    }
+}
+
+#[test]
+fn rule_7_reads_that_leave_while_the_disk_works_for_them_are_harmless() {
+    on_both_runtimes(|| async {
+        let control = Control::default();
+        let size = 2 * MIB as u64;
+        let buffer = StreamBuffer::builder().max_memory(0).store(control.store()).spawn(ready(size, BLOCK));
+        buffer.load().await.unwrap();
+        buffer.spill().await.unwrap();
+        control.hold_reads(true);
+        for n in 0..100 {
+            let mut read = Box::pin(buffer.read(n, 1000));
+            assert!(poll_once(&mut read).is_pending());
+            // A round trip, so that the actor has taken the read on.
+            buffer.read(0, 0).await.unwrap();
+        }
+        control.hold_reads(false);
+        assert_bytes(&buffer.read(77, 1000).await.unwrap(), &data(77, 1000), 77);
+    });
+}

@@ -1,0 +1,310 @@
+//! Rules 14 to 16: faults of the source, of the declared size and of the disk.
+
+use std::error::Error as _;
+use std::io;
+
+use futures::StreamExt;
+use streamspool::{Error, ErrorKind, State, StreamBuffer};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
+use crate::support::source::{ready, source};
+use crate::support::store::Control;
+use crate::support::{
+    BLOCK, KIB, MIB, assert_bytes, assert_data, data, on_both_runtimes, poll_once, settled,
+};
+
+fn reset() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, "peer went away")
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_14_a_stream_that_ends_early_is_truncated() {
+    let (mut feed, stream) = source();
+    let buffer = StreamBuffer::builder().size(100).spawn(stream);
+    assert_eq!(buffer.size().await.unwrap(), 100, "a promise, until it is broken");
+    feed.chunk(60);
+    feed.end();
+    let error = buffer.read(0, 100).await.unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::Truncated, 60));
+    assert_eq!(error.to_string(), "the source ended at offset 60, before its declared size of 100 bytes");
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::UnexpectedEof);
+    assert_bytes(&buffer.read(10, 50).await.unwrap(), &data(10, 50), 10);
+    assert_data(&buffer.read_some(50, 100).await.unwrap(), 50);
+    for result in [buffer.read_some(60, 1).await.map(drop), buffer.load().await.map(drop)] {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Truncated);
+    }
+    assert_eq!(buffer.size().await.unwrap_err().kind(), ErrorKind::Truncated);
+    assert_eq!((buffer.progress().state, buffer.progress().size), (State::Failed, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_14_a_stream_that_goes_on_is_oversized() {
+    for step in [1, 7, 100, 150, 5 * MIB] {
+        let (mut feed, stream) = source();
+        let buffer = StreamBuffer::builder().size(100).spawn(stream);
+        for _ in 0..=100 / step {
+            feed.chunk(step);
+        }
+        feed.chunk(1);
+        let error = buffer.read(0, 101).await.unwrap_err();
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Oversized, 100));
+        assert_eq!(
+            error.to_string(),
+            "the source went on at offset 100, past its declared size of 100 bytes"
+        );
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::InvalidData);
+        assert_bytes(&buffer.read(0, 100).await.unwrap(), &data(0, 100), 0);
+        assert_eq!(buffer.read_some(100, 1).await.unwrap_err().kind(), ErrorKind::Oversized);
+        settled().await;
+        assert!(feed.is_dropped(), "nobody wants the rest");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_14_a_size_that_holds_is_checked_and_kept() {
+    let buffer = StreamBuffer::builder().size(Some(100)).spawn(ready(100, 7));
+    assert_bytes(&buffer.read(0, 1000).await.unwrap(), &data(0, 100), 0);
+    assert_eq!(buffer.load().await.unwrap(), 100);
+    let empty = StreamBuffer::builder().size(0).spawn(ready(0, 7));
+    assert_eq!(empty.load().await.unwrap(), 0);
+    assert_eq!(empty.read(0, 10).await.unwrap(), "");
+    // Far more than there is memory for: nothing is allocated from it.
+    let huge = StreamBuffer::builder().size(u64::MAX).spawn(ready(100, 7));
+    assert_eq!(huge.read(0, usize::MAX).await.unwrap_err().kind(), ErrorKind::Truncated);
+    assert_bytes(&huge.read(0, 100).await.unwrap(), &data(0, 100), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_14_without_a_declared_size_asking_for_it_loads_to_the_end() {
+    let (mut feed, stream) = source();
+    let buffer = StreamBuffer::builder().read_ahead(0).spawn(stream);
+    let mut size = Box::pin(buffer.size());
+    assert!(poll_once(&mut size).is_pending());
+    feed.chunk(3 * MIB);
+    settled().await;
+    assert!(poll_once(&mut size).is_pending());
+    feed.end();
+    assert_eq!(size.await.unwrap(), 3 * MIB as u64);
+    assert_eq!(buffer.progress().size, Some(3 * MIB as u64));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_15_an_error_of_the_source_is_shared_and_sticky_and_keeps_its_kind() {
+    let (mut feed, stream) = source();
+    let buffer = StreamBuffer::spawn(stream);
+    let waiting: Vec<_> = (0..10)
+        .map(|n| {
+            let buffer = buffer.clone();
+            tokio::spawn(async move { buffer.read(n, 100).await })
+        })
+        .collect();
+    feed.chunk(50);
+    feed.fail(reset());
+    let mut errors = Vec::<Error>::new();
+    for task in waiting {
+        errors.push(task.await.unwrap().unwrap_err());
+    }
+    for _ in 0..3 {
+        errors.push(buffer.read(49, 2).await.unwrap_err());
+        errors.push(buffer.read_some(50, 2).await.unwrap_err());
+        errors.push(buffer.read(u64::MAX, 1).await.unwrap_err());
+        errors.push(buffer.load().await.unwrap_err());
+        errors.push(buffer.size().await.unwrap_err());
+    }
+    for error in errors {
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Source, 50));
+        assert_eq!(error.to_string(), "the source failed at offset 50: peer went away");
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::ConnectionReset);
+    }
+    assert_eq!(buffer.progress().state, State::Failed);
+    // All that came before stays.
+    assert_bytes(&buffer.read(0, 50).await.unwrap(), &data(0, 50), 0);
+    buffer.spill().await.unwrap();
+    assert_bytes(&buffer.read(0, 50).await.unwrap(), &data(0, 50), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_15_readers_deliver_what_is_there_and_then_the_error() {
+    let (mut feed, stream) = source();
+    let buffer = StreamBuffer::spawn(stream);
+    feed.chunk(50);
+    feed.fail(reset());
+    let mut reader = buffer.reader();
+    let mut seen = Vec::new();
+    let error = reader.read_to_end(&mut seen).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    assert_bytes(&seen, &data(0, 50), 0);
+    for _ in 0..3 {
+        assert_eq!(reader.read(&mut [0; 4]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+    // And what is there can still be sought and read.
+    reader.seek(io::SeekFrom::Start(20)).await.unwrap();
+    let mut part = [0; 30];
+    reader.read_exact(&mut part).await.unwrap();
+    assert_data(&part, 20);
+
+    let mut chunks = buffer.chunks(..);
+    let mut seen = Vec::new();
+    let error = loop {
+        match chunks.next().await.expect("an error is not an end") {
+            Ok(piece) => seen.extend_from_slice(&piece),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Source);
+    assert_bytes(&seen, &data(0, 50), 0);
+    assert!(chunks.next().await.is_none());
+}
+
+#[test]
+fn rule_15_a_panic_in_the_source_is_an_error_of_the_source() {
+    on_both_runtimes(|| async {
+        let (mut feed, stream) = source();
+        let buffer = StreamBuffer::spawn(stream);
+        feed.chunk(50);
+        feed.panic();
+        let error = buffer.read(0, 51).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Source);
+        assert_eq!(
+            error.to_string(),
+            "the source failed at offset 50: the source panicked: as the test asked"
+        );
+        assert_bytes(&buffer.read(0, 50).await.unwrap(), &data(0, 50), 0);
+    });
+}
+
+#[test]
+fn rule_15_a_panic_while_the_source_is_dropped_reaches_nobody() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("as the test asked");
+        }
+    }
+    on_both_runtimes(|| async {
+        let bomb = Bomb;
+        let stream = ready(10, 10).chain(futures::stream::poll_fn(move |_| {
+            let _ = &bomb;
+            std::task::Poll::Ready(None)
+        }));
+        let (buffer, actor) = StreamBuffer::builder().build(stream);
+        let actor = tokio::spawn(actor.run());
+        assert_eq!(buffer.load().await.unwrap(), 10);
+        assert_eq!(buffer.read(0, 10).await.unwrap(), data(0, 10));
+        drop(buffer);
+        actor.await.expect("no panic in the actor");
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_15_the_cause_can_be_looked_at() {
+    #[derive(Debug)]
+    struct Status(u16);
+    impl std::fmt::Display for Status {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "status {}", self.0)
+        }
+    }
+    impl std::error::Error for Status {}
+
+    let (feed, stream) = source();
+    let buffer = StreamBuffer::spawn(stream);
+    feed.fail(io::Error::other(Status(503)));
+    let error = buffer.read(0, 1).await.unwrap_err();
+    let status = error.io_error().unwrap().get_ref().unwrap().downcast_ref::<Status>().unwrap();
+    assert_eq!(status.0, 503);
+    assert!(error.source().is_none(), "it is part of the message already");
+}
+
+#[test]
+fn rule_16_a_failed_write_loses_nothing_and_heals() {
+    on_both_runtimes(|| async {
+        let control = Control::default();
+        let size = 8 * MIB as u64;
+        control.limit(Some(2 * MIB as u64));
+        let buffer =
+            StreamBuffer::builder().max_memory(MIB).store(control.store()).spawn(ready(size, 64 * KIB));
+        // Two that wait for more than fits: both are told.
+        let (first, second) = tokio::join!(buffer.read(size - 1, 1), buffer.load());
+        for error in [first.unwrap_err(), second.unwrap_err()] {
+            assert_eq!(
+                (error.kind(), error.io_error().unwrap().kind()),
+                (ErrorKind::Spill, io::ErrorKind::StorageFull)
+            );
+            assert!(error.to_string().starts_with("could not move bytes from memory to the spill store at"));
+        }
+        // Nothing is lost, and what is loaded is answered.
+        let progress = buffer.progress();
+        assert!(progress.spilled <= 2 * MIB as u64 && progress.loaded > 3 * MIB as u64, "{progress:?}");
+        let loaded = progress.loaded as usize;
+        assert_bytes(&buffer.read(0, loaded).await.unwrap(), &data(0, loaded), 0);
+        assert_eq!(buffer.progress().loaded, progress.loaded, "pulling has stopped");
+        // Still full: the next read that needs more tries again, and is told.
+        assert_eq!(buffer.read(size - 1, 1).await.unwrap_err().kind(), ErrorKind::Spill);
+        // Space again: it goes on as if nothing had been.
+        control.limit(None);
+        assert_eq!(buffer.load().await.unwrap(), size);
+        assert_bytes(&buffer.read(0, 8 * MIB).await.unwrap(), &data(0, 8 * MIB), 0);
+    });
+}
+
+#[test]
+fn rule_16_a_failed_purge_stops_no_read() {
+    on_both_runtimes(|| async {
+        let control = Control::default();
+        control.fail_writes(true);
+        let (mut feed, stream) = source();
+        let buffer = StreamBuffer::builder().store(control.store()).spawn(stream);
+        feed.chunk(1000);
+        buffer.read(0, 1).await.unwrap();
+        let waiting = tokio::spawn({
+            let buffer = buffer.clone();
+            async move { buffer.read(0, 2000).await }
+        });
+        let error = buffer.spill().await.unwrap_err();
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Spill, 0));
+        feed.chunk(1000);
+        assert_bytes(&waiting.await.unwrap().unwrap(), &data(0, 2000), 0);
+    });
+}
+
+#[test]
+fn rule_16_a_failed_disk_read_fails_that_read_alone() {
+    on_both_runtimes(|| async {
+        let control = Control::default();
+        let buffer =
+            StreamBuffer::builder().max_memory(0).store(control.store()).spawn(ready(2 * MIB as u64, BLOCK));
+        buffer.load().await.unwrap();
+        buffer.spill().await.unwrap();
+        control.fail_reads(true);
+        let error = buffer.read(1234, 100).await.unwrap_err();
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Spill, 1234));
+        assert_eq!(
+            error.to_string(),
+            "could not read 100 bytes back from the spill store at offset 1234: no space, says the test"
+        );
+        control.fail_reads(false);
+        assert_bytes(&buffer.read(1234, 100).await.unwrap(), &data(1234, 100), 1234);
+    });
+}
+
+#[test]
+fn rules_13_and_16_short_accesses_and_panics_of_a_store_are_survived() {
+    on_both_runtimes(|| async {
+        let control = Control::default();
+        let size = 2 * MIB;
+        let buffer = StreamBuffer::builder().store(control.store()).spawn(ready(size as u64, BLOCK));
+        buffer.load().await.unwrap();
+        control.panic(true);
+        let error = buffer.spill().await.unwrap_err();
+        assert!(error.to_string().ends_with("the spill store panicked: as the test asked"), "{error}");
+        control.panic(false);
+        control.shorten(70_001);
+        buffer.spill().await.unwrap();
+        assert_bytes(&buffer.read(0, size).await.unwrap(), &data(0, size), 0);
+        control.panic(true);
+        assert_eq!(buffer.read(0, size).await.unwrap_err().kind(), ErrorKind::Spill);
+        control.panic(false);
+        assert_bytes(&buffer.read(0, size).await.unwrap(), &data(0, size), 0);
+    });
+}

@@ -1,0 +1,193 @@
+//! Rule 17: every end answers everybody and leaves nothing behind.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use streamspool::{BufferHandle, ErrorKind, StreamBuffer};
+use tokio::io::AsyncReadExt;
+
+use crate::support::source::{ready, source};
+use crate::support::store::Control;
+use crate::support::{BLOCK, MIB, data, on_both_runtimes, poll_once, settled};
+
+async fn assert_closed(buffer: &BufferHandle) {
+    let errors = [
+        buffer.read(3, 1).await.unwrap_err(),
+        buffer.read_some(3, 1).await.unwrap_err(),
+        buffer.slice(3..9).await.unwrap_err(),
+        buffer.chunks(3..).next().await.unwrap().unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Closed, 3));
+        assert_eq!(error.to_string(), "the buffer was closed before it answered a request at offset 3");
+    }
+    for error in [buffer.size().await.unwrap_err(), buffer.load().await.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Closed);
+    }
+    assert_eq!(buffer.spill().await.unwrap_err().kind(), ErrorKind::Closed);
+    let mut reader = buffer.reader();
+    assert_eq!(reader.read(&mut [0; 3]).await.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn rule_17_close_answers_every_waiting_and_every_later_request() {
+    on_both_runtimes(|| async {
+        let (feed, stream) = source();
+        let buffer = StreamBuffer::builder().size(100).spawn(stream);
+        let waiting: Vec<_> = (0..100)
+            .map(|n| {
+                let buffer = buffer.clone();
+                tokio::spawn(async move { buffer.read(n, 10).await })
+            })
+            .collect();
+        // A round trip, so that the actor has taken on some of them at least.
+        buffer.read(0, 0).await.unwrap();
+        buffer.close();
+        for task in waiting {
+            assert_eq!(task.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+        }
+        let mut progress = buffer.subscribe();
+        while progress.changed().await.is_ok() {}
+        assert_closed(&buffer).await;
+        assert!(feed.is_dropped());
+    });
+}
+
+#[test]
+fn rule_17_close_is_prompt_though_the_disk_hangs() {
+    on_both_runtimes(|| async {
+        let control = Control::default();
+        let size = 2 * MIB as u64;
+        let buffer = StreamBuffer::builder().store(control.store()).spawn(ready(size, BLOCK));
+        buffer.load().await.unwrap();
+        control.hold_writes(true);
+        let purge = tokio::spawn({
+            let buffer = buffer.clone();
+            async move { buffer.spill().await }
+        });
+        buffer.read(0, 1).await.unwrap();
+        buffer.close();
+        assert_eq!(purge.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(buffer.read(0, 1).await.unwrap_err().kind(), ErrorKind::Closed);
+        control.hold_writes(false);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_17_when_the_last_handle_goes_the_source_and_the_store_go() {
+    let (mut feed, stream) = source();
+    let control = Control::default();
+    let (buffer, actor) = StreamBuffer::builder().store(control.store()).build(stream);
+    let actor = tokio::spawn(actor.run());
+    feed.chunk(100);
+    buffer.read(0, 10).await.unwrap();
+    buffer.spill().await.unwrap();
+    let (clone, reader, chunks) = (buffer.clone(), buffer.reader(), buffer.chunks(..));
+    drop(buffer);
+    settled().await;
+    assert_eq!(clone.read(0, 10).await.unwrap(), data(0, 10));
+    drop(clone);
+    drop(chunks);
+    settled().await;
+    assert!(!feed.is_dropped(), "a reader is a handle too");
+    drop(reader);
+    actor.await.unwrap();
+    assert!(feed.is_dropped());
+    assert!(control.is_dropped());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_17_an_aborted_actor_answers_everybody() {
+    let (_feed, stream) = source();
+    let (buffer, actor) = StreamBuffer::builder().build(stream);
+    let actor = tokio::spawn(actor.run());
+    let mut read = Box::pin(buffer.read(3, 10));
+    assert!(poll_once(&mut read).is_pending());
+    settled().await;
+    actor.abort();
+    assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_closed(&buffer).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_17_an_actor_that_was_never_run_answers_when_it_is_dropped() {
+    let (_feed, stream) = source();
+    let (buffer, actor) = StreamBuffer::builder().build(stream);
+    let mut read = Box::pin(buffer.read(3, 10));
+    assert!(poll_once(&mut read).is_pending());
+    drop(actor);
+    assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_closed(&buffer).await;
+}
+
+#[test]
+fn rule_17_the_end_of_the_runtime_answers_everybody() {
+    for flavour in ["current", "multi"] {
+        let serving = match flavour {
+            "current" => tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+            _ => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap(),
+        };
+        let asking = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (_feed, stream) = source();
+        let buffer = serving.block_on(async { StreamBuffer::spawn(stream) });
+        let waiting = asking.spawn({
+            let buffer = buffer.clone();
+            async move { buffer.read(3, 10).await }
+        });
+        asking.block_on(tokio::task::yield_now());
+        serving.shutdown_timeout(Duration::from_secs(10));
+        asking.block_on(async {
+            assert_eq!(waiting.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+            assert_closed(&buffer).await;
+        });
+    }
+}
+
+#[test]
+fn handles_are_used_from_other_runtimes_and_from_plain_threads() {
+    let serving = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let buffer =
+        serving.block_on(async { StreamBuffer::builder().max_memory(0).spawn(ready(4 << 20, 9999)) });
+    let threads: Vec<_> = (0..8_u64)
+        .map(|n| {
+            let buffer = buffer.clone();
+            let serving = serving.handle().clone();
+            std::thread::spawn(move || {
+                let check = async {
+                    for step in 0..50 {
+                        let offset = (n * 99_991 + step * 77_003) % (4 << 20);
+                        let expected = data(offset, 3000.min((4 << 20) - offset as usize));
+                        assert_eq!(buffer.read(offset, 3000).await.unwrap(), expected);
+                    }
+                };
+                if n % 2 == 0 {
+                    serving.block_on(check);
+                } else {
+                    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(check);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_channel_makes_askers_wait_and_loses_none() {
+    let (mut feed, stream) = source();
+    let (buffer, actor) = StreamBuffer::builder().build(stream);
+    // Far more requests than the channel holds, before the actor takes the first.
+    let reads: Vec<_> = (0..5000)
+        .map(|n| {
+            let buffer = buffer.clone();
+            tokio::spawn(async move { buffer.read(n, 5).await })
+        })
+        .collect();
+    settled().await;
+    feed.chunk(6000);
+    tokio::spawn(actor.run());
+    for (n, read) in reads.into_iter().enumerate() {
+        assert_eq!(read.await.unwrap().unwrap(), data(n as u64, 5));
+    }
+}

@@ -1,0 +1,29 @@
+//! The contract, rule by rule, against real files, real tasks and a source that the test drives.
+//!
+//! Rules are cited by their number in the crate's documentation.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test says what it expects by panicking"
+)]
+
+mod article;
+mod cancelling;
+mod failing;
+mod layering;
+mod lifecycle;
+mod pulling;
+mod random;
+mod reading;
+mod saving;
+mod seeing;
+mod seeking;
+mod spilling;
+mod stores;
+mod support;

@@ -1,0 +1,122 @@
+//! Rules 19 and 20: what a buffer tells, and what it never tells.
+
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt;
+use streamspool::{Bytes, State, StreamBuffer};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use crate::support::source::{ready, source};
+use crate::support::{MIB, settled};
+
+#[tokio::test(start_paused = true)]
+async fn rule_19_debug_never_prints_contents() {
+    let secret = Bytes::from_static(b"secret");
+    let (mut feed, stream) = source();
+    let (buffer, actor) = StreamBuffer::builder().name("a name").build(stream);
+    feed.bytes(secret);
+    feed.fail(std::io::Error::other("gone"));
+    let shown = format!("{actor:?} {:?}", StreamBuffer::builder().size(7));
+    tokio::spawn(actor.run());
+    buffer.read(0, 6).await.unwrap();
+    let mut reader = buffer.reader();
+    tokio::io::AsyncReadExt::read(&mut reader, &mut [0; 3]).await.unwrap();
+    let mut chunks = buffer.chunks(..);
+    chunks.next().await.unwrap().unwrap();
+    let error = buffer.load().await.unwrap_err();
+    let shown = format!("{shown} {buffer:?} {reader:?} {chunks:?} {error:?}");
+    assert!(!shown.contains("secret") && !shown.contains("115, 101"), "{shown}");
+    assert!(shown.contains("loaded: 6") && shown.contains("position: 3"), "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_20_progress_tells_each_stage() {
+    let (mut feed, stream) = source();
+    let buffer = StreamBuffer::builder().size(3000).read_ahead(0).spawn(stream);
+    let told = || {
+        let p = buffer.progress();
+        (p.loaded, p.size, p.resident, p.spilled, p.state)
+    };
+    assert_eq!(told(), (0, Some(3000), 0, 0, State::Waiting));
+    let read = tokio::spawn({
+        let buffer = buffer.clone();
+        async move { buffer.read(0, 1500).await }
+    });
+    settled().await;
+    assert_eq!(told(), (0, Some(3000), 0, 0, State::Pulling));
+    feed.chunk(1000);
+    settled().await;
+    assert_eq!(told(), (1000, Some(3000), 1000, 0, State::Pulling));
+    feed.chunk(1000);
+    read.await.unwrap().unwrap();
+    assert_eq!((told().0, told().2), (2000, 2000), "told before the read is answered");
+    settled().await;
+    assert_eq!(told(), (2000, Some(3000), 2000, 0, State::Waiting));
+    buffer.spill().await.unwrap();
+    assert_eq!(told(), (2000, Some(3000), 0, 2000, State::Waiting));
+    feed.chunk(1000);
+    feed.end();
+    buffer.load().await.unwrap();
+    assert_eq!(told(), (3000, Some(3000), 1000, 2000, State::Complete));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_20_subscribers_see_progress_without_gaps_and_the_end_of_the_buffer() {
+    let buffer = StreamBuffer::builder().read_ahead(u64::MAX).max_memory(MIB).spawn(ready(4 << 20, 70_000));
+    let mut progress = buffer.subscribe();
+    let mut last = *progress.borrow_and_update();
+    while last.state != State::Complete {
+        progress.changed().await.unwrap();
+        let now = *progress.borrow_and_update();
+        assert!(now.loaded >= last.loaded && now.spilled >= last.spilled, "{last:?} then {now:?}");
+        assert_eq!(now.resident + now.spilled, now.loaded, "every byte is in one place");
+        last = now;
+    }
+    assert_eq!(last.size, Some(4 << 20));
+    drop(buffer);
+    while progress.changed().await.is_ok() {}
+}
+
+#[test]
+fn rule_20_spans_and_events_name_the_buffer() {
+    #[derive(Clone, Default)]
+    struct Collect(Arc<Mutex<String>>);
+    impl Visit for Collect {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            self.0.lock().unwrap().push_str(&format!(" {field}={value:?}"));
+        }
+    }
+    impl Subscriber for Collect {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target().starts_with("streamspool")
+        }
+        fn new_span(&self, span: &Attributes<'_>) -> Id {
+            span.record(&mut self.clone());
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &Event<'_>) {
+            event.record(&mut self.clone());
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    let collect = Collect::default();
+    tracing::subscriber::with_default(collect.clone(), || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut feed, stream) = source();
+            let buffer = StreamBuffer::builder().name("song.mp3").spawn(stream);
+            feed.bytes(Bytes::from_static(b"secret"));
+            feed.fail(std::io::Error::other("peer went away"));
+            buffer.load().await.unwrap_err();
+        });
+    });
+    let told = collect.0.lock().unwrap().clone();
+    assert!(told.contains("name=\"song.mp3\"") && told.contains("peer went away"), "{told}");
+    assert!(!told.contains("secret"), "{told}");
+}

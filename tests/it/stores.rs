@@ -1,0 +1,131 @@
+//! Rule 13: the same contract on every kind of store.
+
+use std::io::{self, Cursor};
+
+use streamspool::{SeekStore, SpillStore, StreamBuffer, TempFileStore};
+use tokio::io::AsyncReadExt;
+
+use crate::support::source::ragged;
+use crate::support::store::Control;
+use crate::support::{BLOCK, MIB, assert_bytes, assert_data, data, on_both_runtimes};
+
+/// Reads of every kind while bytes arrive, spill and are purged.
+async fn holds_the_contract(store: impl SpillStore) {
+    let size = 4 * MIB as u64 + 321;
+    let buffer = StreamBuffer::builder().max_memory(BLOCK).store(store).spawn(ragged(size, 21));
+    for offset in (0..size).step_by(333_333).chain((0..size).rev().step_by(444_444)) {
+        let bytes = buffer.read(offset, 300_000).await.unwrap();
+        assert_bytes(&bytes, &data(offset, 300_000.min((size - offset) as usize)), offset);
+        assert_data(&buffer.read_some(offset, BLOCK).await.unwrap(), offset);
+    }
+    buffer.spill().await.unwrap();
+    assert_eq!(buffer.progress().spilled, size);
+    let mut all = Vec::new();
+    buffer.reader().read_to_end(&mut all).await.unwrap();
+    assert_bytes(&all, &data(0, size as usize), 0);
+    let mut tasks = Vec::new();
+    for n in 0..16 {
+        let buffer = buffer.clone();
+        tasks.push(tokio::spawn(async move {
+            let offset = n * 250_000;
+            assert_bytes(
+                &buffer.read(offset, 500_000).await.unwrap(),
+                &data(offset, 500_000.min((size - offset) as usize)),
+                offset,
+            );
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+#[test]
+fn rule_13_the_temporary_file() {
+    on_both_runtimes(|| holds_the_contract(TempFileStore::new()));
+}
+
+#[test]
+fn rule_13_a_temporary_file_that_never_reads_at_once() {
+    on_both_runtimes(|| holds_the_contract(Control::default().store()));
+}
+
+#[test]
+fn rule_13_a_spooled_temporary_file() {
+    on_both_runtimes(|| holds_the_contract(SeekStore::new(tempfile::SpooledTempFile::new(MIB))));
+}
+
+#[test]
+fn rule_13_a_cursor() {
+    on_both_runtimes(|| holds_the_contract(SeekStore::new(Cursor::new(Vec::new()))));
+}
+
+/// Fills every second attempt without waiting, as a page cache under pressure would.
+struct Fickle {
+    file: TempFileStore,
+    tries: std::sync::atomic::AtomicUsize,
+}
+
+impl SpillStore for Fickle {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_at(offset, bytes)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.file.read_at(offset, buf)
+    }
+
+    fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let half = buf.len() / 2;
+        match self.tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 3 {
+            0 => self.file.read_at(offset, buf),
+            1 => self.file.read_at(offset, &mut buf[..half]),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+#[test]
+fn rule_13_a_store_that_now_and_then_reads_at_once() {
+    on_both_runtimes(|| holds_the_contract(Fickle { file: TempFileStore::new(), tries: 0.into() }));
+}
+
+#[test]
+fn rule_13_stores_read_back_what_was_written_and_no_more() {
+    let stores: [(&str, Box<dyn SpillStore>); 3] = [
+        ("temporary file", Box::new(TempFileStore::new())),
+        ("spooled", Box::new(SeekStore::new(tempfile::SpooledTempFile::new(4)))),
+        ("cursor", Box::new(SeekStore::new(Cursor::new(Vec::new())))),
+    ];
+    for (name, store) in stores {
+        let mut buf = [0; 10];
+        assert_eq!(store.write_at(0, b"01234").unwrap(), 5, "{name}");
+        assert_eq!(store.write_at(5, b"56789").unwrap(), 5, "{name}");
+        assert_eq!(store.write_at(5, b"abcde").unwrap(), 5, "{name} writes again after a failure");
+        assert_eq!(store.read_at(3, &mut buf[..4]).unwrap(), 4, "{name}");
+        assert_eq!(&buf[..4], b"34ab", "{name}");
+        assert_eq!(store.read_at(10, &mut buf).unwrap(), 0, "{name}");
+    }
+}
+
+#[test]
+fn rule_16_a_store_that_lost_bytes_fails_the_read_rather_than_make_some_up() {
+    struct Lossy(TempFileStore);
+    impl SpillStore for Lossy {
+        fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write_at(offset, &bytes[..1])?;
+            Ok(bytes.len())
+        }
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+            self.0.read_at(offset, buf)
+        }
+    }
+    on_both_runtimes(|| async {
+        let buffer = StreamBuffer::builder().store(Lossy(TempFileStore::new())).spawn(ragged(1000, 1));
+        buffer.load().await.unwrap();
+        buffer.spill().await.unwrap();
+        let error = buffer.read(0, 1000).await.unwrap_err();
+        assert_eq!(io::Error::from(error.clone()).kind(), io::ErrorKind::UnexpectedEof);
+        assert!(error.to_string().ends_with("the store ends at offset 1"), "{error}");
+    });
+}

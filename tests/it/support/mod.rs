@@ -1,0 +1,86 @@
+//! A source and stores that the test drives, and the bytes that everything is compared with.
+
+pub mod source;
+pub mod store;
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use streamspool::Bytes;
+
+pub const KIB: usize = 1024;
+pub const MIB: usize = 1024 * KIB;
+/// The library's block size; the tests know it to aim at its edges.
+pub const BLOCK: usize = 256 * KIB;
+
+/// The byte at an offset, the same in every test. No two blocks look alike.
+pub fn byte_at(offset: u64) -> u8 {
+    let mixed = (offset ^ (offset >> 7)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 56) as u8
+}
+
+/// The bytes from `offset` on.
+pub fn data(offset: u64, len: usize) -> Bytes {
+    (offset..offset + len as u64).map(byte_at).collect()
+}
+
+/// Fails with the first offset at which they differ, rather than with megabytes of numbers.
+pub fn assert_bytes(actual: &[u8], expected: &[u8], from: u64) {
+    let differs = actual.iter().zip(expected).position(|(a, b)| a != b);
+    assert_eq!(differs.map(|at| from + at as u64), None, "first wrong byte");
+    assert_eq!(actual.len(), expected.len(), "number of bytes from offset {from}");
+}
+
+/// Asserts that these are the bytes of the source from `offset` on.
+pub fn assert_data(actual: &[u8], offset: u64) {
+    assert_bytes(actual, &data(offset, actual.len()), offset);
+}
+
+/// Runs until every task waits for something that only the test can bring about.
+///
+/// Needs a paused clock, which moves on only when nothing else can: no guess at how long that takes.
+pub async fn settled() {
+    let nothing = std::future::pending::<()>();
+    tokio::time::timeout(Duration::from_millis(1), nothing).await.expect_err("nothing happens");
+}
+
+/// Polls a future once, as a `select!` would, and returns its result if it has one.
+pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Runs a test on a current-thread and on a multi-thread runtime; a hang fails it.
+pub fn on_both_runtimes<F: Future<Output = ()>>(test: impl Fn() -> F) {
+    let mut current = tokio::runtime::Builder::new_current_thread();
+    let mut multi = tokio::runtime::Builder::new_multi_thread();
+    for builder in [&mut current, multi.worker_threads(2)] {
+        let runtime = builder.enable_all().build().unwrap();
+        let watched = async { tokio::time::timeout(Duration::from_secs(60), test()).await.expect("no hang") };
+        let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(watched)));
+        // A test that failed may have left a store on hold, and nobody to release it.
+        runtime.shutdown_background();
+        if let Err(panic) = result {
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// A small, seeded generator (`SplitMix64`), so that a random test can be repeated from its seed.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}

@@ -1,0 +1,128 @@
+//! A temporary file whose faults the test decides.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex};
+
+use streamspool::{SpillStore, TempFileStore};
+
+/// The test's end of a [`TestStore`].
+#[derive(Clone, Default)]
+pub struct Control {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    writes_fail: bool,
+    writes_wait: bool,
+    reads_fail: bool,
+    reads_wait: bool,
+    panics: bool,
+    /// At most this many bytes a call, if not 0.
+    short: usize,
+    /// The store has room for this many bytes, if any.
+    capacity: Option<u64>,
+    written: Vec<(u64, usize)>,
+    dropped: bool,
+}
+
+/// A temporary file that fails, waits, or does only a part, as the test says.
+pub struct TestStore {
+    control: Control,
+    file: TempFileStore,
+}
+
+impl Control {
+    pub fn store(&self) -> TestStore {
+        TestStore { control: self.clone(), file: TempFileStore::new() }
+    }
+
+    pub fn fail_writes(&self, fail: bool) {
+        self.set(|state| state.writes_fail = fail);
+    }
+
+    pub fn hold_writes(&self, hold: bool) {
+        self.set(|state| state.writes_wait = hold);
+    }
+
+    pub fn fail_reads(&self, fail: bool) {
+        self.set(|state| state.reads_fail = fail);
+    }
+
+    pub fn hold_reads(&self, hold: bool) {
+        self.set(|state| state.reads_wait = hold);
+    }
+
+    pub fn panic(&self, panic: bool) {
+        self.set(|state| state.panics = panic);
+    }
+
+    pub fn shorten(&self, most: usize) {
+        self.set(|state| state.short = most);
+    }
+
+    pub fn limit(&self, capacity: Option<u64>) {
+        self.set(|state| state.capacity = capacity);
+    }
+
+    /// Each write so far: its offset and length.
+    pub fn written(&self) -> Vec<(u64, usize)> {
+        self.shared.state.lock().unwrap().written.clone()
+    }
+
+    pub fn is_dropped(&self) -> bool {
+        self.shared.state.lock().unwrap().dropped
+    }
+
+    fn set(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.shared.state.lock().unwrap());
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits while the test holds this kind of access; then the number of bytes that it may do.
+    fn pass(
+        &self,
+        held: impl Fn(&State) -> bool,
+        fails: impl Fn(&State) -> bool,
+        len: usize,
+    ) -> io::Result<usize> {
+        let state = self.shared.state.lock().unwrap();
+        let state = self.shared.changed.wait_while(state, |state| held(state)).unwrap();
+        let (panics, fails, short) = (state.panics, fails(&state), state.short);
+        drop(state);
+        assert!(!panics, "as the test asked");
+        if fails {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "no space, says the test"));
+        }
+        Ok(if short == 0 { len } else { len.min(short) })
+    }
+}
+
+impl SpillStore for TestStore {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        let full = |state: &State| {
+            state.writes_fail || state.capacity.is_some_and(|most| offset + bytes.len() as u64 > most)
+        };
+        let most = self.control.pass(|state| state.writes_wait, full, bytes.len())?;
+        let written = self.file.write_at(offset, &bytes[..most])?;
+        self.control.set(|state| state.written.push((offset, written)));
+        Ok(written)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let most = self.control.pass(|state| state.reads_wait, |state| state.reads_fail, buf.len())?;
+        self.file.read_at(offset, &mut buf[..most])
+    }
+}
+
+impl Drop for TestStore {
+    fn drop(&mut self) {
+        self.control.set(|state| state.dropped = true);
+    }
+}
