@@ -8,6 +8,10 @@
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::format_collect,
+    clippy::format_push_string,
+    clippy::similar_names,
     missing_docs,
     unreachable_pub,
     reason = "a test says what it expects by panicking"

@@ -18,6 +18,7 @@ struct Shared {
 }
 
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 struct State {
     writes_fail: bool,
     writes_wait: bool,
