@@ -27,6 +27,12 @@ pub(crate) trait Token {
     fn is_abandoned(&self) -> bool;
 }
 
+impl<T: Token> Token for (Read, T) {
+    fn is_abandoned(&self) -> bool {
+        self.1.is_abandoned()
+    }
+}
+
 /// A range that somebody wants.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Read {
@@ -111,7 +117,7 @@ enum Ending {
 pub(crate) struct Core<T> {
     limits: Limits,
     memory: Memory,
-    waiters: Waiters<T>,
+    waiters: Waiters<(Read, T)>,
     spool: Spool<T>,
     /// The rest of the chunk pulled last. A chunk can be of any size, so it is absorbed a block at
     /// a time, between other work.
@@ -151,7 +157,7 @@ impl<T: Token> Core<T> {
             Err(token) => {
                 // A failed write healed by nothing but trying: this read needs it, so try.
                 self.spool.retry();
-                self.waiters.park(read.need(), read, token);
+                self.waiters.park(read.need(), (read, token));
                 None
             }
         }
@@ -244,7 +250,7 @@ impl<T: Token> Core<T> {
             match self.answer(&read, token) {
                 Ok(action) => return Some(action),
                 // Never so: what it waited for is there. Parked again it is not lost, at any rate.
-                Err(token) => self.waiters.park(read.need(), read, token),
+                Err(token) => self.waiters.park(read.need(), (read, token)),
             }
         }
         let (offset, blocks) = self.spool.next_write(&mut self.memory)?;
