@@ -226,9 +226,9 @@ impl<T: Token> Core<T> {
         let purges = self.spool.write_failed(&self.memory);
         self.due.extend(purges.map(|token| (token, Err(error.clone()))));
         if self.spool.has_failed() {
-            while let Some((_, token)) = self.waiters.pop(u64::MAX) {
-                self.due.push_back((token, Err(error.clone())));
-            }
+            // Those whose bytes are there wait for nothing but their turn.
+            let needy = self.waiters.take_beyond(self.satisfied());
+            self.due.extend(needy.map(|(_, token)| (token, Err(error.clone()))));
         }
     }
 
@@ -242,7 +242,7 @@ impl<T: Token> Core<T> {
         if let Some(token) = self.spool.next_purged(self.memory.start()) {
             return Some(Action::Reply { token, result: Ok(Pieces::default()) });
         }
-        let satisfied = if self.ending.is_some() { u64::MAX } else { self.memory.end() };
+        let satisfied = self.satisfied();
         while let Some((read, token)) = self.waiters.pop(satisfied) {
             if token.is_abandoned() {
                 continue;
@@ -282,6 +282,11 @@ impl<T: Token> Core<T> {
     }
 
     // ---- decisions ----
+
+    /// Reads that need no more bytes than this can be answered: all of them, once there are no more.
+    fn satisfied(&self) -> u64 {
+        if self.ending.is_some() { u64::MAX } else { self.memory.end() }
+    }
 
     /// What a read gets now; the token back if it must wait.
     fn answer(&mut self, read: &Read, token: T) -> Result<Action<T>, T> {
