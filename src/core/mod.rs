@@ -307,14 +307,15 @@ impl<T: Token> Core<T> {
         // A read past the end is empty, wherever it starts.
         let end = read.end().min(loaded);
         let start = read.offset.min(end);
-        if start < end {
-            self.delivered = self.delivered.max(Some(end));
+        if start == end {
+            return Ok(Action::Reply { token, result: Ok(Pieces::default()) });
         }
         let one = read.want == Want::Some;
         let spilled = self.memory.start();
         if start >= spilled {
-            let result = Ok(self.memory.slice(start, end, one));
-            return Ok(Action::Reply { token, result });
+            let pieces = self.memory.slice(start, end, one);
+            self.deliver(start, pieces.len());
+            return Ok(Action::Reply { token, result: Ok(pieces) });
         }
         let mut len = usize::try_from(end.min(spilled) - start).unwrap_or(usize::MAX);
         let mut rest = Pieces::default();
@@ -323,7 +324,14 @@ impl<T: Token> Core<T> {
         } else if end > spilled {
             rest = self.memory.slice(spilled, end, false);
         }
+        self.deliver(start, len + rest.len());
         Ok(Action::ReadFile { token, offset: start, len, rest })
+    }
+
+    /// Notes what a read gets. A read of some may get less than there is: what it left is not
+    /// delivered, and reading ahead of that would pull the source along before its readers.
+    fn deliver(&mut self, start: u64, len: usize) {
+        self.delivered = self.delivered.max(Some(start + len as u64));
     }
 
     /// Whether the memory bound lets one more block in. Pausing here is what lets the disk lag
