@@ -176,7 +176,10 @@ impl<T: Token> Core<T> {
             chunk.truncate(usize::try_from(allowed).unwrap_or(usize::MAX));
             self.excess = true;
         }
-        self.arriving = chunk;
+        // An empty slice of a chunk would keep all of it alive.
+        if !chunk.is_empty() {
+            self.arriving = chunk;
+        }
         self.settle_excess();
     }
 
@@ -192,7 +195,6 @@ impl<T: Token> Core<T> {
         }
         self.arriving.advance(now);
         if self.arriving.is_empty() {
-            // An empty slice of the chunk would keep all of it alive.
             self.arriving = Bytes::new();
         }
         self.settle_excess();
