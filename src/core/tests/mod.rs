@@ -12,11 +12,11 @@
 
 mod ending;
 mod keeping;
-
+mod model;
 mod pulling;
 mod reading;
 mod spilling;
-
+mod steps;
 
 use std::cell::Cell;
 use std::io;
