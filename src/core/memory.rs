@@ -125,7 +125,7 @@ impl Memory {
             if self.open.len() == self.open.capacity() {
                 self.grow(bytes.len());
             }
-            // The allocator may have given more than asked for; a block ends at its boundary.
+            // Whatever the allocator gave, a block ends at its boundary.
             let room = (self.open.capacity() - self.open.len()).min(self.room());
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             self.open.extend_from_slice(now);
@@ -145,6 +145,8 @@ impl Memory {
         let size =
             if self.end < BLOCK as u64 { incoming.max(filled).max(MIN_GROWTH).min(room) } else { room };
         self.open = BytesMut::with_capacity(size);
+        // The allocator may have given more than asked for; it is used, so it counts.
+        let size = self.open.capacity();
         self.allocated += size;
         match self.blocks.back_mut() {
             Some(block) if self.end < next_boundary(block.start) => block.allocated += size,

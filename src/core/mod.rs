@@ -27,6 +27,12 @@ pub(crate) trait Token {
     fn is_abandoned(&self) -> bool;
 }
 
+impl<T: Token> Token for (Read, T) {
+    fn is_abandoned(&self) -> bool {
+        self.1.is_abandoned()
+    }
+}
+
 /// A range that somebody wants.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Read {
@@ -111,7 +117,7 @@ enum Ending {
 pub(crate) struct Core<T> {
     limits: Limits,
     memory: Memory,
-    waiters: Waiters<T>,
+    waiters: Waiters<(Read, T)>,
     spool: Spool<T>,
     /// The rest of the chunk pulled last. A chunk can be of any size, so it is absorbed a block at
     /// a time, between other work.
@@ -151,7 +157,7 @@ impl<T: Token> Core<T> {
             Err(token) => {
                 // A failed write healed by nothing but trying: this read needs it, so try.
                 self.spool.retry();
-                self.waiters.park(read.need(), read, token);
+                self.waiters.park(read.need(), (read, token));
                 None
             }
         }
@@ -170,7 +176,10 @@ impl<T: Token> Core<T> {
             chunk.truncate(usize::try_from(allowed).unwrap_or(usize::MAX));
             self.excess = true;
         }
-        self.arriving = chunk;
+        // An empty slice of a chunk would keep all of it alive.
+        if !chunk.is_empty() {
+            self.arriving = chunk;
+        }
         self.settle_excess();
     }
 
@@ -186,7 +195,6 @@ impl<T: Token> Core<T> {
         }
         self.arriving.advance(now);
         if self.arriving.is_empty() {
-            // An empty slice of the chunk would keep all of it alive.
             self.arriving = Bytes::new();
         }
         self.settle_excess();
@@ -220,9 +228,9 @@ impl<T: Token> Core<T> {
         let purges = self.spool.write_failed(&self.memory);
         self.due.extend(purges.map(|token| (token, Err(error.clone()))));
         if self.spool.has_failed() {
-            while let Some((_, token)) = self.waiters.pop(u64::MAX) {
-                self.due.push_back((token, Err(error.clone())));
-            }
+            // Those whose bytes are there wait for nothing but their turn.
+            let needy = self.waiters.take_beyond(self.satisfied());
+            self.due.extend(needy.map(|(_, token)| (token, Err(error.clone()))));
         }
     }
 
@@ -236,7 +244,7 @@ impl<T: Token> Core<T> {
         if let Some(token) = self.spool.next_purged(self.memory.start()) {
             return Some(Action::Reply { token, result: Ok(Pieces::default()) });
         }
-        let satisfied = if self.ending.is_some() { u64::MAX } else { self.memory.end() };
+        let satisfied = self.satisfied();
         while let Some((read, token)) = self.waiters.pop(satisfied) {
             if token.is_abandoned() {
                 continue;
@@ -244,7 +252,7 @@ impl<T: Token> Core<T> {
             match self.answer(&read, token) {
                 Ok(action) => return Some(action),
                 // Never so: what it waited for is there. Parked again it is not lost, at any rate.
-                Err(token) => self.waiters.park(read.need(), read, token),
+                Err(token) => self.waiters.park(read.need(), (read, token)),
             }
         }
         let (offset, blocks) = self.spool.next_write(&mut self.memory)?;
@@ -277,6 +285,11 @@ impl<T: Token> Core<T> {
 
     // ---- decisions ----
 
+    /// Reads that need no more bytes than this can be answered: all of them, once there are no more.
+    fn satisfied(&self) -> u64 {
+        if self.ending.is_some() { u64::MAX } else { self.memory.end() }
+    }
+
     /// What a read gets now; the token back if it must wait.
     fn answer(&mut self, read: &Read, token: T) -> Result<Action<T>, T> {
         let loaded = self.memory.end();
@@ -299,12 +312,12 @@ impl<T: Token> Core<T> {
         if start == end {
             return Ok(Action::Reply { token, result: Ok(Pieces::default()) });
         }
-        self.delivered = self.delivered.max(Some(end));
         let one = read.want == Want::Some;
         let spilled = self.memory.start();
         if start >= spilled {
-            let result = Ok(self.memory.slice(start, end, one));
-            return Ok(Action::Reply { token, result });
+            let pieces = self.memory.slice(start, end, one);
+            self.deliver(start, pieces.len());
+            return Ok(Action::Reply { token, result: Ok(pieces) });
         }
         let mut len = usize::try_from(end.min(spilled) - start).unwrap_or(usize::MAX);
         let mut rest = Pieces::default();
@@ -313,7 +326,14 @@ impl<T: Token> Core<T> {
         } else if end > spilled {
             rest = self.memory.slice(spilled, end, false);
         }
+        self.deliver(start, len + rest.len());
         Ok(Action::ReadFile { token, offset: start, len, rest })
+    }
+
+    /// Notes what a read gets. A read of some may get less than there is: what it left is not
+    /// delivered, and reading ahead of that would pull the source along before its readers.
+    fn deliver(&mut self, start: u64, len: usize) {
+        self.delivered = self.delivered.max(Some(start + len as u64));
     }
 
     /// Whether the memory bound lets one more block in. Pausing here is what lets the disk lag

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
+use super::Token;
 use super::memory::{BLOCK, Memory};
+use super::waiters::Waiters;
 
 /// How far memory may go over its budget while the disk takes in the rest. Four blocks: one that is
 /// open, and others to fill while a write is under way.
@@ -20,25 +22,27 @@ pub(super) struct Spool<T> {
     /// Whether the last write failed, and memory is over its budget because of it. Pulling stops
     /// until a read that needs more has it tried again.
     failed: bool,
-    /// Who waits for all before an offset to be on disk, in order of offset.
-    purges: Vec<(u64, T)>,
+    /// How far purges want the disk to be, whoever still waits for them.
+    purge_to: u64,
+    /// Who waits for all before an offset to be on disk.
+    purges: Waiters<T>,
 }
 
-impl<T> Spool<T> {
+impl<T: Token> Spool<T> {
     pub(super) fn new(budget: usize) -> Self {
-        Self { budget, writing: None, failed: false, purges: Vec::new() }
+        Self { budget, writing: None, failed: false, purge_to: 0, purges: Waiters::new() }
     }
 
     /// Asks that everything before `to` goes to disk.
     pub(super) fn purge(&mut self, to: u64, token: T) {
         self.failed = false;
-        self.purges.push((to, token));
+        self.purge_to = to;
+        self.purges.park(to, token);
     }
 
     /// The next one whose purge is done, now that all before `spilled` is on disk.
     pub(super) fn next_purged(&mut self, spilled: u64) -> Option<T> {
-        let (to, _) = self.purges.first()?;
-        (*to <= spilled).then(|| self.purges.remove(0).1)
+        self.purges.pop(spilled)
     }
 
     /// What to write next, and where it starts.
@@ -46,8 +50,7 @@ impl<T> Spool<T> {
         if self.writing.is_some() || self.failed {
             return None;
         }
-        let asked = self.purges.last().map_or(0, |(to, _)| *to);
-        let to = memory.excess(self.budget).max(asked);
+        let to = memory.excess(self.budget).max(self.purge_to);
         if to <= memory.start() {
             return None;
         }
@@ -67,7 +70,13 @@ impl<T> Spool<T> {
         self.writing = None;
         // Where only a purge asked for the write, memory is fine and reading goes on.
         self.failed = memory.excess(self.budget) > memory.start();
-        std::mem::take(&mut self.purges).into_iter().map(|(_, token)| token)
+        self.purge_to = 0;
+        self.purges.take_beyond(memory.start())
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.purges.len()
     }
 
     pub(super) fn has_failed(&self) -> bool {

@@ -1,42 +1,42 @@
-//! Reads that cannot be answered yet, ordered by the byte that they wait for.
+//! Requests that cannot be answered yet, ordered by the byte that they wait for.
 
 use std::collections::BTreeMap;
 
-use super::{Read, Token};
+use super::Token;
 
-/// Abandoned reads are swept out only once this many are parked; below it they cost nothing worth
+/// Abandoned requests are swept out only once this many are parked; below it they cost nothing worth
 /// a walk.
 const SWEEP_AT_LEAST: usize = 64;
 
-pub(super) struct Waiters<T> {
-    /// By (how many bytes must be loaded first, order of arrival).
-    parked: BTreeMap<(u64, u64), (Read, T)>,
+pub(super) struct Waiters<W> {
+    /// By (how many bytes must be there first, order of arrival).
+    parked: BTreeMap<(u64, u64), W>,
     /// Order of arrival of the next one; keeps equal needs apart, first come first served.
     next: u64,
     /// The size at which the next sweep is due: twice what the last one left. That makes a sweep
-    /// cost nothing per read on average, and bounds the abandoned by the living.
+    /// cost nothing per request on average, and bounds the abandoned by the living.
     sweep_at: usize,
 }
 
-impl<T: Token> Waiters<T> {
+impl<W: Token> Waiters<W> {
     pub(super) fn new() -> Self {
         Self { parked: BTreeMap::new(), next: 0, sweep_at: SWEEP_AT_LEAST }
     }
 
-    /// Parks a read until `need` bytes are loaded.
-    pub(super) fn park(&mut self, need: u64, read: Read, token: T) {
+    /// Parks a request until `need` bytes are there.
+    pub(super) fn park(&mut self, need: u64, waiter: W) {
         if self.parked.len() >= self.sweep_at {
-            self.parked.retain(|_, (_, token)| !token.is_abandoned());
+            self.parked.retain(|_, waiter| !waiter.is_abandoned());
             self.sweep_at = SWEEP_AT_LEAST.max(self.parked.len() * 2);
         }
-        self.parked.insert((need, self.next), (read, token));
+        self.parked.insert((need, self.next), waiter);
         self.next += 1;
     }
 
-    /// The furthest need of a read that somebody still awaits. Forgets abandoned ones on its way.
+    /// The furthest need of a request that somebody still awaits. Forgets abandoned ones on its way.
     pub(super) fn furthest(&mut self) -> Option<u64> {
         while let Some(last) = self.parked.last_entry() {
-            if last.get().1.is_abandoned() {
+            if last.get().is_abandoned() {
                 last.remove();
             } else {
                 return Some(last.key().0);
@@ -45,10 +45,15 @@ impl<T: Token> Waiters<T> {
         None
     }
 
-    /// Takes the first read that `loaded` bytes satisfy.
-    pub(super) fn pop(&mut self, loaded: u64) -> Option<(Read, T)> {
+    /// Takes the first request that `there` bytes satisfy.
+    pub(super) fn pop(&mut self, there: u64) -> Option<W> {
         let first = self.parked.first_entry()?;
-        (first.key().0 <= loaded).then(|| first.remove())
+        (first.key().0 <= there).then(|| first.remove())
+    }
+
+    /// Takes all requests that `there` bytes do not satisfy, in order.
+    pub(super) fn take_beyond(&mut self, there: u64) -> impl Iterator<Item = W> + use<W> {
+        self.parked.split_off(&(there, u64::MAX)).into_values()
     }
 
     #[cfg(test)]

@@ -1,0 +1,211 @@
+//! What memory holds, and how it leaves for the disk: rules 9 and 10.
+
+use super::*;
+use crate::error::ErrorKind;
+
+/// Pulls all it is given, whether anybody reads or not.
+fn holding(max_memory: usize) -> World {
+    World::new(Limits { max_memory, read_ahead: u64::MAX, declared: None })
+}
+
+#[test]
+fn memory_is_bounded_however_slow_the_disk() {
+    // Rule 9.
+    for max_memory in [0, 1, 64 * KIB, BLOCK, MIB, MIB + 1] {
+        let mut world = holding(max_memory);
+        world.send_while_wanted(8 * MIB);
+        assert!(world.sent < 8 * MIB as u64, "the disk never answered, and pulling went on");
+        assert!(world.allocated() <= max_memory + SLACK);
+        // All of it can be read meanwhile, rule 10.
+        let (sent, read) = (world.sent, world.read(0, world.sent));
+        assert_eq!(world.bytes(&read), source(0, sent));
+        // Once the disk goes on, so does pulling.
+        world.write_all();
+        assert!(world.core.wants_chunk());
+        assert!(world.allocated() <= max_memory.max(BLOCK));
+    }
+}
+
+#[test]
+fn a_chunk_of_any_size_is_taken_in_as_memory_allows() {
+    // Rule 9: the bound holds whatever the source calls a chunk, and bytes of it are readable early.
+    let all = generate(64 * MIB);
+    let mut world = holding(MIB);
+    let read = world.read(0, 1000);
+    world.core.append(all.clone());
+    world.pump();
+    assert_eq!(world.bytes(&read), source(0, 1000));
+    while world.writing.is_some() {
+        assert!(world.allocated() <= 2 * MIB);
+        let absorbed = world.status().loaded == all.len() as u64;
+        assert!(absorbed || !world.core.wants_chunk());
+        world.write_succeeds();
+        world.pump();
+    }
+    assert_eq!(world.status().loaded, all.len() as u64);
+    assert!(world.core.wants_chunk());
+    assert!(world.disk == all[..world.disk.len()], "the disk holds other bytes");
+    let tail = world.read(60 * MIB as u64, 4 * MIB as u64);
+    assert_eq!(world.bytes(&tail), all[60 * MIB..]);
+}
+
+#[test]
+fn the_oldest_full_blocks_leave_first_in_order() {
+    // Rule 9. The world asserts that each write starts where the last one ended.
+    let mut world = holding(BLOCK);
+    world.send(BLOCK);
+    assert!(world.writing.is_none(), "within the budget");
+    world.send(1);
+    let (offset, blocks) = world.writing.as_ref().expect("the budget is exceeded");
+    assert_eq!((*offset, blocks.as_slice()), (0, &[source(0, BLOCK as u64)][..]));
+    world.write_all();
+    assert_eq!(world.status().spilled, BLOCK as u64);
+    world.send(4 * BLOCK);
+    world.write_all();
+    assert_eq!(world.status().spilled, 5 * BLOCK as u64);
+    assert_eq!(world.disk, source(0, 5 * BLOCK as u64));
+}
+
+#[test]
+fn the_open_block_leaves_when_the_stream_has_ended() {
+    // Rule 9.
+    let mut world = holding(0);
+    world.send(BLOCK + 10);
+    world.write_all();
+    assert_eq!(world.status().spilled, BLOCK as u64);
+    world.end();
+    world.write_all();
+    assert_eq!(world.allocated(), 0);
+    assert_eq!(world.disk, source(0, BLOCK as u64 + 10));
+    let read = world.read(0, u64::MAX);
+    assert_eq!(world.bytes(&read), world.disk);
+}
+
+#[test]
+fn bytes_are_readable_before_during_and_after_their_write() {
+    // Rule 10.
+    let mut world = holding(0);
+    world.send(2 * BLOCK);
+    assert!(world.writing.is_some());
+    let before = world.read(100, BLOCK as u64);
+    assert_eq!(world.file_reads, 0);
+    world.write_all();
+    let after = world.read(100, BLOCK as u64);
+    assert_eq!(world.file_reads, 1);
+    assert_eq!(world.bytes(&before), source(100, 100 + BLOCK as u64));
+    assert_eq!(world.bytes(&before), world.bytes(&after));
+}
+
+#[test]
+fn boundless_memory_never_touches_the_disk() {
+    // Rule 9.
+    let mut world = holding(usize::MAX);
+    world.send_while_wanted(8 * MIB);
+    assert_eq!(world.status().loaded, 8 * MIB as u64);
+    world.end();
+    assert!(world.writing.is_none());
+}
+
+#[test]
+fn a_small_stream_allocates_little_more_than_its_size_and_no_file() {
+    // Rule 9.
+    for (len, chunk) in [(1, 1), (100, 7), (5000, 5000), (30_000, 1), (100_000, 1400), (BLOCK, 4096)] {
+        let mut world = holding(BLOCK);
+        for sent in (0..len).step_by(chunk) {
+            world.send(chunk.min(len - sent));
+            let loaded = world.status().loaded as usize;
+            assert!(world.allocated() <= (2 * loaded).max(KIB), "{} for {loaded}", world.allocated());
+        }
+        world.end();
+        assert!(world.allocated() <= len + len / 8, "{} for {len}", world.allocated());
+        assert!(world.writing.is_none());
+        let read = world.read(0, u64::MAX);
+        assert_eq!(world.bytes(&read), source(0, len as u64));
+    }
+}
+
+#[test]
+fn a_failed_write_loses_nothing_and_tells_those_who_need_more() {
+    // Rule 16.
+    let mut world = holding(0);
+    world.send(2 * BLOCK);
+    let (exact, some) = (world.read(0, 3 * BLOCK as u64), world.read_some(2 * BLOCK as u64, 1));
+    world.write_fails();
+    world.pump();
+    for read in [&exact, &some] {
+        assert_eq!(world.error(read).kind(), ErrorKind::Spill);
+    }
+    assert!(!world.core.wants_chunk() && world.writing.is_none());
+    assert_eq!(
+        world.status(),
+        Status { loaded: 2 * BLOCK as u64, spilled: 0, size: None, phase: Phase::Waiting }
+    );
+    // What is there is readable, and asking for it tries nothing.
+    let read = world.read(0, 2 * BLOCK as u64);
+    assert_eq!(world.bytes(&read), source(0, 2 * BLOCK as u64));
+    world.pump();
+    assert!(world.writing.is_none());
+}
+
+#[test]
+fn a_read_that_needs_more_has_a_failed_write_tried_again() {
+    // Rule 16.
+    let mut world = holding(0);
+    world.send(2 * BLOCK);
+    world.write_fails();
+    for _ in 0..3 {
+        let read = world.read(0, 2 * BLOCK as u64 + 1);
+        world.pump();
+        world.write_fails();
+        world.pump();
+        assert_eq!(world.error(&read).kind(), ErrorKind::Spill);
+    }
+    let read = world.read(0, 2 * BLOCK as u64 + 1);
+    world.write_all();
+    assert!(world.is_waiting(&read) && world.core.wants_chunk());
+    assert_eq!(world.disk, source(0, 2 * BLOCK as u64));
+    world.send(1);
+    assert_eq!(world.bytes(&read), source(0, 2 * BLOCK as u64 + 1));
+}
+
+#[test]
+fn a_failed_write_stops_a_chunk_half_way_and_healing_takes_in_the_rest() {
+    // Rules 9, 16.
+    let mut world = holding(0);
+    world.send(6 * MIB);
+    world.write_fails();
+    world.pump();
+    let loaded = world.status().loaded;
+    assert!(loaded < 6 * MIB as u64 && !world.core.absorb());
+    let read = world.read(0, 6 * MIB as u64);
+    world.write_all();
+    assert_eq!(world.bytes(&read), source(0, 6 * MIB as u64));
+}
+
+#[test]
+fn a_failed_write_leaves_reads_alone_whose_bytes_are_there() {
+    // Rules 4, 16: it comes between the chunk that satisfied them and their turn to be answered.
+    let mut world = holding(0);
+    world.send(2 * BLOCK);
+    let (loaded, block) = (2 * BLOCK as u64, BLOCK as u64);
+    let (satisfied, needy) = (world.read(0, loaded + block), world.read(0, loaded + block + 1));
+    world.append(BLOCK);
+    assert!(world.core.absorb());
+    world.write_fails();
+    world.pump();
+    assert_eq!(world.bytes(&satisfied), source(0, loaded + block));
+    assert_eq!(world.error(&needy).kind(), ErrorKind::Spill);
+}
+
+#[test]
+fn a_failed_write_after_the_end_concerns_no_read() {
+    // Rules 4, 16: when the stream has ended, no read needs more.
+    let mut world = holding(0);
+    world.send(2 * BLOCK);
+    let (all, load) = (world.read(BLOCK as u64, u64::MAX), world.ask(Read::END));
+    world.core.end();
+    world.write_fails();
+    world.pump();
+    assert_eq!(world.bytes(&all), source(BLOCK as u64, 2 * BLOCK as u64));
+    assert_eq!(world.bytes(&load), "");
+}

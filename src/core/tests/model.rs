@@ -1,0 +1,357 @@
+//! Any order of events, against an obvious model: the first `loaded` bytes of the source.
+//!
+//! After every step all that can be seen of the core is derived again from the model. A failure is
+//! shrunk to the shortest list of steps, and kept beside this file to be tried first for ever.
+//! `PROPTEST_CASES=100000 cargo test --lib model` looks harder.
+
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+
+use super::steps::{At, Case, Declared, Step, case};
+use super::*;
+use crate::error::ErrorKind;
+
+enum What {
+    Read(Read),
+    /// That all before this is on disk.
+    Spill(u64),
+}
+
+struct Asked {
+    ask: Ask,
+    what: What,
+    /// Whether a failed write is its answer.
+    spill_failed: bool,
+}
+
+/// The world, and what is expected of it.
+struct Model {
+    world: World,
+    limits: Limits,
+    /// What the source has to send.
+    total: u64,
+    loaded: u64,
+    spilled: u64,
+    /// What is left of the chunk pulled last.
+    arriving: u64,
+    /// Whether the source has sent more than it declared.
+    excess: bool,
+    ending: Option<Result<(), ErrorKind>>,
+    delivered: Option<u64>,
+    asked: Vec<Asked>,
+    /// How far purges want the disk to be.
+    purge_to: u64,
+    /// Whether pulling stopped on account of a failed write.
+    stopped: bool,
+}
+
+impl Model {
+    fn new(case: &Case) -> Self {
+        let declared = match case.declared {
+            Declared::Nothing => None,
+            Declared::Right => Some(case.total),
+            Declared::Less(by) => Some(case.total.saturating_sub(by)),
+            Declared::More(by) => Some(case.total + by),
+        };
+        let limits = Limits { declared, max_memory: case.max_memory, read_ahead: case.read_ahead };
+        Self {
+            world: World::new(limits),
+            limits,
+            total: case.total,
+            loaded: 0,
+            spilled: 0,
+            arriving: 0,
+            excess: false,
+            ending: None,
+            delivered: None,
+            asked: Vec::new(),
+            purge_to: 0,
+            stopped: false,
+        }
+    }
+
+    // ---- steps ----
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Read { ref at, len, want } => {
+                let offset = match *at {
+                    At::Loaded(by) => self.loaded.saturating_add_signed(by),
+                    At::Spilled(by) => self.spilled.saturating_add_signed(by),
+                    At::Within(part) => self.loaded * part / 256,
+                    At::Last(before) => u64::MAX - before,
+                };
+                self.read(Read { offset, len, want });
+            }
+            Step::Spill => {
+                let ask = self.world.spill();
+                self.asked.push(Asked { ask, what: What::Spill(self.loaded), spill_failed: false });
+                (self.purge_to, self.stopped) = (self.loaded, false);
+            }
+            Step::Abandon(number) => {
+                if let Some(asked) = self.asked.get(number % self.asked.len().max(1)) {
+                    asked.ask.abandon();
+                }
+            }
+            Step::Append(len) if self.wants_chunk() => self.append(len as u64),
+            Step::End if self.wants_chunk() => self.end(),
+            Step::Fail if self.wants_chunk() => {
+                self.world.core.fail(Error::source_failed(self.loaded, io::ErrorKind::Other.into()));
+                self.ending = Some(Err(ErrorKind::Source));
+            }
+            Step::WriteSucceeds if self.world.writing.is_some() => {
+                self.world.write_succeeds();
+                self.spilled = self.world.disk.len() as u64;
+            }
+            Step::WriteFails if self.world.writing.is_some() => self.write_fails(),
+            Step::Act => {
+                self.act();
+            }
+            Step::Pump => while self.act() {},
+            _ => {}
+        }
+        self.check();
+    }
+
+    fn read(&mut self, read: Read) {
+        let ask = self.world.ask(read);
+        let now = !self.world.is_waiting(&ask);
+        assert_eq!(now, self.is_answerable(&read), "answered now or not: {read:?}");
+        // A read that needs more has a failed write tried again.
+        self.stopped &= now;
+        self.asked.push(Asked { ask, what: What::Read(read), spill_failed: false });
+        self.look();
+    }
+
+    fn append(&mut self, len: u64) {
+        let sent = self.world.sent;
+        if sent == self.total {
+            return self.end();
+        }
+        let len = len.min(self.total - sent);
+        self.world.append(len as usize);
+        let allowed = self.limits.declared.map_or(u64::MAX, |size| size - self.loaded);
+        self.arriving = len.min(allowed);
+        self.excess = len > allowed;
+        self.tell_excess();
+    }
+
+    fn end(&mut self) {
+        self.world.core.end();
+        let early = self.limits.declared.is_some_and(|size| self.loaded < size);
+        self.ending = Some(if early { Err(ErrorKind::Truncated) } else { Ok(()) });
+    }
+
+    fn tell_excess(&mut self) {
+        if self.excess && self.arriving == 0 {
+            self.ending = Some(Err(ErrorKind::Oversized));
+        }
+    }
+
+    fn write_fails(&mut self) {
+        self.world.write_fails();
+        self.stopped = self.is_over_budget();
+        self.purge_to = 0;
+        let needy: Vec<bool> = self.asked.iter().map(|asked| self.needs_more(asked)).collect();
+        for (asked, needy) in self.asked.iter_mut().zip(needy) {
+            if self.world.answers[asked.ask.id].is_none() {
+                asked.spill_failed |= match asked.what {
+                    What::Read(_) => self.stopped && needy,
+                    What::Spill(_) => true,
+                };
+            }
+        }
+    }
+
+    fn act(&mut self) -> bool {
+        let over_budget = self.is_over_budget();
+        if let Some(action) = self.world.core.next_action() {
+            if let Action::WriteBlocks { offset, blocks } = &action {
+                assert!(!self.stopped && (over_budget || self.purge_to > self.spilled), "a needless write");
+                let len = blocks.iter().map(|block| block.len() as u64).sum::<u64>();
+                assert!(0 < len && len <= MIB as u64);
+                assert!(blocks.concat() == source(*offset, offset + len), "writes other bytes");
+            }
+            self.world.perform(action);
+            self.look();
+            return true;
+        }
+        self.check_idle();
+        let absorbed =
+            if self.has_room() { self.arriving.min(BLOCK as u64 - self.loaded % BLOCK as u64) } else { 0 };
+        assert_eq!(self.world.core.absorb(), absorbed > 0);
+        self.loaded += absorbed;
+        self.arriving -= absorbed;
+        self.tell_excess();
+        absorbed > 0
+    }
+
+    // ---- what the model expects ----
+
+    fn end_of(read: &Read) -> u64 {
+        read.offset.saturating_add(read.len)
+    }
+
+    /// Whether a read can be answered by bytes, by the end or by an error.
+    fn is_answerable(&self, read: &Read) -> bool {
+        self.ending.is_some() || self.is_loaded(read)
+    }
+
+    fn is_loaded(&self, read: &Read) -> bool {
+        let enough = match read.want {
+            Want::Exact => Self::end_of(read) <= self.loaded,
+            Want::Some => read.offset < self.loaded,
+        };
+        enough || read.len == 0
+    }
+
+    /// Whether somebody still waits for this, and for bytes to come.
+    fn needs_more(&self, asked: &Asked) -> bool {
+        let What::Read(read) = &asked.what else { return false };
+        self.world.is_waiting(&asked.ask) && !asked.spill_failed && !self.is_answerable(read)
+    }
+
+    fn is_needed(&self) -> bool {
+        let ahead = match (self.limits.read_ahead, self.delivered) {
+            (u64::MAX, _) => true,
+            (ahead, Some(end)) => end + ahead > self.loaded,
+            (_, None) => false,
+        };
+        ahead || self.asked.iter().any(|asked| !asked.ask.gone.get() && self.needs_more(asked))
+    }
+
+    fn has_room(&self) -> bool {
+        let most = self.limits.max_memory.saturating_add(SLACK);
+        !self.stopped && self.world.allocated() + BLOCK <= most
+    }
+
+    /// Whether memory holds too much, and a block that is full to give away.
+    fn is_over_budget(&self) -> bool {
+        let full_at = (self.spilled / BLOCK as u64 + 1) * BLOCK as u64;
+        let has_full = self.spilled < self.loaded && (full_at <= self.loaded || self.ending.is_some());
+        has_full && self.world.allocated() > self.limits.max_memory
+    }
+
+    fn wants_chunk(&mut self) -> bool {
+        let open = self.ending.is_none() && !self.excess && self.arriving == 0;
+        let expected = open && self.has_room() && self.is_needed();
+        assert_eq!(self.world.core.wants_chunk(), expected, "wants a chunk");
+        expected
+    }
+
+    // ---- checks ----
+
+    fn check(&mut self) {
+        self.wants_chunk();
+        assert_eq!(self.world.core.is_done(), self.ending.is_some() || self.excess);
+        let (phase, size) = match self.ending {
+            None if self.is_needed() && !self.stopped => (Phase::Pulling, self.limits.declared),
+            None => (Phase::Waiting, self.limits.declared),
+            Some(Ok(())) => (Phase::Complete, Some(self.loaded)),
+            Some(Err(ErrorKind::Source)) => (Phase::Failed, self.limits.declared),
+            Some(Err(_)) => (Phase::Failed, None),
+        };
+        let expected = Status { loaded: self.loaded, spilled: self.spilled, size, phase };
+        assert_eq!(self.world.status(), expected);
+        let (allocated, resident) = (self.world.allocated(), (self.loaded - self.spilled) as usize);
+        assert!(allocated <= self.limits.max_memory.saturating_add(SLACK), "{allocated} bytes in memory");
+        assert!(allocated >= resident, "{allocated} bytes hold {resident}");
+        assert!(allocated == 0 || resident > 0, "{allocated} bytes hold nothing");
+        if self.ending.is_some() && self.spilled == 0 {
+            assert!(allocated <= resident + resident / 8, "{allocated} bytes for {resident}");
+        }
+    }
+
+    /// The core has nothing to do: so nobody is forgotten, and the disk is busy if it can be.
+    fn check_idle(&self) {
+        for asked in self.asked.iter().filter(|asked| !asked.ask.gone.get()) {
+            if self.world.is_waiting(&asked.ask) {
+                let waits = match &asked.what {
+                    What::Read(read) => !self.is_answerable(read),
+                    What::Spill(to) => *to > self.spilled,
+                };
+                assert!(waits && !asked.spill_failed, "forgotten");
+            }
+        }
+        let due = self.purge_to > self.spilled || self.is_over_budget();
+        assert!(self.world.writing.is_some() || self.stopped || !due, "a write is due");
+    }
+
+    /// Looks at the answers that have just come.
+    fn look(&mut self) {
+        for id in std::mem::take(&mut self.world.fresh) {
+            let (asked, answer) = (&self.asked[id], self.world.answers[id].as_ref().unwrap());
+            match (&asked.what, answer) {
+                (_, Err(error)) if asked.spill_failed => assert_eq!(error.kind(), ErrorKind::Spill),
+                (_, _) if asked.spill_failed => panic!("a failed write was not told"),
+                (What::Spill(to), Ok(bytes)) => assert!(bytes.is_empty() && *to <= self.spilled),
+                (What::Spill(_), Err(error)) => panic!("{error}"),
+                (What::Read(read), Ok(bytes)) => {
+                    let start = read.offset.min(self.loaded);
+                    let most = (Self::end_of(read).min(self.loaded) - start) as usize;
+                    let least = match read.want {
+                        Want::Exact => most,
+                        Want::Some => most.min(1),
+                    };
+                    assert!(self.is_loaded(read) || self.ending == Some(Ok(())), "short: {read:?}");
+                    assert!((least..=most).contains(&bytes.len()), "{} bytes for {read:?}", bytes.len());
+                    assert!(*bytes == source(start, start + bytes.len() as u64), "wrong bytes for {read:?}");
+                    if !bytes.is_empty() {
+                        self.delivered = self.delivered.max(Some(start + bytes.len() as u64));
+                    }
+                }
+                (What::Read(read), Err(error)) => {
+                    assert!(!self.is_loaded(read), "{error} for {read:?}");
+                    assert_eq!(Some(Err(error.kind())), self.ending, "{read:?}");
+                }
+            }
+        }
+    }
+
+    /// Once the disk is well and the source goes on, everybody gets an answer: no order of events
+    /// may have locked memory, disk and source against each other.
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            self.step(&Step::Pump);
+            if self.world.writing.is_some() {
+                self.step(&Step::WriteSucceeds);
+            } else if self.wants_chunk() {
+                self.step(&Step::Append(100 * KIB));
+            } else {
+                let mut living = self.asked.iter().filter(|asked| !asked.ask.gone.get());
+                assert!(living.all(|asked| !self.world.is_waiting(&asked.ask)), "never answered");
+                return;
+            }
+        }
+        panic!("there is no end to it");
+    }
+}
+
+/// A few seconds' worth of cases, or what `PROPTEST_CASES` says if that is more.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let kept = FileFailurePersistence::WithSource("regressions");
+    ProptestConfig { cases: default.cases.max(512), failure_persistence: Some(Box::new(kept)), ..default }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn any_order_of_events_does_what_the_model_does(case in case()) {
+        let mut model = Model::new(&case);
+        model.check();
+        for step in &case.steps {
+            model.step(step);
+            if case.eager {
+                model.step(&Step::Pump);
+            }
+        }
+        model.settle();
+        // All that was received within the declared size is there, wherever it lies by now.
+        model.read(Read { offset: 0, len: model.loaded, want: Want::Exact });
+        // And so is the end of it.
+        model.read(Read::END);
+        model.settle();
+    }
+}

@@ -1,0 +1,139 @@
+//! When the source is pulled, and for whom: rules 6 and 7.
+
+use super::*;
+
+fn reading_ahead(read_ahead: u64) -> World {
+    World::new(Limits { read_ahead, ..PLAIN })
+}
+
+/// How far the source is pulled by chunks of `chunk` bytes before it is wanted no more.
+fn pulled_to(world: &mut World, chunk: usize) -> u64 {
+    while world.core.wants_chunk() {
+        world.send(chunk);
+    }
+    world.sent
+}
+
+#[test]
+fn nothing_is_pulled_before_somebody_reads() {
+    // Rule 6.
+    for read_ahead in [0, 1, MIB as u64, u64::MAX - 1] {
+        let mut world = reading_ahead(read_ahead);
+        assert!(!world.core.wants_chunk());
+        world.spill();
+        world.read(5, 0);
+        assert!(!world.core.wants_chunk());
+    }
+}
+
+#[test]
+fn a_boundless_read_ahead_pulls_without_being_asked() {
+    // Rule 6.
+    assert!(reading_ahead(u64::MAX).core.wants_chunk());
+}
+
+#[test]
+fn the_source_is_pulled_as_far_as_the_furthest_read() {
+    // Rule 6.
+    let mut world = reading_ahead(0);
+    world.read(0, 10);
+    let far = world.read_some(995, 500);
+    world.read(20, 10);
+    assert_eq!(pulled_to(&mut world, 1), 996);
+    assert_eq!(world.bytes(&far), source(995, 996));
+}
+
+#[test]
+fn read_ahead_counts_from_the_furthest_byte_delivered() {
+    // Rule 6.
+    let mut world = reading_ahead(1000);
+    let first = world.read(0, 10);
+    assert_eq!(pulled_to(&mut world, 10), 1010);
+    assert_eq!(world.bytes(&first), source(0, 10));
+    // What has been delivered already moves nothing.
+    world.read(5, 5);
+    assert_eq!(pulled_to(&mut world, 10), 1010);
+    world.read(500, 20);
+    assert_eq!(pulled_to(&mut world, 10), 1520);
+}
+
+#[test]
+fn read_ahead_counts_what_a_read_of_some_got_and_not_what_it_asked_for() {
+    // Rule 6: else a slow reader that asks for much drags the source along, a read-ahead each time.
+    let (block, ahead) = (BLOCK as u64, 4 * BLOCK as u64);
+    let mut world = reading_ahead(ahead);
+    world.read_some(0, u64::MAX);
+    world.send(4 * BLOCK);
+    let one = world.read_some(0, u64::MAX);
+    assert_eq!(world.bytes(&one).len(), BLOCK);
+    assert_eq!(pulled_to(&mut world, BLOCK), block + ahead);
+    // The same from disk.
+    world.spill();
+    world.write_all();
+    let two = world.read_some(block, u64::MAX);
+    assert_eq!(world.bytes(&two).len(), BLOCK);
+    assert_eq!(pulled_to(&mut world, BLOCK), 2 * block + ahead);
+}
+
+#[test]
+fn an_abandoned_read_is_pulled_for_no_more_and_the_others_notice_nothing() {
+    // Rule 7.
+    let mut world = reading_ahead(0);
+    let (near, far) = (world.read(0, 10), world.read(0, 1000));
+    far.abandon();
+    assert_eq!(pulled_to(&mut world, 1), 10);
+    assert_eq!(world.bytes(&near), source(0, 10));
+    assert!(world.is_waiting(&far));
+    // What has been pulled stays.
+    let again = world.read(0, 10);
+    assert_eq!(world.bytes(&again), source(0, 10));
+}
+
+#[test]
+fn abandoned_reads_do_not_pile_up_while_the_source_stalls() {
+    // Rule 7.
+    let mut world = reading_ahead(0);
+    let living = world.read(0, 1 << 40);
+    for n in 0..200_000 {
+        world.read(n, 10).abandon();
+        assert!(world.core.waiters.len() <= 128);
+    }
+    assert!(world.is_waiting(&living) && world.core.wants_chunk());
+    world.end();
+    assert_eq!(world.fresh, [living.id]);
+}
+
+#[test]
+fn abandoned_reads_are_at_most_as_many_as_the_living() {
+    // Rule 7: sweeping them out must not cost a walk over all the living each time.
+    let mut world = reading_ahead(0);
+    let living: Vec<Ask> = (0..1000).map(|n| world.read(n, 10)).collect();
+    for n in 0..20_000 {
+        world.read(n, 10).abandon();
+        assert!(world.core.waiters.len() <= 3 * living.len());
+    }
+    world.send(1009);
+    assert!(living.iter().all(|read| !world.is_waiting(read)));
+}
+
+#[test]
+fn no_work_is_done_for_a_read_that_was_abandoned() {
+    // Rule 7.
+    let mut world = reading_ahead(0);
+    let (gone, kept) = (world.read(0, 10), world.read(0, 10));
+    gone.abandon();
+    world.send(10);
+    assert_eq!(world.fresh, [kept.id]);
+    assert_eq!(world.core.waiters.len(), 0);
+}
+
+#[test]
+fn one_chunk_is_pulled_at_a_time() {
+    // Rule 9: the next one waits until this one is in memory.
+    let mut world = reading_ahead(u64::MAX);
+    world.append(2 * BLOCK);
+    assert!(!world.core.wants_chunk());
+    assert!(world.core.absorb() && !world.core.wants_chunk());
+    assert!(world.core.absorb() && world.core.wants_chunk());
+    assert!(!world.core.absorb());
+}

@@ -1,0 +1,190 @@
+//! Purges: all that is resident goes to disk on request, rules 7, 12 and 16.
+
+use super::*;
+use crate::error::ErrorKind;
+
+/// 300,000 bytes in memory: a block and a bit.
+fn resident() -> World {
+    let mut world = World::new(PLAIN);
+    world.send(300_000);
+    world
+}
+
+#[test]
+fn a_purge_moves_all_that_is_resident_and_is_answered_then() {
+    // Rule 12.
+    let mut world = resident();
+    let purge = world.spill();
+    world.pump();
+    assert!(world.is_waiting(&purge));
+    // What arrives meanwhile is not part of it.
+    world.send(1000);
+    world.write_all();
+    assert_eq!(world.bytes(&purge), "");
+    assert_eq!(world.disk, source(0, 300_000));
+    assert_eq!(world.status().spilled, 300_000);
+    let read = world.read(0, 301_000);
+    assert_eq!(world.bytes(&read), source(0, 301_000));
+}
+
+#[test]
+fn a_purge_gives_back_all_memory() {
+    // Rule 12.
+    let mut world = resident();
+    world.spill();
+    world.write_all();
+    assert_eq!(world.allocated(), 0);
+    world.spill();
+    assert!(world.core.next_action().is_some());
+    assert!(world.core.next_action().is_none(), "there is nothing left to write");
+}
+
+#[test]
+fn a_purge_of_nothing_is_answered_at_once() {
+    // Rule 12.
+    let mut world = World::new(PLAIN);
+    let purge = world.spill();
+    world.pump();
+    assert_eq!(world.bytes(&purge), "");
+}
+
+#[test]
+fn a_large_purge_is_written_in_parts() {
+    // Rule 12, and 10: memory is given back while the rest is still being written.
+    let mut world = World::new(PLAIN);
+    world.send(5 * MIB + 5);
+    let purge = world.spill();
+    world.pump();
+    world.write_succeeds();
+    let part = world.status().spilled;
+    assert!(0 < part && part <= MIB as u64);
+    assert!(world.is_waiting(&purge));
+    world.write_all();
+    assert_eq!(world.bytes(&purge), "");
+    assert_eq!(world.disk, source(0, 5 * MIB as u64 + 5));
+}
+
+#[test]
+fn a_block_can_be_purged_again_and_again_as_it_fills() {
+    // Rules 1, 12: part of a block is on disk, part in memory; each read finds both.
+    let mut world = World::new(PLAIN);
+    let mut step = 1;
+    while world.sent + step < 3 * BLOCK as u64 {
+        world.send(step as usize);
+        let purge = world.spill();
+        world.pump();
+        // More of the same block arrives while this part is being written.
+        world.send(step as usize / 3);
+        world.write_succeeds();
+        world.pump();
+        assert_eq!(world.bytes(&purge), "");
+        let read = world.read(0, world.sent);
+        assert_eq!(world.bytes(&read), source(0, world.sent));
+        let near = world.status().spilled.saturating_sub(2);
+        let read = world.read(near, world.sent - near);
+        assert_eq!(world.bytes(&read), source(near, world.sent));
+        step = step * 7 / 5 + 1;
+    }
+    world.end();
+    world.spill();
+    world.write_all();
+    assert_eq!(world.disk, source(0, world.sent));
+    assert_eq!(world.allocated(), 0);
+}
+
+#[test]
+fn a_part_purged_block_keeps_the_memory_bound() {
+    // Rule 9.
+    let mut world = World::new(Limits { max_memory: BLOCK, read_ahead: u64::MAX, declared: None });
+    for _ in 0..12 {
+        world.send_while_wanted(100_000);
+        world.spill();
+        world.pump();
+        world.send_while_wanted(400_000);
+        assert!(world.allocated() <= BLOCK + SLACK);
+        world.write_all();
+        assert!(world.core.wants_chunk());
+        assert!(world.allocated() <= 2 * BLOCK);
+    }
+}
+
+#[test]
+fn a_failed_purge_leaves_reads_alone_while_memory_is_within_its_budget() {
+    // Rule 16.
+    let mut world = resident();
+    let read = world.read(0, 300_001);
+    let purges = [world.spill(), world.spill()];
+    world.pump();
+    world.write_fails();
+    world.pump();
+    for purge in &purges {
+        assert_eq!(world.error(purge).kind(), ErrorKind::Spill);
+    }
+    assert!(world.is_waiting(&read) && world.core.wants_chunk());
+    assert!(world.writing.is_none(), "nobody asks for it any more");
+    world.send(1);
+    assert_eq!(world.bytes(&read), source(0, 300_001));
+    let again = world.spill();
+    world.write_all();
+    assert_eq!(world.bytes(&again), "");
+    assert_eq!(world.disk, source(0, 300_001));
+}
+
+#[test]
+fn a_failed_purge_over_the_budget_stops_pulling_and_the_next_purge_heals_it() {
+    // Rule 16.
+    let mut world = World::new(Limits { max_memory: 0, ..PLAIN });
+    let read = world.read(0, 300_001);
+    world.send(300_000);
+    let purge = world.spill();
+    world.pump();
+    world.write_fails();
+    world.pump();
+    assert_eq!(world.error(&purge).kind(), ErrorKind::Spill);
+    assert_eq!(world.error(&read).kind(), ErrorKind::Spill);
+    let again = world.spill();
+    world.write_all();
+    assert_eq!(world.bytes(&again), "");
+}
+
+#[test]
+fn an_abandoned_purge_goes_on() {
+    // Rule 12: the handle promises it.
+    let mut world = resident();
+    world.spill().abandon();
+    world.write_all();
+    assert_eq!(world.status().spilled, 300_000);
+}
+
+#[test]
+fn abandoned_purges_do_not_pile_up_while_the_disk_stalls() {
+    // Rule 7. Each one leaves after the next has come, as when two tasks give up in turn.
+    let mut world = resident();
+    let first = world.spill();
+    world.pump();
+    let mut last = world.spill();
+    for n in 0..200_000 {
+        if n % 1000 == 0 {
+            world.send(1);
+        }
+        let next = world.spill();
+        last.abandon();
+        last = next;
+        assert!(world.core.spool.waiting() <= 128);
+    }
+    last.abandon();
+    world.write_all();
+    assert_eq!(world.bytes(&first), "");
+    // They are gone, and what they asked for is done.
+    assert_eq!(world.status().spilled, world.sent);
+}
+
+#[test]
+fn many_purges_cost_no_more_each() {
+    // The answer to one must not move all the others.
+    let mut world = resident();
+    let purges: Vec<Ask> = (0..100_000).map(|_| world.spill()).collect();
+    world.write_all();
+    assert_eq!(world.fresh.len(), purges.len());
+    assert!(world.fresh.is_sorted(), "first in, first out");
+}
