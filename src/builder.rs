@@ -72,8 +72,8 @@ impl Builder {
 
     /// How many bytes to keep in memory before the oldest go to disk; 5 MiB unless told.
     ///
-    /// Memory may exceed it by 1 MiB and one chunk of the source, whatever the disk does; pulling
-    /// pauses where it would exceed that. [`usize::MAX`] keeps everything in memory.
+    /// Bytes move in blocks of 256 KiB, the oldest first. Memory may exceed the limit by 1 MiB and
+    /// one chunk of the source, whatever the disk does; pulling pauses where it would exceed that. [`usize::MAX`] keeps everything in memory.
     pub fn max_memory(mut self, bytes: usize) -> Self {
         self.limits.max_memory = bytes;
         self

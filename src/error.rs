@@ -53,6 +53,9 @@ pub enum ErrorKind {
     /// The source stream yielded an error, or panicked. Final: all that came before stays readable.
     Source,
     /// The source stream ended before the declared size. Final: what came stays readable.
+    ///
+    /// As an [`io::Error`] it is [`InvalidData`](io::ErrorKind::InvalidData), not `UnexpectedEof`,
+    /// which decoders take for the end of the stream.
     Truncated,
     /// The source stream went on after the declared size. Final: the declared part stays readable.
     Oversized,
@@ -135,6 +138,28 @@ impl Error {
         self.inner.cause.as_ref()
     }
 
+    /// The `Error` inside an [`io::Error`] that was made of one, as [`BufferReader`] makes them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use streamspool::{Error, ErrorKind, StreamBuffer};
+    /// use tokio::io::AsyncReadExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let buffer = StreamBuffer::builder().size(10_u64).spawn(futures::stream::empty());
+    /// let error = buffer.reader().read_u8().await.unwrap_err();
+    /// assert_eq!(Error::of(&error).map(Error::kind), Some(ErrorKind::Truncated));
+    /// # }
+    /// ```
+    ///
+    /// [`BufferReader`]: crate::BufferReader
+    #[must_use]
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
     /// Whether it shows that the declared size was wrong.
     pub(crate) fn disproves_size(&self) -> bool {
         matches!(self.inner.kind, ErrorKind::Truncated | ErrorKind::Oversized)
@@ -144,8 +169,8 @@ impl Error {
     fn io_kind(&self) -> io::ErrorKind {
         match (&self.inner.cause, self.inner.kind) {
             (Some(cause), _) => cause.kind(),
-            (None, ErrorKind::Truncated) => io::ErrorKind::UnexpectedEof,
-            (None, ErrorKind::Oversized) => io::ErrorKind::InvalidData,
+            // `UnexpectedEof` would be truer of the first, but decoders take it for the end.
+            (None, ErrorKind::Truncated | ErrorKind::Oversized) => io::ErrorKind::InvalidData,
             (None, ErrorKind::InvalidInput) => io::ErrorKind::InvalidInput,
             (None, ErrorKind::Closed) => io::ErrorKind::BrokenPipe,
             (None, _) => io::ErrorKind::Other,
@@ -184,4 +209,10 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         io::Error::new(error.io_kind(), error)
     }
+}
+
+/// Why no temporary file could be made. The library's own error names the file that there is not.
+pub(crate) fn no_file_in(dir: &Path, error: &io::Error) -> io::Error {
+    let kind = error.kind();
+    io::Error::new(kind, format!("no temporary file can be made in {}: {kind}", dir.display()))
 }

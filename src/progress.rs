@@ -58,6 +58,14 @@ pub enum State {
     Failed,
 }
 
+impl State {
+    /// Whether nothing more will come: the source has ended, or failed.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Complete | Self::Failed)
+    }
+}
+
 impl Progress {
     /// Where `len` bytes from `offset` lie relative to what has arrived.
     #[must_use]

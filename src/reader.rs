@@ -88,12 +88,18 @@ impl BufferHandle {
     /// ```
     #[must_use]
     pub fn reader(&self) -> BufferReader {
+        self.reader_at(0)
+    }
+
+    /// A reader at `offset`, in bytes; past the end it reads nothing.
+    #[must_use]
+    pub fn reader_at(&self, offset: u64) -> BufferReader {
         BufferReader {
             handle: self.clone(),
             fetch: Fetch::new(self),
-            position: 0,
+            position: offset,
             piece: Bytes::new(),
-            piece_start: 0,
+            piece_start: offset,
             from_end: None,
         }
     }

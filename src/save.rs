@@ -8,15 +8,20 @@ use tokio::task::spawn_blocking;
 
 use crate::core::memory::Pieces;
 use crate::core::{Read, Want};
-use crate::error::Error;
-use crate::handle::{ASK_MOST, BufferHandle};
+use crate::error::{Error, no_file_in};
+use crate::handle::BufferHandle;
+
+/// How many bytes are written at a time, each time on a blocking thread: enough to make that cheap,
+/// little enough that bytes are on their way to the file while the rest arrives.
+const STEP: u64 = 1024 * 1024;
 
 impl BufferHandle {
     /// Loads the rest and writes the whole resource to `path`; returns its size in bytes.
     ///
     /// Complete or not at all: it is written to a temporary file beside `path`, brought to disk, and
     /// renamed, which replaces what was there. If anything fails, or the future is dropped, `path`
-    /// is left as it was and the temporary file is removed. Bytes are written as they arrive.
+    /// is left as it was and the temporary file is removed. A directory that can't be written to is
+    /// told at once, and bytes are written while the rest arrives.
     ///
     /// # Errors
     ///
@@ -45,10 +50,11 @@ impl BufferHandle {
     pub async fn save(&self, path: impl AsRef<Path> + Send) -> Result<u64, Error> {
         let path = path.as_ref().to_path_buf();
         let mut saving = Saving { file: None, path, written: 0 };
+        saving = blocking(saving, Saving::begin).await?;
         loop {
-            let read = Read { offset: saving.written, len: ASK_MOST, want: Want::Exact };
+            let read = Read { offset: saving.written, len: STEP, want: Want::Exact };
             let pieces = self.ask(read).await?;
-            let last = (pieces.len() as u64) < ASK_MOST;
+            let last = (pieces.len() as u64) < STEP;
             saving = blocking(saving, move |saving| saving.write(&pieces)).await?;
             if last {
                 return Ok(blocking(saving, Saving::finish).await?.written);
@@ -58,21 +64,24 @@ impl BufferHandle {
 }
 
 struct Saving {
-    /// Made by the first write, on a blocking thread.
+    /// From the first step to the last.
     file: Option<NamedTempFile>,
     path: PathBuf,
     written: u64,
 }
 
 impl Saving {
+    fn begin(&mut self) -> io::Result<()> {
+        self.file = Some(beside(&self.path)?);
+        Ok(())
+    }
+
     fn write(&mut self, pieces: &Pieces) -> io::Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => self.file.insert(beside(&self.path)?),
-        };
-        for piece in pieces.iter() {
-            file.as_file_mut().write_all(piece)?;
-            self.written += piece.len() as u64;
+        if let Some(file) = &mut self.file {
+            for piece in pieces.iter() {
+                file.as_file_mut().write_all(piece)?;
+                self.written += piece.len() as u64;
+            }
         }
         Ok(())
     }
@@ -98,7 +107,7 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    builder.tempfile_in(dir)
+    builder.tempfile_in(dir).map_err(|error| no_file_in(dir, &error))
 }
 
 /// Does one step of it on a blocking thread.

@@ -8,6 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
+use crate::error::no_file_in;
 use crate::guard::guarded;
 
 /// Where a buffer keeps the bytes that memory has no room for: anything that can be written and
@@ -113,14 +114,11 @@ impl TempFileStore {
 
     fn create(&self) -> io::Result<File> {
         let dir = self.dir.clone().unwrap_or_else(tempfile::env::temp_dir);
-        tempfile::tempfile_in(&dir).and_then(private).map_err(|error| {
-            let message = format!("no temporary file can be made in {}: {error}", dir.display());
-            io::Error::new(error.kind(), message)
-        })
+        tempfile::tempfile_in(&dir).and_then(private).map_err(|error| no_file_in(&dir, &error))
     }
 
     fn written(&self) -> io::Result<&File> {
-        self.file.get().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        self.file.get().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -276,8 +274,9 @@ pub(crate) fn read_range(store: &dyn SpillStore, offset: u64, len: usize) -> io:
     while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
         match guarded("spill store", || store.read_at(offset + done as u64, rest)) {
             Ok(0) => {
+                // Not `UnexpectedEof`: decoders take that for the end of the stream.
                 let message = format!("the store ends at offset {}", offset + done as u64);
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
             Ok(read) => done += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -14,7 +14,7 @@
 /// | `AfterIndex` | starts beyond | waits; what comes before it is kept too | waits |
 ///
 /// Ask [`Progress::locate`](crate::Progress::locate) for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Location {
     /// All of the range has been loaded.
     BeforeIndex,
@@ -27,6 +27,9 @@ pub enum Location {
 }
 
 impl Location {
+    /// All four, in the order of the table above.
+    pub const ALL: [Self; 4] = [Self::BeforeIndex, Self::Bisected, Self::AtIndex, Self::AfterIndex];
+
     /// Where `len` bytes from `offset` lie when `loaded` bytes have arrived. An empty range lies
     /// before the index wherever it starts: it needs nothing.
     pub(crate) fn of(offset: u64, len: u64, loaded: u64) -> Self {

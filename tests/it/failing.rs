@@ -27,7 +27,7 @@ async fn rule_14_a_stream_that_ends_early_is_truncated() {
     let error = buffer.read(0, 100).await.unwrap_err();
     assert_eq!((error.kind(), error.offset()), (ErrorKind::Truncated, 60));
     assert_eq!(error.to_string(), "the source ended at offset 60, before its declared size of 100 bytes");
-    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::UnexpectedEof);
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::InvalidData);
     assert_bytes(&buffer.read(10, 50).await.unwrap(), &data(10, 50), 10);
     assert_data(&buffer.read_some(50, 100).await.unwrap(), 50);
     for result in [buffer.read_some(60, 1).await.map(drop), buffer.load().await.map(drop)] {

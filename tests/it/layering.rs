@@ -8,7 +8,7 @@ use std::path::Path;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("guard", &[]),
     ("error", &[]),
-    ("spill", &["guard"]),
+    ("spill", &["guard", "error"]),
     ("core", &["error"]),
     ("progress", &["core"]),
     ("message", &["error", "core"]),
