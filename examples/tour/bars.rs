@@ -1,0 +1,132 @@
+//! What is to be seen while it goes on: three bars, or plain lines where there is no terminal.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressStyle};
+use streamspool::{Progress, State};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::interval;
+
+/// How often the bars move, and how often a line is printed.
+const FRAME: Duration = Duration::from_millis(50);
+const LINE: Duration = Duration::from_secs(1);
+
+pub(crate) struct Bars {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// Shows the progress of a buffer, and how many bytes have been checked, until told to stop.
+pub(crate) fn show(progress: watch::Receiver<Progress>, checked: Arc<AtomicU64>) -> Bars {
+    let (stop, stopped) = oneshot::channel();
+    Bars { stop, task: tokio::spawn(run(progress, checked, stopped)) }
+}
+
+impl Bars {
+    /// Shows how it ended, and leaves that on the screen.
+    pub(crate) async fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}
+
+async fn run(
+    progress: watch::Receiver<Progress>,
+    checked: Arc<AtomicU64>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let screen = MultiProgress::new();
+    let plain = screen.is_hidden();
+    let lines = Lines::new(&screen);
+    let mut tick = interval(if plain { LINE } else { FRAME });
+    loop {
+        let stop = tokio::select! {
+            _ = &mut stopped => true,
+            _ = tick.tick() => false,
+        };
+        let (now, checked) = (*progress.borrow(), checked.load(Ordering::Relaxed));
+        if plain {
+            eprintln!("{}", line(&now, checked));
+        } else {
+            lines.set(&now, checked);
+        }
+        if stop {
+            break;
+        }
+    }
+    if !plain {
+        lines.leave();
+    }
+}
+
+/// One line for those who can't see bars.
+fn line(now: &Progress, checked: u64) -> String {
+    format!(
+        "loaded {}, in memory {}, spilled {}, checked {}",
+        of(now.loaded, now.size),
+        BinaryBytes(now.resident),
+        BinaryBytes(now.spilled),
+        BinaryBytes(checked),
+    )
+}
+
+fn of(part: u64, whole: Option<u64>) -> String {
+    match whole {
+        Some(whole) => format!("{} of {}", BinaryBytes(part), BinaryBytes(whole)),
+        None => BinaryBytes(part).to_string(),
+    }
+}
+
+struct Lines {
+    loaded: ProgressBar,
+    resident: ProgressBar,
+    spilled: ProgressBar,
+    checked: ProgressBar,
+}
+
+impl Lines {
+    fn new(screen: &MultiProgress) -> Self {
+        let add = |name: &'static str, template: &str| {
+            let style = ProgressStyle::with_template(template);
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─");
+            screen.add(ProgressBar::new(1).with_style(style).with_prefix(name))
+        };
+        Self {
+            loaded: add("loaded", "{prefix:>9} {wide_bar:.green} {msg:>24}"),
+            resident: add("in memory", "{prefix:>9} {wide_bar:.cyan} {msg:>24}"),
+            spilled: add("spilled", "{prefix:>9} {wide_bar:.yellow} {msg:>24}"),
+            checked: add("checked", "{prefix:>9} {wide_msg}"),
+        }
+    }
+
+    fn set(&self, now: &Progress, checked: u64) {
+        let whole = now.size.unwrap_or(now.loaded).max(1);
+        for (bar, part) in
+            [(&self.loaded, now.loaded), (&self.resident, now.resident), (&self.spilled, now.spilled)]
+        {
+            bar.set_length(whole);
+            bar.set_position(part);
+            bar.set_message(BinaryBytes(part).to_string());
+        }
+        self.loaded.set_message(of(now.loaded, now.size));
+        let state = match now.state {
+            State::Waiting => "nobody needs more",
+            State::Pulling => "pulling",
+            State::Complete => "complete",
+            State::Failed => "failed",
+            _ => "",
+        };
+        self.checked.set_message(format!("{} read and compared ({state})", BinaryBytes(checked)));
+    }
+
+    fn leave(&self) {
+        for bar in [&self.loaded, &self.resident, &self.spilled, &self.checked] {
+            bar.abandon();
+        }
+        // Whatever comes next begins a line of its own.
+        eprintln!();
+    }
+}

@@ -1,0 +1,124 @@
+//! Those who read while it arrives: at random, at the live edge, and page by page.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::{Bytes, BytesMut};
+use fastrand::Rng;
+use futures::StreamExt;
+use streamspool::{BufferHandle, Progress, State};
+use tokio::time::{sleep, timeout};
+use tokio_util::codec::{Decoder, FramedRead};
+
+use crate::check::{Promise, Witness};
+
+/// How many readers of random ranges there are.
+pub(crate) const RANDOM: u64 = 3;
+
+/// How many ranges each of them reads at the least, be the stream ever so short.
+const RANGES: u32 = 200;
+
+/// How long they wait for a range before they try another one.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// The longest range that they ask for: more than a block, so that some lie across two.
+const LONGEST: u32 = 19;
+
+/// What the follower of the live edge takes at once.
+const MOUTHFUL: usize = 64 * 1024;
+
+/// Reads what has just arrived, again and again, to the end.
+pub(crate) async fn live_edge(buffer: BufferHandle, witness: Witness) -> Result<()> {
+    let mut offset = 0;
+    loop {
+        let asking = witness.asks(offset, MOUTHFUL, Promise::Some);
+        let bytes = buffer.read_some(offset, MOUTHFUL).await?;
+        let got = bytes.len() as u64;
+        witness.got(asking, bytes).await?;
+        if got == 0 {
+            return Ok(());
+        }
+        offset += got;
+    }
+}
+
+/// Reads random ranges until all has arrived, some of them before they have, and gives up on those
+/// that take too long. With `paced`, it takes its time.
+pub(crate) async fn random(buffer: BufferHandle, witness: Witness, seed: u64, paced: bool) -> Result<()> {
+    let mut random = Rng::with_seed(seed);
+    for number in 0.. {
+        let progress = buffer.progress();
+        let arriving = matches!(progress.state, State::Waiting | State::Pulling);
+        if !arriving && number >= RANGES {
+            break;
+        }
+        let (offset, len) = range(&mut random, &progress);
+        let asking = witness.asks(offset, len, Promise::Exact);
+        // To drop the read is all that it takes to withdraw it.
+        match timeout(PATIENCE, buffer.read(offset, len)).await {
+            Ok(bytes) => witness.got(asking, bytes?).await?,
+            Err(_) => witness.gave_up().await?,
+        }
+        let pause = Duration::from_millis(random.u64(5..40));
+        if paced && arriving {
+            sleep(pause).await;
+        }
+    }
+    Ok(())
+}
+
+/// Mostly what is there, often what is about to come, now and then what is far off.
+fn range(random: &mut Rng, progress: &Progress) -> (u64, usize) {
+    const NEAR: u64 = 32 * 1024;
+    let edge = progress.loaded;
+    let offset = match random.u32(0..100) {
+        0..60 => random.u64(0..=edge),
+        60..90 => (edge + random.u64(0..2 * NEAR)).saturating_sub(NEAR),
+        _ => random.u64(edge..=progress.size.unwrap_or(edge + 32 * NEAR).max(edge)),
+    };
+    // Of all magnitudes: as many below 1 KiB as above.
+    let magnitude = random.u32(1..=LONGEST);
+    (offset, random.usize(1..=1 << magnitude))
+}
+
+/// Cuts the stream into pages with a codec: from the middle on as it arrives, then from further
+/// ahead.
+pub(crate) async fn framed(buffer: BufferHandle, witness: Witness) -> Result<()> {
+    let middle = buffer.progress().size.unwrap_or(256 * 1024) / 2;
+    for start in [middle, middle / 4] {
+        let mut reader = buffer.reader();
+        reader.set_position(start);
+        let mut pages = FramedRead::new(reader, Pages);
+        let mut offset = start;
+        loop {
+            let asking = witness.asks(offset, PAGE, Promise::Exact);
+            let page = pages.next().await.transpose()?.unwrap_or_default();
+            let got = page.len() as u64;
+            witness.got(asking, page).await?;
+            if got == 0 {
+                break;
+            }
+            offset += got;
+        }
+    }
+    Ok(())
+}
+
+/// Cuts into pages of a fixed size; the last one may be shorter.
+struct Pages;
+
+const PAGE: usize = 4000;
+
+impl Decoder for Pages {
+    type Item = Bytes;
+    type Error = std::io::Error;
+
+    fn decode(&mut self, read: &mut BytesMut) -> Result<Option<Bytes>, Self::Error> {
+        Ok((read.len() >= PAGE).then(|| read.split_to(PAGE).freeze()))
+    }
+
+    fn decode_eof(&mut self, read: &mut BytesMut) -> Result<Option<Bytes>, Self::Error> {
+        let len = read.len().min(PAGE);
+        Ok((len > 0).then(|| read.split_to(len).freeze()))
+    }
+}
