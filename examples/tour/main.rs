@@ -143,7 +143,7 @@ fn ended<T>(result: Result<Result<T>, JoinError>) -> Result<T> {
 
 /// The buffer's own error: as it is, or inside of the `io::Error` that `AsyncRead` speaks.
 fn of_buffer(error: &anyhow::Error) -> Option<&streamspool::Error> {
-    error.downcast_ref().or_else(|| error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref())
+    error.downcast_ref().or_else(|| streamspool::Error::of(error.downcast_ref::<io::Error>()?))
 }
 
 fn is_fault_of_source(error: &anyhow::Error) -> bool {

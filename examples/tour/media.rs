@@ -40,8 +40,7 @@ impl Media {
 
     /// Keeps what the buffer has to say.
     fn kept<T>(&self, result: io::Result<T>) -> io::Result<T> {
-        let error = result.as_ref().err().and_then(io::Error::get_ref);
-        if let Some(error) = error.and_then(|error| error.downcast_ref::<Error>()) {
+        if let Some(error) = result.as_ref().err().and_then(Error::of) {
             let _ = self.fault.set(error.clone());
         }
         result
