@@ -7,7 +7,7 @@ use streamspool::{BufferHandle, Builder, Bytes, StreamBuffer};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::common::data::{BUFFER, PAGE, Source, offsets};
+use crate::common::data::{BUFFER, PAGE, Source, expected, offsets};
 use crate::common::spawned;
 
 /// Where the bytes are kept.
@@ -126,6 +126,6 @@ pub(crate) async fn random(
 
 /// The first bytes always, so that whoever returns bytes also looks at them; all of them if `check`.
 pub(crate) fn verify(bytes: &[u8], all: &Bytes, at: usize, check: bool) {
-    assert!(bytes.len() == PAGE && bytes[..8] == all[at..at + 8], "wrong bytes at {at}");
+    assert!(bytes.len() == PAGE && bytes[..8] == expected(at), "wrong bytes at {at}");
     assert!(!check || *bytes == all[at..at + PAGE], "wrong bytes at {at}");
 }
