@@ -51,6 +51,8 @@ pub struct StreamBuffer {
     core: Core<Reply>,
     disk: Disk,
     progress: watch::Sender<Progress>,
+    /// What `progress` says; to look there takes a lock.
+    told: Progress,
     closing: CancellationToken,
     span: Span,
 }
@@ -65,9 +67,10 @@ impl StreamBuffer {
         span: Span,
     ) -> (watch::Receiver<Progress>, Self) {
         let mut core = Core::new(limits);
-        let (progress, seen) = watch::channel(Progress::new(core.status()));
+        let told = Progress::new(core.status());
+        let (progress, seen) = watch::channel(told);
         let disk = Disk { store, writing: None, reading: JoinSet::new(), queue: VecDeque::new() };
-        let actor = Self { requests, source: Some(source), core, disk, progress, closing, span };
+        let actor = Self { requests, source: Some(source), core, disk, progress, told, closing, span };
         (seen, actor)
     }
 
@@ -120,7 +123,8 @@ impl StreamBuffer {
             tokio::select! {
                 () = &mut closed => break,
                 taken = self.requests.recv_many(&mut batch, BATCH) => {
-                    if taken == 0 {
+                    // Asked here for all of them, and not by each that asks: it takes a lock.
+                    if taken == 0 || closing.is_cancelled() {
                         break;
                     }
                     for message in batch.drain(..) {
@@ -204,11 +208,10 @@ impl StreamBuffer {
     /// Tells of progress where there is any; before a reply, so that who gets the one sees the other.
     fn publish(&mut self) {
         let now = Progress::new(self.core.status());
-        self.progress.send_if_modified(|seen| {
-            let changed = *seen != now;
-            *seen = now;
-            changed
-        });
+        if now != self.told {
+            self.told = now;
+            self.progress.send_replace(now);
+        }
     }
 
     /// Lets go of a source that is not to be polled again, and of the connection behind it.

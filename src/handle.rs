@@ -315,9 +315,6 @@ impl BufferHandle {
     }
 
     async fn send(&self, request: Request, offset: u64) -> Result<Pieces, Error> {
-        if self.closing.is_cancelled() {
-            return Err(Error::closed(offset));
-        }
         let (message, answer) = Message::new(request);
         self.requests.send(message).await.map_err(|_| Error::closed(offset))?;
         answer.await.map_err(|_| Error::closed(offset))?
