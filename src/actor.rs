@@ -2,17 +2,17 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::ready;
+use std::future::poll_fn;
 use std::io;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::{FutureExt, Stream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, coop, spawn_blocking};
-use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, warn};
 
@@ -120,33 +120,84 @@ impl StreamBuffer {
                 self.drop_source();
             }
             let wants_chunk = self.core.wants_chunk();
-            tokio::select! {
-                () = &mut closed => break,
-                taken = self.requests.recv_many(&mut batch, BATCH) => {
-                    // Asked here for all of them, and not by each that asks: it takes a lock.
-                    if taken == 0 || closing.is_cancelled() {
-                        break;
-                    }
-                    for message in batch.drain(..) {
-                        self.take(message);
-                    }
-                }
-                result = written(&mut self.disk.writing) => match result {
-                    Ok(()) => self.core.spilled(),
-                    Err(error) => {
-                        let error = Error::spill_write(self.core.status().spilled, error);
-                        warn!(%error, "spilling failed");
-                        self.core.spill_failed(&error);
-                    }
-                },
-                Some(_) = self.disk.reading.join_next() => self.disk.start_reads(),
-                chunk = next_chunk(&mut self.source), if wants_chunk => self.arrived(chunk),
-                () = ready(()), if more => {}
+            let news = poll_fn(|cx| self.poll_news(cx, closed.as_mut(), &mut batch, wants_chunk, more));
+            let news = news.await;
+            // Asked here for all requests of the batch, and not by each that asks: it takes a lock.
+            if news.closed || closing.is_cancelled() {
+                break;
+            }
+            for message in batch.drain(..) {
+                self.take(message);
+            }
+            if let Some(result) = news.written {
+                self.wrote(result);
+            }
+            if let Some(pulled) = news.pulled {
+                self.arrived(pulled);
             }
             // A source that is always ready must not keep this thread from other tasks.
             coop::consume_budget().await;
         }
         self.shut_down().await;
+    }
+
+    /// Looks once at everything that something may have come from, so that nothing that is always
+    /// ready keeps the actor from the rest.
+    fn poll_news(
+        &mut self,
+        cx: &mut Context<'_>,
+        closed: Pin<&mut impl Future<Output = ()>>,
+        batch: &mut Vec<Message>,
+        wants_chunk: bool,
+        more: bool,
+    ) -> Poll<News> {
+        let mut news = News::default();
+        let mut any = more;
+        match self.requests.poll_recv_many(cx, batch, BATCH) {
+            Poll::Ready(taken) => {
+                any = true;
+                news.closed = taken == 0;
+            }
+            // After a batch it is asked without waiting; this is to be woken by it.
+            Poll::Pending => {
+                if closed.poll(cx).is_ready() {
+                    any = true;
+                    news.closed = true;
+                }
+            }
+        }
+        if let Some(Poll::Ready(result)) = self.disk.writing.as_mut().map(|job| job.poll_unpin(cx)) {
+            any = true;
+            self.disk.writing = None;
+            news.written = Some(result.unwrap_or_else(|gone| Err(io::Error::other(gone))));
+        }
+        while let Poll::Ready(Some(_)) = self.disk.reading.poll_join_next(cx) {
+            self.disk.start_reads();
+        }
+        if wants_chunk
+            && let Some(source) = &mut self.source
+            && let Poll::Ready(chunk) = poll_chunk(source, cx)
+        {
+            any = true;
+            news.pulled = Some(match chunk {
+                Some(Ok(chunk)) => Pulled::Chunk(chunk),
+                Some(Err(error)) => Pulled::Failure(error),
+                None => Pulled::End,
+            });
+        }
+        if any { Poll::Ready(news) } else { Poll::Pending }
+    }
+
+    /// Tells the core how a write ended.
+    fn wrote(&mut self, result: io::Result<()>) {
+        match result {
+            Ok(()) => self.core.spilled(),
+            Err(error) => {
+                let error = Error::spill_write(self.core.status().spilled, error);
+                warn!(%error, "spilling failed");
+                self.core.spill_failed(&error);
+            }
+        }
     }
 
     /// Tells the core of a request.
@@ -166,11 +217,11 @@ impl StreamBuffer {
     }
 
     /// Tells the core what the source yielded.
-    fn arrived(&mut self, chunk: Option<io::Result<Bytes>>) {
-        match chunk {
-            Some(Ok(chunk)) => self.core.append(chunk),
-            None => self.core.end(),
-            Some(Err(error)) => {
+    fn arrived(&mut self, pulled: Pulled) {
+        match pulled {
+            Pulled::Chunk(chunk) => self.core.append(chunk),
+            Pulled::End => self.core.end(),
+            Pulled::Failure(error) => {
                 let error = Error::source_failed(self.core.status().loaded, error);
                 debug!(%error, "the source failed");
                 self.core.fail(error);
@@ -241,18 +292,25 @@ impl fmt::Debug for StreamBuffer {
     }
 }
 
-/// The next chunk; an error where the source panics.
-async fn next_chunk(source: &mut Option<Source>) -> Option<io::Result<Bytes>> {
-    let next = AssertUnwindSafe(source.as_mut()?.next()).catch_unwind();
-    next.await.unwrap_or_else(|panic| Some(Err(panicked("source", &*panic))))
+/// What has come in while the actor waited.
+#[derive(Default)]
+struct News {
+    closed: bool,
+    written: Option<io::Result<()>>,
+    pulled: Option<Pulled>,
 }
 
-/// How the write under way ends; never, where there is none.
-async fn written(writing: &mut Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
-    let Some(job) = writing else { return std::future::pending().await };
-    let result = job.await;
-    *writing = None;
-    result.unwrap_or_else(|gone| Err(io::Error::other(gone)))
+/// What the source yielded: a chunk, an error, or its end.
+enum Pulled {
+    Chunk(Bytes),
+    Failure(io::Error),
+    End,
+}
+
+/// The next chunk; an error where the source panics.
+fn poll_chunk(source: &mut Source, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    catch_unwind(AssertUnwindSafe(|| source.as_mut().poll_next(cx)))
+        .unwrap_or_else(|panic| Poll::Ready(Some(Err(panicked("source", &*panic)))))
 }
 
 /// A range to be read back, and where it goes.
