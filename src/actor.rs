@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, Stream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, coop, spawn_blocking};
@@ -34,6 +34,10 @@ const BURST: usize = 64;
 /// The longest range that is read from the store on the actor itself, if that takes no waiting:
 /// about 20 microseconds of copying from the page cache.
 const READ_AT_ONCE: usize = 256 * 1024;
+
+/// How long a read must be for its room to be kept for the next one: what is kept is memory beside
+/// the budget, [`READ_AT_ONCE`] bytes of it at most.
+const WORTH_KEEPING: usize = 32 * 1024;
 
 /// How many blocking reads are under way at once. More would take threads of the runtime's pool from
 /// others, and a disk no further.
@@ -69,7 +73,13 @@ impl StreamBuffer {
         let mut core = Core::new(limits);
         let told = Progress::new(core.status());
         let (progress, seen) = watch::channel(told);
-        let disk = Disk { store, writing: None, reading: JoinSet::new(), queue: VecDeque::new() };
+        let disk = Disk {
+            store,
+            spare: Bytes::new(),
+            writing: None,
+            reading: JoinSet::new(),
+            queue: VecDeque::new(),
+        };
         let actor = Self { requests, source: Some(source), core, disk, progress, told, closing, span };
         (seen, actor)
     }
@@ -341,6 +351,8 @@ impl FileRead {
 /// The store, and the blocking work on it.
 struct Disk {
     store: Arc<dyn SpillStore>,
+    /// What the last long read was answered with.
+    spare: Bytes,
     writing: Option<JoinHandle<io::Result<()>>>,
     reading: JoinSet<()>,
     /// Reads that wait for others to end.
@@ -350,13 +362,29 @@ struct Disk {
 impl Disk {
     /// Reads at once what takes no waiting, and the rest on a blocking thread.
     fn read(&mut self, read: FileRead) {
-        if read.len <= READ_AT_ONCE
-            && let Some(bytes) = try_read_range(&*self.store, read.offset, read.len)
-        {
-            return read.finish(Ok(bytes));
+        if read.len <= READ_AT_ONCE {
+            let room = self.room(read.len);
+            if let Some(bytes) = try_read_range(&*self.store, read.offset, room) {
+                if bytes.len() >= WORTH_KEEPING {
+                    self.spare = bytes.clone();
+                }
+                return read.finish(Ok(bytes));
+            }
         }
         self.queue.push_back(read);
         self.start_reads();
+    }
+
+    /// Room for `len` bytes: that of the last long read, if whoever got it is done with it. It needs
+    /// no zeros then, and the caches have it.
+    fn room(&mut self, len: usize) -> BytesMut {
+        if len >= WORTH_KEEPING
+            && let Ok(mut room) = std::mem::take(&mut self.spare).try_into_mut()
+        {
+            room.resize(len, 0);
+            return room;
+        }
+        BytesMut::zeroed(len)
     }
 
     fn start_reads(&mut self) {
