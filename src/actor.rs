@@ -2,17 +2,18 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::ready;
+use std::future::poll_fn;
 use std::io;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use futures::{FutureExt, Stream};
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, coop, spawn_blocking};
-use tokio_stream::StreamExt;
+use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, warn};
 
@@ -35,6 +36,10 @@ const BURST: usize = 64;
 /// about 20 microseconds of copying from the page cache.
 const READ_AT_ONCE: usize = 256 * 1024;
 
+/// How long a read must be for its room to be kept for the next one: what is kept is memory beside
+/// the budget, [`READ_AT_ONCE`] bytes of it at most.
+const WORTH_KEEPING: usize = 32 * 1024;
+
 /// How many blocking reads are under way at once. More would take threads of the runtime's pool from
 /// others, and a disk no further.
 const READS_AT_ONCE: usize = 8;
@@ -51,6 +56,8 @@ pub struct StreamBuffer {
     core: Core<Reply>,
     disk: Disk,
     progress: watch::Sender<Progress>,
+    /// What `progress` says; to look there takes a lock.
+    told: Progress,
     closing: CancellationToken,
     span: Span,
 }
@@ -65,9 +72,16 @@ impl StreamBuffer {
         span: Span,
     ) -> (watch::Receiver<Progress>, Self) {
         let mut core = Core::new(limits);
-        let (progress, seen) = watch::channel(Progress::new(core.status()));
-        let disk = Disk { store, writing: None, reading: JoinSet::new(), queue: VecDeque::new() };
-        let actor = Self { requests, source: Some(source), core, disk, progress, closing, span };
+        let told = Progress::new(core.status());
+        let (progress, seen) = watch::channel(told);
+        let disk = Disk {
+            store,
+            spare: Bytes::new(),
+            writing: None,
+            reading: JoinSet::new(),
+            queue: VecDeque::new(),
+        };
+        let actor = Self { requests, source: Some(source), core, disk, progress, told, closing, span };
         (seen, actor)
     }
 
@@ -117,32 +131,84 @@ impl StreamBuffer {
                 self.drop_source();
             }
             let wants_chunk = self.core.wants_chunk();
-            tokio::select! {
-                () = &mut closed => break,
-                taken = self.requests.recv_many(&mut batch, BATCH) => {
-                    if taken == 0 {
-                        break;
-                    }
-                    for message in batch.drain(..) {
-                        self.take(message);
-                    }
-                }
-                result = written(&mut self.disk.writing) => match result {
-                    Ok(()) => self.core.spilled(),
-                    Err(error) => {
-                        let error = Error::spill_write(self.core.status().spilled, error);
-                        warn!(%error, "spilling failed");
-                        self.core.spill_failed(&error);
-                    }
-                },
-                Some(_) = self.disk.reading.join_next() => self.disk.start_reads(),
-                chunk = next_chunk(&mut self.source), if wants_chunk => self.arrived(chunk),
-                () = ready(()), if more => {}
+            let news = poll_fn(|cx| self.poll_news(cx, closed.as_mut(), &mut batch, wants_chunk, more));
+            let news = news.await;
+            // Asked here for all requests of the batch, and not by each that asks: it takes a lock.
+            if news.closed || closing.is_cancelled() {
+                break;
+            }
+            for message in batch.drain(..) {
+                self.take(message);
+            }
+            if let Some(result) = news.written {
+                self.wrote(result);
+            }
+            if let Some(pulled) = news.pulled {
+                self.arrived(pulled);
             }
             // A source that is always ready must not keep this thread from other tasks.
             coop::consume_budget().await;
         }
         self.shut_down().await;
+    }
+
+    /// Looks once at everything that something may have come from, so that nothing that is always
+    /// ready keeps the actor from the rest.
+    fn poll_news(
+        &mut self,
+        cx: &mut Context<'_>,
+        closed: Pin<&mut impl Future<Output = ()>>,
+        batch: &mut Vec<Message>,
+        wants_chunk: bool,
+        more: bool,
+    ) -> Poll<News> {
+        let mut news = News::default();
+        let mut any = more;
+        match self.requests.poll_recv_many(cx, batch, BATCH) {
+            Poll::Ready(taken) => {
+                any = true;
+                news.closed = taken == 0;
+            }
+            // After a batch it is asked without waiting; this is to be woken by it.
+            Poll::Pending => {
+                if closed.poll(cx).is_ready() {
+                    any = true;
+                    news.closed = true;
+                }
+            }
+        }
+        if let Some(Poll::Ready(result)) = self.disk.writing.as_mut().map(|job| job.poll_unpin(cx)) {
+            any = true;
+            self.disk.writing = None;
+            news.written = Some(result.unwrap_or_else(|gone| Err(io::Error::other(gone))));
+        }
+        while let Poll::Ready(Some(_)) = self.disk.reading.poll_join_next(cx) {
+            self.disk.start_reads();
+        }
+        if wants_chunk
+            && let Some(source) = &mut self.source
+            && let Poll::Ready(chunk) = poll_chunk(source, cx)
+        {
+            any = true;
+            news.pulled = Some(match chunk {
+                Some(Ok(chunk)) => Pulled::Chunk(chunk),
+                Some(Err(error)) => Pulled::Failure(error),
+                None => Pulled::End,
+            });
+        }
+        if any { Poll::Ready(news) } else { Poll::Pending }
+    }
+
+    /// Tells the core how a write ended.
+    fn wrote(&mut self, result: io::Result<()>) {
+        match result {
+            Ok(()) => self.core.spilled(),
+            Err(error) => {
+                let error = Error::spill_write(self.core.status().spilled, error);
+                warn!(%error, "spilling failed");
+                self.core.spill_failed(&error);
+            }
+        }
     }
 
     /// Tells the core of a request.
@@ -162,11 +228,11 @@ impl StreamBuffer {
     }
 
     /// Tells the core what the source yielded.
-    fn arrived(&mut self, chunk: Option<io::Result<Bytes>>) {
-        match chunk {
-            Some(Ok(chunk)) => self.core.append(chunk),
-            None => self.core.end(),
-            Some(Err(error)) => {
+    fn arrived(&mut self, pulled: Pulled) {
+        match pulled {
+            Pulled::Chunk(chunk) => self.core.append(chunk),
+            Pulled::End => self.core.end(),
+            Pulled::Failure(error) => {
                 let error = Error::source_failed(self.core.status().loaded, error);
                 debug!(%error, "the source failed");
                 self.core.fail(error);
@@ -204,11 +270,10 @@ impl StreamBuffer {
     /// Tells of progress where there is any; before a reply, so that who gets the one sees the other.
     fn publish(&mut self) {
         let now = Progress::new(self.core.status());
-        self.progress.send_if_modified(|seen| {
-            let changed = *seen != now;
-            *seen = now;
-            changed
-        });
+        if now != self.told {
+            self.told = now;
+            self.progress.send_replace(now);
+        }
     }
 
     /// Lets go of a source that is not to be polled again, and of the connection behind it.
@@ -238,18 +303,25 @@ impl fmt::Debug for StreamBuffer {
     }
 }
 
-/// The next chunk; an error where the source panics.
-async fn next_chunk(source: &mut Option<Source>) -> Option<io::Result<Bytes>> {
-    let next = AssertUnwindSafe(source.as_mut()?.next()).catch_unwind();
-    next.await.unwrap_or_else(|panic| Some(Err(panicked("source", &*panic))))
+/// What has come in while the actor waited.
+#[derive(Default)]
+struct News {
+    closed: bool,
+    written: Option<io::Result<()>>,
+    pulled: Option<Pulled>,
 }
 
-/// How the write under way ends; never, where there is none.
-async fn written(writing: &mut Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
-    let Some(job) = writing else { return std::future::pending().await };
-    let result = job.await;
-    *writing = None;
-    result.unwrap_or_else(|gone| Err(io::Error::other(gone)))
+/// What the source yielded: a chunk, an error, or its end.
+enum Pulled {
+    Chunk(Bytes),
+    Failure(io::Error),
+    End,
+}
+
+/// The next chunk; an error where the source panics.
+fn poll_chunk(source: &mut Source, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    catch_unwind(AssertUnwindSafe(|| source.as_mut().poll_next(cx)))
+        .unwrap_or_else(|panic| Poll::Ready(Some(Err(panicked("source", &*panic)))))
 }
 
 /// A range to be read back, and where it goes.
@@ -280,6 +352,8 @@ impl FileRead {
 /// The store, and the blocking work on it.
 struct Disk {
     store: Arc<dyn SpillStore>,
+    /// What the last long read was answered with.
+    spare: Bytes,
     writing: Option<JoinHandle<io::Result<()>>>,
     reading: JoinSet<()>,
     /// Reads that wait for others to end.
@@ -289,13 +363,29 @@ struct Disk {
 impl Disk {
     /// Reads at once what takes no waiting, and the rest on a blocking thread.
     fn read(&mut self, read: FileRead) {
-        if read.len <= READ_AT_ONCE
-            && let Some(bytes) = try_read_range(&*self.store, read.offset, read.len)
-        {
-            return read.finish(Ok(bytes));
+        if read.len <= READ_AT_ONCE {
+            let room = self.room(read.len);
+            if let Some(bytes) = try_read_range(&*self.store, read.offset, room) {
+                if bytes.len() >= WORTH_KEEPING {
+                    self.spare = bytes.clone();
+                }
+                return read.finish(Ok(bytes));
+            }
         }
         self.queue.push_back(read);
         self.start_reads();
+    }
+
+    /// Room for `len` bytes: that of the last long read, if whoever got it is done with it. It needs
+    /// no zeros then, and the caches have it.
+    fn room(&mut self, len: usize) -> BytesMut {
+        if len >= WORTH_KEEPING
+            && let Ok(mut room) = std::mem::take(&mut self.spare).try_into_mut()
+        {
+            room.resize(len, 0);
+            return room;
+        }
+        BytesMut::zeroed(len)
     }
 
     fn start_reads(&mut self) {

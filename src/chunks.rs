@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures::Stream;
+use tokio_stream::Stream;
 
 use crate::core::memory::BLOCK;
 use crate::core::{Read, Want};

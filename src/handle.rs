@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::{Bound, RangeBounds};
 
 use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -315,11 +316,15 @@ impl BufferHandle {
     }
 
     async fn send(&self, request: Request, offset: u64) -> Result<Pieces, Error> {
-        if self.closing.is_cancelled() {
-            return Err(Error::closed(offset));
-        }
         let (message, answer) = Message::new(request);
-        self.requests.send(message).await.map_err(|_| Error::closed(offset))?;
+        // Nearly always there is room, and no need of a future that waits for it.
+        match self.requests.try_send(message) {
+            Ok(()) => {}
+            Err(TrySendError::Full(message)) => {
+                self.requests.send(message).await.map_err(|_| Error::closed(offset))?;
+            }
+            Err(TrySendError::Closed(_)) => return Err(Error::closed(offset)),
+        }
         answer.await.map_err(|_| Error::closed(offset))?
     }
 

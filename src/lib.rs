@@ -148,7 +148,7 @@
 //! | `fetch.rs` | the same, polled; under the reader and the chunks |
 //! | `reader.rs`, `chunks.rs`, `save.rs` | what stands on a handle |
 //! | `message.rs` | what can be asked |
-//! | `actor.rs` | the only `select!`: takes in requests and chunks, does what the core decides |
+//! | `actor.rs` | the only event loop: takes in requests and chunks, does what the core decides |
 //! | `core/mod.rs` | every decision: **where a read is answered, where it is parked** |
 //! | `core/index.rs` | the four [`Location`]s of a range |
 //! | `core/waiters.rs` | parked reads, by the byte that they wait for |

@@ -286,9 +286,8 @@ pub(crate) fn read_range(store: &dyn SpillStore, offset: u64, len: usize) -> io:
     Ok(bytes.freeze())
 }
 
-/// Reads `len` bytes at `offset` if that takes no waiting.
-pub(crate) fn try_read_range(store: &dyn SpillStore, offset: u64, len: usize) -> Option<Bytes> {
-    let mut bytes = BytesMut::zeroed(len);
+/// Fills `bytes` from `offset` if that takes no waiting.
+pub(crate) fn try_read_range(store: &dyn SpillStore, offset: u64, mut bytes: BytesMut) -> Option<Bytes> {
     let read = guarded("spill store", || store.try_read_at(offset, &mut bytes)).ok()?;
-    (read == len).then(|| bytes.freeze())
+    (read == bytes.len()).then(|| bytes.freeze())
 }

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Instructions per operation of the hot paths, in user space. They hardly depend on the machine or on
+# what else it does: each is the difference of two counts that differ only in how often the path is
+# taken. Needs cargo and valgrind; prints a Markdown table.
+#
+#     benches/callgrind.sh [PATH ...]
+set -eu
+cd "$(dirname "$0")/.."
+
+binary=$(cargo bench --bench hot --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\)).*/\1/p')
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+
+count() {
+    valgrind --tool=callgrind --callgrind-out-file="$out" "$binary" "$1" "$2" 2>&1 |
+        sed -n 's/.*Collected : *//p'
+}
+
+echo "| hot path | instructions per operation |"
+echo "| --- | --- |"
+for path in ${@:-resident spilled reader reader-spilled append}; do
+    few=256
+    many=2304
+    echo "| $path | $((($(count "$path" $many) - $(count "$path" $few)) / (many - few))) |"
+done

@@ -1,0 +1,45 @@
+//! What the command line asks for.
+
+/// The arguments behind `--` of `cargo bench`; those that it adds itself are understood too.
+#[derive(Clone, Debug)]
+pub(crate) struct Args {
+    /// Only prove that everything runs. So under `cargo test`, which does not pass `--bench`.
+    pub(crate) quick: bool,
+    rounds: Option<usize>,
+    /// Only rows that contain one of these.
+    filters: Vec<String>,
+}
+
+impl Args {
+    pub(crate) fn from_env() -> Self {
+        let mut args = Self { quick: true, rounds: None, filters: Vec::new() };
+        let mut words = std::env::args().skip(1);
+        let mut forced = false;
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--bench" => args.quick = false,
+                "--quick" => forced = true,
+                "--rounds" => {
+                    args.rounds = Some(words.next().and_then(|n| n.parse().ok()).expect("--rounds N"));
+                }
+                flag if flag.starts_with("--") => {}
+                filter => args.filters.push(filter.to_owned()),
+            }
+        }
+        args.quick |= forced;
+        args
+    }
+
+    pub(crate) fn rounds(&self, usual: usize) -> usize {
+        self.rounds.unwrap_or(if self.quick { 1 } else { usual }).max(1)
+    }
+
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
+    }
+
+    /// `full` for a measurement, `tiny` to prove that it runs.
+    pub(crate) fn scale(&self, full: usize, tiny: usize) -> usize {
+        if self.quick { tiny } else { full }
+    }
+}

@@ -1,0 +1,33 @@
+//! A Markdown table, line by line as the results come in.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// Prints a line of cells.
+pub(crate) fn line<S: AsRef<str>>(cells: impl IntoIterator<Item = S>) {
+    let mut line = String::from("|");
+    for cell in cells {
+        let _ = write!(line, " {} |", cell.as_ref());
+    }
+    println!("{line}");
+}
+
+pub(crate) fn head(cells: &[&str]) {
+    line(cells);
+    line(cells.iter().map(|_| "---"));
+}
+
+/// A time, with the digits that matter.
+pub(crate) fn time(time: Duration) -> String {
+    let ns = time.as_secs_f64() * 1e9;
+    match ns {
+        ns if ns < 1e3 => format!("{ns:.0} ns"),
+        ns if ns < 1e6 => format!("{:.2} µs", ns / 1e3),
+        ns => format!("{:.1} ms", ns / 1e6),
+    }
+}
+
+/// Bytes in a time.
+pub(crate) fn rate(bytes: usize, time: Duration) -> String {
+    format!("{:.2} GB/s", bytes as f64 / time.as_secs_f64() / 1e9)
+}

@@ -1,0 +1,202 @@
+//! The parts of the crate, one by one, with criterion: `cargo bench --bench parts`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "a benchmark that can't go on must not go on"
+)]
+
+mod common;
+
+use std::hint::black_box;
+use std::io::SeekFrom;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use common::data::{BUFFER, CHUNK, PAGE, Source, generate, offsets};
+use common::{KIB, MIB, WORKERS};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use futures::StreamExt;
+use streamspool::{BufferHandle, Bytes, StreamBuffer};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
+
+const SIZE: usize = 16 * MIB;
+
+/// One thread, so that an await costs no wake-up across threads.
+fn single() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn workers() -> Runtime {
+    Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build().expect("a runtime")
+}
+
+/// All of `data` in memory, and a source that has not ended.
+async fn resident(data: &Bytes) -> BufferHandle {
+    let source = Source::of(data).chain(futures::stream::pending());
+    let buffer = StreamBuffer::builder().max_memory(usize::MAX).spawn(source);
+    buffer.read(data.len() as u64 - 1, 1).await.expect("reads");
+    buffer
+}
+
+async fn spilled(data: &Bytes) -> BufferHandle {
+    let buffer = StreamBuffer::spawn(Source::of(data));
+    buffer.load().await.expect("loads");
+    buffer.spill().await.expect("spills");
+    buffer
+}
+
+/// Reads by handle of several lengths, from memory and from the file.
+fn reads(c: &mut Criterion) {
+    let (runtime, data) = (single(), generate(SIZE));
+    let places =
+        [("resident", runtime.block_on(resident(&data))), ("spilled", runtime.block_on(spilled(&data)))];
+    for (place, buffer) in &places {
+        let mut group = c.benchmark_group(format!("{place} read"));
+        for len in [PAGE, 64 * KIB, MIB] {
+            let mut offsets = offsets(SIZE - MIB, 0);
+            group.throughput(Throughput::Bytes(len as u64));
+            group.bench_function(BenchmarkId::from_parameter(len), |b| {
+                b.iter(|| {
+                    let at = offsets.next().expect("endless") as u64;
+                    black_box(runtime.block_on(buffer.read(at, len)).expect("reads"))
+                });
+            });
+        }
+    }
+}
+
+/// Everything through the reader, once it is loaded.
+fn reader(c: &mut Criterion) {
+    let (runtime, data) = (single(), generate(SIZE));
+    let places =
+        [("resident", runtime.block_on(resident(&data))), ("spilled", runtime.block_on(spilled(&data)))];
+    let mut group = c.benchmark_group("reader, 16 MiB again");
+    group.throughput(Throughput::Bytes(SIZE as u64));
+    for (place, buffer) in &places {
+        group.bench_function(*place, |b| {
+            let mut buf = vec![0; BUFFER];
+            b.iter(|| {
+                runtime.block_on(async {
+                    let mut reader = buffer.reader().take(SIZE as u64);
+                    while reader.read(&mut buf).await.expect("reads") > 0 {
+                        black_box(&buf);
+                    }
+                });
+            });
+        });
+    }
+}
+
+/// The same pages for more and more tasks at once.
+fn fan_out(c: &mut Criterion) {
+    const READS: usize = 4096;
+    let (runtime, data) = (workers(), generate(SIZE));
+    let buffer = runtime.block_on(resident(&data));
+    let mut group = c.benchmark_group("fan-out, 4096 resident reads");
+    group.throughput(Throughput::Elements(READS as u64));
+    for tasks in [1, 4, 16, 64, 256] {
+        group.bench_function(BenchmarkId::from_parameter(tasks), |b| {
+            b.iter(|| {
+                runtime.block_on(async {
+                    let mut running = JoinSet::new();
+                    for task in 0..tasks {
+                        let buffer = buffer.clone();
+                        running.spawn(async move {
+                            for at in offsets(SIZE, task).take(READS / tasks) {
+                                black_box(buffer.read(at as u64, PAGE).await.expect("reads"));
+                            }
+                        });
+                    }
+                    running.join_all().await;
+                });
+            });
+        });
+    }
+}
+
+/// A whole life of a buffer: spawn, read it all, drop.
+fn first_read(c: &mut Criterion) {
+    let runtime = single();
+    let mut group = c.benchmark_group("first read");
+    for len in [1, 16 * KIB, 256 * KIB, 4 * MIB] {
+        let data = generate(len);
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_function(BenchmarkId::from_parameter(len), |b| {
+            b.iter(|| {
+                runtime.block_on(async {
+                    let (buffer, actor) = StreamBuffer::builder().build(Source::of(&data));
+                    let actor = tokio::spawn(actor.run());
+                    black_box(buffer.read(0, len).await.expect("reads"));
+                    drop(buffer);
+                    actor.await.expect("the actor ends");
+                });
+            });
+        });
+    }
+}
+
+/// What the core decides, as near as the public face comes to it: the rest of each is the channel.
+fn core(c: &mut Criterion) {
+    let (runtime, data) = (single(), generate(SIZE));
+    let buffer = runtime.block_on(resident(&data));
+    let mut group = c.benchmark_group("core");
+    group.bench_function("read of nothing", |b| {
+        b.iter(|| runtime.block_on(buffer.read(0, 0)).expect("reads"));
+    });
+    group.bench_function("read of one byte", |b| {
+        b.iter(|| runtime.block_on(buffer.read(1, 1)).expect("reads"));
+    });
+    group.bench_function("park and withdraw, then read", |b| {
+        b.iter(|| {
+            runtime.block_on(async {
+                let parked = Box::pin(buffer.read(1 << 40, PAGE));
+                let mut parked = parked;
+                let poll = parked.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                assert!(matches!(poll, Poll::Pending));
+                buffer.read(0, 0).await.expect("reads");
+            });
+        });
+    });
+    group.bench_function("seek and read 64 bytes", |b| {
+        let mut reader = buffer.reader();
+        let mut offsets = offsets(SIZE, 0);
+        let mut few = [0; 64];
+        b.iter(|| {
+            runtime.block_on(async {
+                let at = offsets.next().expect("endless") as u64;
+                reader.seek(SeekFrom::Start(at)).await.expect("seeks");
+                reader.read_exact(&mut few).await.expect("reads");
+            });
+        });
+    });
+    group.bench_function("progress", |b| b.iter(|| black_box(buffer.progress())));
+    group.throughput(Throughput::Bytes(CHUNK as u64));
+    group.bench_function("append a chunk", |b| {
+        b.iter_custom(|chunks| {
+            let total = chunks.saturating_mul(CHUNK as u64);
+            runtime.block_on(load(&data, total))
+        });
+    });
+}
+
+/// Loads `total` bytes without reading any; what is over the budget goes to the file.
+async fn load(data: &Bytes, total: u64) -> Duration {
+    let start = std::time::Instant::now();
+    let buffer = StreamBuffer::spawn(Source::cycle(data, total));
+    assert_eq!(buffer.load().await.expect("loads"), total);
+    start.elapsed()
+}
+
+criterion_group! {
+    name = parts;
+    config = Criterion::default().measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
+    targets = reads, reader, fan_out, first_read, core
+}
+criterion_main!(parts);

@@ -1,0 +1,112 @@
+//! Memory, measured from outside: in a process of its own for each row, so that nothing that another
+//! row left behind counts, and so that no counting allocator slows the others.
+
+use std::process::Command;
+
+use streamspool::StreamBuffer;
+use tokio::io::AsyncReadExt;
+
+use crate::common::args::Args;
+use crate::common::compare::{median, spread};
+use crate::common::data::{BUFFER, Source, generate};
+use crate::common::table::line;
+use crate::common::{KIB, MIB, run, spawned};
+
+/// Tells a child what to do: a work and a number, such as `peak 1024`.
+const ASKED: &str = "STREAMSPOOL_BENCH_CHILD";
+
+pub(crate) fn rows(args: &Args) {
+    let buffers = args.scale(10_000, 100);
+    row(args, "an idle buffer and its task", &format!("idle {buffers}"), 8 * KIB);
+    let mib = args.scale(1024, 16);
+    row(
+        args,
+        "1 GiB through the default budget: peak growth of the process",
+        &format!("peak {mib}"),
+        16 * MIB,
+    );
+}
+
+fn row(args: &Args, work: &str, asked: &str, goal: usize) {
+    if !args.wants(work) || !cfg!(target_os = "linux") {
+        return;
+    }
+    let grown: Vec<f64> = (0..args.rounds(3)).map(|_| ask(asked)).collect();
+    let (ours, (low, high)) = (median(grown.iter().copied()), spread(&grown));
+    let reached = if args.quick { "" } else { ["no", "yes"][usize::from(ours <= goal as f64)] };
+    let spread = format!("{}–{}", size(low), size(high));
+    line([work, "", &size(ours), "", "", &spread, &format!("at most {}", size(goal as f64)), reached]);
+}
+
+fn size(bytes: f64) -> String {
+    if bytes < MIB as f64 {
+        format!("{:.1} KiB", bytes / KIB as f64)
+    } else {
+        format!("{:.1} MiB", bytes / MIB as f64)
+    }
+}
+
+fn ask(what: &str) -> f64 {
+    let this = std::env::current_exe().expect("a path");
+    let output = Command::new(this).env(ASKED, what).output().expect("a child process");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number")
+}
+
+/// Whether this is the child process; then it has done what it was asked for, and told the result.
+pub(crate) fn is_one() -> bool {
+    let Ok(asked) = std::env::var(ASKED) else { return false };
+    let (work, number) = asked.split_once(' ').expect("a work and a number");
+    let number = number.parse().expect("a number");
+    let grown = match work {
+        "idle" => run(spawned(idle(number))),
+        _ => run(spawned(peak(number))),
+    };
+    println!("{grown}");
+    true
+}
+
+/// Bytes of the process per buffer that nobody has read from, actor task and all.
+async fn idle(buffers: usize) -> f64 {
+    let spawn = || StreamBuffer::spawn(futures::stream::pending());
+    let mut held = Vec::with_capacity(buffers + 1);
+    held.push(spawn());
+    settle().await;
+    let before = status("VmRSS:");
+    held.extend((0..buffers).map(|_| spawn()));
+    settle().await;
+    (status("VmRSS:") - before) / buffers as f64
+}
+
+/// Lets every actor run until it waits.
+async fn settle() {
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+}
+
+/// By how many bytes the process grows at most while `mib` MiB go through.
+async fn peak(mib: usize) -> f64 {
+    let data = generate(8 * MIB);
+    let mut buf = vec![1; BUFFER];
+    settle().await;
+    let before = status("VmRSS:");
+    let buffer = StreamBuffer::spawn(Source::cycle(&data, (mib * MIB) as u64));
+    let mut reader = buffer.reader();
+    let mut done = 0;
+    loop {
+        let read = reader.read(&mut buf).await.expect("reads");
+        if read == 0 {
+            break;
+        }
+        done += read;
+    }
+    assert_eq!(done, mib * MIB);
+    status("VmHWM:") - before
+}
+
+/// A size that the system tells about this process, in bytes.
+fn status(name: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a Linux system");
+    let line = status.lines().find(|line| line.starts_with(name)).expect("a line");
+    let kib: f64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
+    kib * KIB as f64
+}

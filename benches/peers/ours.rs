@@ -1,0 +1,131 @@
+//! This crate at work.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use streamspool::{BufferHandle, Builder, Bytes, StreamBuffer};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::common::data::{BUFFER, PAGE, Source, expected, offsets};
+use crate::common::spawned;
+
+/// Where the bytes are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    InMemory,
+    /// All but the newest 5 MiB in a temporary file.
+    Spilled,
+}
+
+impl Kept {
+    fn builder(self, size: usize) -> Builder {
+        let builder = StreamBuffer::builder().size(size as u64);
+        match self {
+            Self::InMemory => builder.max_memory(usize::MAX),
+            Self::Spilled => builder,
+        }
+    }
+}
+
+/// A buffer and the task of its actor: to be awaited, so that no clean-up runs into the next work.
+#[derive(Debug)]
+pub(crate) struct Ours {
+    pub(crate) buffer: BufferHandle,
+    actor: JoinHandle<()>,
+}
+
+impl Ours {
+    pub(crate) fn new(kept: Kept, all: &Bytes) -> Self {
+        let (buffer, actor) = kept.builder(all.len()).build(Source::of(all));
+        Self { buffer, actor: tokio::spawn(actor.run()) }
+    }
+
+    /// One that has loaded everything; nothing at all in memory if it is to be spilled.
+    pub(crate) async fn loaded(kept: Kept, all: &Bytes) -> Self {
+        let ours = Self::new(kept, all);
+        ours.buffer.load().await.expect("loads");
+        if kept == Kept::Spilled {
+            ours.buffer.spill().await.expect("spills");
+        }
+        ours
+    }
+
+    pub(crate) async fn end(self) {
+        drop(self.buffer);
+        self.actor.await.expect("the actor ends");
+    }
+}
+
+/// From the first byte of the stream to its last, through the reader.
+pub(crate) async fn first_read(kept: Kept, all: &Bytes, check: bool) -> Duration {
+    let all = all.clone();
+    spawned(async move {
+        let start = Instant::now();
+        let ours = Ours::new(kept, &all);
+        read_through(ours.buffer.reader(), check.then_some(&all)).await;
+        let taken = start.elapsed();
+        ours.end().await;
+        taken
+    })
+    .await
+}
+
+/// All that is loaded already, through a new reader.
+pub(crate) async fn read_again(buffer: &BufferHandle, check: Option<&Bytes>) -> Duration {
+    let (buffer, check) = (buffer.clone(), check.cloned());
+    spawned(async move {
+        let start = Instant::now();
+        read_through(buffer.reader(), check.as_ref()).await;
+        start.elapsed()
+    })
+    .await
+}
+
+async fn read_through(mut reader: impl AsyncRead + Unpin, check: Option<&Bytes>) {
+    let mut buf = vec![0; BUFFER];
+    let mut done = 0;
+    loop {
+        let read = reader.read(&mut buf).await.expect("reads");
+        if read == 0 {
+            break;
+        }
+        if let Some(all) = check {
+            assert!(buf[..read] == all[done..done + read], "wrong bytes at {done}");
+        }
+        black_box(&buf);
+        done += read;
+    }
+    if let Some(all) = check {
+        assert_eq!(done, all.len());
+    }
+}
+
+/// `count` random reads by each of `tasks`.
+pub(crate) async fn random(
+    buffer: &BufferHandle,
+    all: &Bytes,
+    tasks: usize,
+    count: usize,
+    check: bool,
+) -> Duration {
+    let start = Instant::now();
+    let mut running = JoinSet::new();
+    for task in 0..tasks {
+        let (buffer, all) = (buffer.clone(), all.clone());
+        running.spawn(async move {
+            for at in offsets(all.len(), task).take(count) {
+                let bytes = buffer.read(at as u64, PAGE).await.expect("reads");
+                verify(&bytes, &all, at, check);
+            }
+        });
+    }
+    running.join_all().await;
+    start.elapsed()
+}
+
+/// The first bytes always, so that whoever returns bytes also looks at them; all of them if `check`.
+pub(crate) fn verify(bytes: &[u8], all: &Bytes, at: usize, check: bool) {
+    assert!(bytes.len() == PAGE && bytes[..8] == expected(at), "wrong bytes at {at}");
+    assert!(!check || *bytes == all[at..at + PAGE], "wrong bytes at {at}");
+}

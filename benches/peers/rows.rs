@@ -1,0 +1,198 @@
+//! The rows that compare us with others at the same work.
+
+use stream_download::storage::memory::MemoryStorageProvider;
+use stream_download::storage::temp::TempStorageProvider;
+use streamspool::Bytes;
+
+use crate::common::args::Args;
+use crate::common::compare::{Compared, compare};
+use crate::common::data::{TINY, WHOLE, generate};
+use crate::common::table::{line, rate, time};
+use crate::ours::{Kept, Ours};
+use crate::{by_hand, catcher, download, limits, ours};
+
+const MEMORY: &str = "stream-download, memory";
+const TEMP: &str = "stream-download, temp file";
+const CATCHER: &str = "streamcatcher, one reader";
+const HAND: &str = "mutex by hand, 16 tasks";
+
+/// How often a round reads at random, all tasks together.
+const READS: usize = 96_000;
+const TASKS: usize = 16;
+
+pub(crate) async fn all(args: Args) {
+    let data = generate(args.scale(WHOLE, TINY));
+    let rows = Rows { args, data };
+    rows.first_reads().await;
+    rows.reads_again().await;
+    rows.random_in_memory().await;
+    rows.random_spilled().await;
+}
+
+/// One at a time: what one row holds in memory or on disk is gone before the next.
+struct Rows {
+    args: Args,
+    data: Bytes,
+}
+
+impl Rows {
+    async fn first_reads(&self) {
+        let (data, rounds) = (&self.data, self.args.rounds(9));
+        let work = "first read through the reader, all in memory";
+        if self.wants(work, MEMORY) {
+            ours::first_read(Kept::InMemory, data, true).await;
+            let compared = compare(
+                rounds,
+                async || ours::first_read(Kept::InMemory, data, false).await,
+                async || download::first_read(MemoryStorageProvider, data, false).await,
+            );
+            self.sequential(work, MEMORY, Some(5.0), &compared.await);
+        }
+        if self.wants(work, CATCHER) {
+            catcher::first_read(data, true).await;
+            let compared = compare(
+                rounds,
+                async || ours::first_read(Kept::InMemory, data, false).await,
+                async || catcher::first_read(data, false).await,
+            );
+            self.sequential(work, CATCHER, None, &compared.await);
+        }
+        let work = "first read through, 5 MiB in memory, rest spilled";
+        if self.wants(work, TEMP) {
+            ours::first_read(Kept::Spilled, data, true).await;
+            download::first_read(TempStorageProvider::new(), data, true).await;
+            let compared = compare(
+                rounds,
+                async || ours::first_read(Kept::Spilled, data, false).await,
+                async || download::first_read(TempStorageProvider::new(), data, false).await,
+            );
+            self.sequential(work, TEMP, Some(4.0), &compared.await);
+        }
+    }
+
+    async fn reads_again(&self) {
+        let (data, rounds) = (&self.data, self.args.rounds(15));
+        let work = "read again through the reader, in memory";
+        let against = "memcpy";
+        if self.wants(work, against) {
+            let ours = Ours::loaded(Kept::InMemory, data).await;
+            ours::read_again(&ours.buffer, Some(data)).await;
+            let compared = compare(
+                rounds,
+                async || ours::read_again(&ours.buffer, None).await,
+                async || limits::copy(data),
+            );
+            self.sequential(work, against, Some(0.7), &compared.await);
+            ours.end().await;
+        }
+        if self.wants(work, CATCHER) {
+            let ours = Ours::loaded(Kept::InMemory, data).await;
+            let mut catcher = Some(catcher::loaded(data).await);
+            let compared = compare(
+                rounds,
+                async || ours::read_again(&ours.buffer, None).await,
+                async || catcher::read_again(&mut catcher).await,
+            );
+            self.sequential(work, CATCHER, None, &compared.await);
+            ours.end().await;
+        }
+        let work = "read again through the reader, spilled";
+        let against = "bare pread loop, 64 KiB";
+        if self.wants(work, against) {
+            let ours = Ours::loaded(Kept::Spilled, data).await;
+            ours::read_again(&ours.buffer, Some(data)).await;
+            let file = limits::file(data);
+            let compared = compare(
+                rounds,
+                async || ours::read_again(&ours.buffer, None).await,
+                async || limits::pread(&file),
+            );
+            self.sequential(work, against, Some(0.8), &compared.await);
+            ours.end().await;
+        }
+    }
+
+    async fn random_in_memory(&self) {
+        let (data, rounds, reads) = (&self.data, self.args.rounds(9), self.args.scale(READS, 160));
+        let work = "random 4 KiB by handle, in memory, 1 task";
+        if self.wants(work, MEMORY) {
+            let ours = Ours::loaded(Kept::InMemory, data).await;
+            ours::random(&ours.buffer, data, 1, reads, true).await;
+            let mut theirs = Some(download::loaded(MemoryStorageProvider, data).await);
+            download::random(&mut theirs, data, reads, true).await;
+            let compared = compare(
+                rounds,
+                async || ours::random(&ours.buffer, data, 1, reads, false).await,
+                async || download::random(&mut theirs, data, reads, false).await,
+            );
+            self.random(work, MEMORY, Some(1.0), &compared.await);
+            ours.end().await;
+        }
+        self.random_by_many("random 4 KiB by handle, in memory, 16 tasks", Kept::InMemory, 3.0).await;
+    }
+
+    async fn random_spilled(&self) {
+        let (data, rounds, reads) = (&self.data, self.args.rounds(9), self.args.scale(READS, 160));
+        let work = "random 4 KiB by handle, spilled, 1 task";
+        if self.wants(work, TEMP) {
+            let ours = Ours::loaded(Kept::Spilled, data).await;
+            ours::random(&ours.buffer, data, 1, reads, true).await;
+            let mut theirs = Some(download::loaded(TempStorageProvider::new(), data).await);
+            download::random(&mut theirs, data, reads, true).await;
+            let compared = compare(
+                rounds,
+                async || ours::random(&ours.buffer, data, 1, reads, false).await,
+                async || download::random(&mut theirs, data, reads, false).await,
+            );
+            self.random(work, TEMP, Some(0.8), &compared.await);
+            ours.end().await;
+        }
+        self.random_by_many("random 4 KiB by handle, spilled, 16 tasks", Kept::Spilled, 1.5).await;
+    }
+
+    async fn random_by_many(&self, work: &str, kept: Kept, goal: f64) {
+        let (data, rounds) = (&self.data, self.args.rounds(9));
+        let each = self.args.scale(READS, 160) / TASKS;
+        if !self.wants(work, HAND) {
+            return;
+        }
+        let ours = Ours::loaded(kept, data).await;
+        ours::random(&ours.buffer, data, TASKS, each, true).await;
+        let theirs = by_hand::loaded(kept, data);
+        by_hand::random(&theirs, data, TASKS, each, true).await;
+        let compared = compare(
+            rounds,
+            async || ours::random(&ours.buffer, data, TASKS, each, false).await,
+            async || by_hand::random(&theirs, data, TASKS, each, false).await,
+        );
+        self.random(work, HAND, Some(goal), &compared.await);
+        ours.end().await;
+    }
+
+    fn wants(&self, work: &str, against: &str) -> bool {
+        self.args.wants(&format!("{work} | {against}"))
+    }
+
+    fn sequential(&self, work: &str, against: &str, goal: Option<f64>, compared: &Compared) {
+        let size = self.data.len();
+        let (ours, theirs) = (rate(size, compared.ours), rate(size, compared.theirs));
+        self.line([work, against, &ours, &theirs], goal, compared);
+    }
+
+    fn random(&self, work: &str, against: &str, goal: Option<f64>, compared: &Compared) {
+        let reads = u32::try_from(self.args.scale(READS, 160)).expect("fits");
+        let (ours, theirs) = (time(compared.ours / reads), time(compared.theirs / reads));
+        self.line([work, against, &ours, &theirs], goal, compared);
+    }
+
+    fn line(&self, [work, against, ours, theirs]: [&str; 4], goal: Option<f64>, compared: &Compared) {
+        let Compared { ratio, spread: (low, high), .. } = compared;
+        let reached = match goal {
+            Some(goal) if !self.args.quick => if *ratio >= goal { "yes" } else { "no" }.to_owned(),
+            _ => String::new(),
+        };
+        let goal = goal.map_or(String::new(), |goal| format!("{goal}"));
+        let (ratio, spread) = (format!("{ratio:.2}"), format!("{low:.2}–{high:.2}"));
+        line([work, against, ours, theirs, &ratio, &spread, &goal, &reached]);
+    }
+}
