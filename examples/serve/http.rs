@@ -172,6 +172,7 @@ fn label(headers: &HeaderMap) -> String {
     match text("sec-fetch-dest") {
         Some("video" | "audio") => "player".into(),
         Some("document") => "browser".into(),
+        Some("empty") => "page".into(),
         _ => {
             let agent = text("user-agent").unwrap_or("client");
             let product = agent.split(['/', ' ']).next().unwrap_or(agent);
