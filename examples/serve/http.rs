@@ -9,8 +9,9 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures::stream;
 use serde_json::json;
-use streamspool::{Error, State as BufferState};
+use streamspool::{Bytes, Error, State as BufferState};
 
 use crate::ranges::{Part, Selection, asked, select};
 use crate::resource::Resource;
@@ -66,7 +67,8 @@ async fn media(
 
     let mut response = if method == Method::HEAD {
         // A range means something to a GET only.
-        let mut response = Response::new(Body::empty());
+        // Not `Body::empty`, which tells a length of 0 where the size is unknown.
+        let mut response = Response::new(Body::from_stream(stream::empty::<Result<Bytes, Error>>()));
         if let Some(size) = resource.buffer.progress().size {
             response.headers_mut().insert(header::CONTENT_LENGTH, size.into());
         }

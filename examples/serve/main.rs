@@ -21,6 +21,7 @@ mod resource;
 mod save;
 mod sources;
 
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -81,9 +82,11 @@ async fn main() -> Result<(), BoxError> {
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port)).await?;
     let address = listener.local_addr()?;
-    println!("Serving on http://{address}/");
+    // Who started this may have closed the other end; that is no reason not to serve.
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "Serving on http://{address}/");
     for resource in &resources {
-        println!("  http://{address}{}  {}", resource.path(), resource.source);
+        let _ = writeln!(out, "  http://{address}{}  {}", resource.path(), resource.source);
     }
     axum::serve(listener, http::routes(resources, args.save_to)).await?;
     Ok(())
