@@ -242,8 +242,12 @@ function list(readers, percent, whole) {
 function saving(now) {
   const { state, path, size, error } = now.saving;
   const running = state === "running";
+  const focused = document.activeElement;
   $("save").disabled = running;
   $("cancel").hidden = !running;
+  // A button that can't be used any more hands the focus to the one that can.
+  if (running && focused === $("save")) $("cancel").focus();
+  if (!running && focused === $("cancel")) $("save").focus();
   $("saving").hidden = !running;
   if (running) {
     // `save` writes as bytes arrive, so what has arrived is how far it can be.
@@ -258,11 +262,7 @@ function saving(now) {
 
 const ask = (method) => fetch(`${shown.path}/save`, { method, headers: { "x-streamspool": "page" } });
 $("save").addEventListener("click", () => ask("POST"));
-$("cancel").addEventListener("click", () => {
-  ask("DELETE");
-  $("save").disabled = false;
-  $("save").focus();
-});
+$("cancel").addEventListener("click", () => ask("DELETE"));
 
 // One more reader: a range that starts anywhere, whether it has arrived or not.
 $("jump").addEventListener("click", async () => {
