@@ -1,0 +1,80 @@
+//! The body of a response: the buffer's own pieces, and the list of readers told of each.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use futures::{Stream, StreamExt, stream};
+use streamspool::{Bytes, Chunks, Error};
+
+use crate::ranges::Part;
+use crate::readers::Ticket;
+use crate::resource::Resource;
+
+/// A range on its way out, zero-copy: `Chunks` hands out slices of the buffer's memory, and hyper
+/// writes them as they are. An error goes to hyper, which breaks the connection, so that no client
+/// takes half a resource for a whole one. Dropped with the connection, it withdraws its demand.
+struct Outgoing {
+    chunks: Chunks,
+    ticket: Ticket,
+}
+
+impl Stream for Outgoing {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = self.chunks.poll_next_unpin(cx);
+        match &next {
+            Poll::Pending => self.ticket.waits(),
+            Poll::Ready(Some(Ok(piece))) => self.ticket.got(piece.len()),
+            Poll::Ready(_) => {}
+        }
+        Poll::Ready(ready!(next))
+    }
+}
+
+/// All of it, as far as it goes.
+pub(crate) fn whole(resource: &Resource, label: String) -> Body {
+    let ticket = resource.readers.enter(label, 0, resource.buffer.progress().size);
+    Body::from_stream(Outgoing { chunks: resource.buffer.chunks(..), ticket })
+}
+
+/// One range.
+pub(crate) fn part(resource: &Resource, label: String, part: Part) -> Body {
+    let ticket = resource.readers.enter(label, part.first, Some(part.last.saturating_add(1)));
+    Body::from_stream(Outgoing { chunks: resource.buffer.chunks(part.first..=part.last), ticket })
+}
+
+/// Several ranges as `multipart/byteranges` (RFC 9110, section 14.6), and the length of it all.
+pub(crate) fn parts(
+    resource: &Resource,
+    label: &str,
+    parts: &[Part],
+    size: Option<u64>,
+    content_type: &str,
+    boundary: &str,
+) -> (Body, u64) {
+    let mut length = 0;
+    let mut pieces = Vec::new();
+    for &part in parts {
+        let range = part.content_range(size);
+        let head =
+            format!("\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: {range}\r\n\r\n");
+        length += head.len() as u64 + part.len();
+        pieces.push((Bytes::from(head), Some(part)));
+    }
+    let tail = format!("\r\n--{boundary}--\r\n");
+    length += tail.len() as u64;
+    pieces.push((Bytes::from(tail), None));
+
+    let (buffer, readers) = (resource.buffer.clone(), resource.readers.clone());
+    let label = label.to_owned();
+    let stream = stream::iter(pieces).flat_map(move |(head, part)| {
+        let body = part.map(|part| Outgoing {
+            chunks: buffer.chunks(part.first..=part.last),
+            ticket: readers.enter(label.clone(), part.first, Some(part.last.saturating_add(1))),
+        });
+        stream::iter([Ok(head)]).chain(stream::iter(body).flatten())
+    });
+    (Body::from_stream(stream), length)
+}

@@ -1,0 +1,84 @@
+//! What the page draws, as server-sent events: the buffer's progress and the list of readers.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Sse;
+use axum::response::sse::{Event, KeepAlive};
+use futures::Stream;
+use futures::stream::unfold;
+use serde_json::json;
+use streamspool::{Progress, State as BufferState};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::http::App;
+use crate::resource::Resource;
+
+/// The page is told at most so often.
+const BEAT: Duration = Duration::from_millis(80);
+
+/// Readers move without telling, so they are looked at so often.
+const LOOK: Duration = Duration::from_millis(160);
+
+struct Watching {
+    resource: Arc<Resource>,
+    progress: watch::Receiver<Progress>,
+    told: Option<String>,
+}
+
+pub(crate) async fn events(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, StatusCode> {
+    let resource = app.find(&name)?;
+    let progress = resource.buffer.subscribe();
+    let start = Watching { resource, progress, told: None };
+    let stream = unfold(start, async |mut watching| {
+        loop {
+            let now = watching.snapshot().await;
+            if watching.told.as_ref() != Some(&now) {
+                if watching.told.is_some() {
+                    sleep(BEAT).await;
+                }
+                let now = watching.snapshot().await;
+                let event = Event::default().data(&now);
+                watching.told = Some(now);
+                return Some((Ok(event), watching));
+            }
+            if let Ok(Err(_gone)) = timeout(LOOK, watching.progress.changed()).await {
+                return None;
+            }
+        }
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
+}
+
+impl Watching {
+    async fn snapshot(&mut self) -> String {
+        let progress = *self.progress.borrow_and_update();
+        let resource = &self.resource;
+        let (state, error) = match progress.state {
+            BufferState::Waiting => ("waiting", None),
+            BufferState::Pulling => ("pulling", None),
+            BufferState::Complete => ("complete", None),
+            // The error is sticky, so whoever needs the next byte is told of it at once.
+            _ => ("failed", resource.buffer.read_some(progress.loaded, 1).await.err()),
+        };
+        json!({
+            "loaded": progress.loaded,
+            "size": progress.size,
+            "resident": progress.resident,
+            "spilled": progress.spilled,
+            "state": state,
+            "error": error.map(|error| error.to_string()),
+            "type": resource.known_content_type(),
+            "readers": resource.readers.to_json(),
+            "saving": resource.saving.borrow().to_json(),
+        })
+        .to_string()
+    }
+}

@@ -1,0 +1,184 @@
+//! The routes, and one answer to a GET or HEAD of a resource.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures::stream;
+use serde_json::json;
+use streamspool::{Bytes, Error, State as BufferState};
+
+use crate::ranges::{Part, Selection, asked, select};
+use crate::resource::Resource;
+use crate::{body, events, save};
+
+const HTML: &str = include_str!("page/index.html");
+const CSS: &str = include_str!("page/style.css");
+const JS: &str = include_str!("page/page.js");
+
+/// What every handler is given.
+#[derive(Clone)]
+pub(crate) struct App {
+    resources: Arc<[Arc<Resource>]>,
+    pub(crate) save_to: Arc<PathBuf>,
+}
+
+impl App {
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<Resource>, StatusCode> {
+        let found = self.resources.iter().find(|resource| resource.name == name);
+        found.cloned().ok_or(StatusCode::NOT_FOUND)
+    }
+}
+
+pub(crate) fn routes(resources: Vec<Arc<Resource>>, save_to: PathBuf) -> Router {
+    let page = |kind, text: &'static str| get(async move || ([(header::CONTENT_TYPE, kind)], text));
+    Router::new()
+        .route("/", page("text/html; charset=utf-8", HTML))
+        .route("/style.css", page("text/css; charset=utf-8", CSS))
+        .route("/page.js", page("text/javascript; charset=utf-8", JS))
+        .route("/resources", get(list))
+        .route("/media/{name}", get(media))
+        .route("/media/{name}/events", get(events::events))
+        .route("/media/{name}/save", post(save::start).delete(save::cancel))
+        .with_state(App { resources: resources.into(), save_to: Arc::new(save_to) })
+}
+
+async fn list(State(app): State<App>) -> Response {
+    let one = |resource: &Arc<Resource>| json!({ "name": resource.name, "path": resource.path(), "source": resource.source });
+    let list: serde_json::Value = app.resources.iter().map(one).collect();
+    ([(header::CONTENT_TYPE, "application/json")], list.to_string()).into_response()
+}
+
+/// Any range of the resource, whether it has arrived or not.
+async fn media(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let resource = app.find(&name)?;
+    let content_type = resource.content_type().await?;
+    let label = label(&headers);
+
+    let mut response = if method == Method::HEAD {
+        // A range means something to a GET only.
+        // Not `Body::empty`, which tells a length of 0 where the size is unknown.
+        let mut response = Response::new(Body::from_stream(stream::empty::<Result<Bytes, Error>>()));
+        if let Some(size) = resource.buffer.progress().size {
+            response.headers_mut().insert(header::CONTENT_LENGTH, size.into());
+        }
+        response
+    } else {
+        match select(&resource.buffer, asked(&headers, &resource.etag)).await? {
+            Selection::Whole { size } => {
+                fail_early(&resource, 0).await?;
+                let mut response = Response::new(body::whole(&resource, label));
+                if let Some(size) = size {
+                    response.headers_mut().insert(header::CONTENT_LENGTH, size.into());
+                }
+                response
+            }
+            Selection::Parts { parts, size } => {
+                partial(&resource, &label, &parts, size, content_type).await?
+            }
+            Selection::Nothing { size } => {
+                let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
+                response.headers_mut().insert(header::CONTENT_RANGE, text(&format!("bytes */{size}")));
+                response
+            }
+        }
+    };
+
+    let headers = response.headers_mut();
+    headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::ETAG, text(&resource.etag));
+    // The buffer is the cache.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+async fn partial(
+    resource: &Resource,
+    label: &str,
+    parts: &[Part],
+    size: Option<u64>,
+    content_type: &str,
+) -> Result<Response, Refused> {
+    if let Some(first) = parts.first() {
+        fail_early(resource, first.first).await?;
+    }
+    let mut response;
+    if let &[part] = parts {
+        response = Response::new(body::part(resource, label.into(), part));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_LENGTH, part.len().into());
+        headers.insert(header::CONTENT_RANGE, text(&part.content_range(size)));
+    } else {
+        // Unlikely to stand in the bytes of any resource, as a boundary must be.
+        let boundary = format!("streamspool-{}", resource.etag.trim_matches('"'));
+        let (body, length) = body::parts(resource, label, parts, size, content_type, &boundary);
+        response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_LENGTH, length.into());
+        let kind = format!("multipart/byteranges; boundary=\"{boundary}\"");
+        headers.insert(header::CONTENT_TYPE, text(&kind));
+    }
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    Ok(response)
+}
+
+/// Where the source has failed before `offset`, says so in place of a body that breaks at once.
+async fn fail_early(resource: &Resource, offset: u64) -> Result<(), Refused> {
+    let progress = resource.buffer.progress();
+    if progress.state == BufferState::Failed && offset >= progress.loaded {
+        resource.buffer.read_some(offset, 1).await?;
+    }
+    Ok(())
+}
+
+/// There will be no body.
+pub(crate) struct Refused(StatusCode, String);
+
+impl From<Error> for Refused {
+    /// The source is to blame, or its disk.
+    fn from(error: Error) -> Self {
+        Self(StatusCode::BAD_GATEWAY, format!("{error}\n"))
+    }
+}
+
+impl From<StatusCode> for Refused {
+    fn from(status: StatusCode) -> Self {
+        Self(status, String::new())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, self.1).into_response()
+    }
+}
+
+fn text(value: &str) -> HeaderValue {
+    HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
+}
+
+/// What to call who asks: the element of a page that does, or else the program.
+fn label(headers: &HeaderMap) -> String {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    match text("sec-fetch-dest") {
+        Some("video" | "audio") => "player".into(),
+        Some("document") => "browser".into(),
+        Some("empty") => "page".into(),
+        _ => {
+            let agent = text("user-agent").unwrap_or("client");
+            let product = agent.split(['/', ' ']).next().unwrap_or(agent);
+            product.chars().take(24).collect()
+        }
+    }
+}

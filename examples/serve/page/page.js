@@ -1,0 +1,287 @@
+// The page draws what the server tells: snapshots of one buffer and its readers, as they come.
+
+const $ = (id) => document.getElementById(id);
+const unit = 1024;
+
+function bytes(count) {
+  if (count === null || count === undefined) return "unknown";
+  if (count < unit) return `${Math.round(count)} B`;
+  if (count < unit * unit) return `${(count / unit).toFixed(count < 10 * unit ? 1 : 0)} KiB`;
+  return `${(count / unit / unit).toFixed(2)} MiB`;
+}
+
+const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+// Bytes a second, smoothed over about a second, of a number that only grows.
+class Rate {
+  constructor() { this.at = null; this.value = 0; }
+
+  feed(total) {
+    const now = performance.now();
+    if (this.at === null) { this.at = now; this.total = total; return; }
+    const passed = (now - this.at) / 1000;
+    if (passed < 0.15) return;
+    const fresh = Math.max(0, total - this.total) / passed;
+    this.value += (fresh - this.value) * Math.min(1, passed / (fresh ? 0.7 : 0.4));
+    if (this.value < unit / 2) this.value = 0;
+    this.at = now;
+    this.total = total;
+  }
+}
+
+// One resource is shown at a time.
+let resources = [];
+let shown = null;
+let events = null;
+let latest = null;
+let source = new Rate();
+const known = new Map(); // reader id -> what the page remembers of it
+
+function choose() {
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  const next = resources.find((resource) => resource.name === wanted) ?? resources[0];
+  if (!next || next === shown) return;
+  shown = next;
+  for (const link of $("resources").children) {
+    if (link.dataset.name === next.name) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  $("link").href = next.path;
+  $("link").textContent = next.path;
+  $("source").textContent = next.source;
+  document.title = `${next.name} · streamspool`;
+  latest = null;
+  source = new Rate();
+  known.clear();
+  $("readers").replaceChildren();
+  $("pins").replaceChildren();
+  $("outcome").textContent = "";
+  $("player").replaceChildren();
+  listen(next);
+  play(next);
+}
+
+async function play(resource) {
+  // The type is told by the first bytes, which may take their time.
+  const response = await fetch(resource.path, { method: "HEAD" }).catch(() => null);
+  if (shown !== resource) return;
+  const type = response?.headers.get("content-type") ?? "";
+  const kind = type.split("/")[0];
+  if (response?.ok && (kind === "video" || kind === "audio")) {
+    const player = element(kind);
+    player.controls = true;
+    player.preload = "metadata";
+    player.setAttribute("aria-label", resource.name);
+    player.src = resource.path;
+    $("player").replaceChildren(player);
+  } else {
+    const why = response?.ok ? `No player for ${type}; any range of it can be asked for.` : "The source gave nothing to play.";
+    $("player").replaceChildren(element("p", "", why));
+  }
+}
+
+function listen(resource) {
+  events?.close();
+  events = new EventSource(`${resource.path}/events`);
+  events.onmessage = (event) => {
+    latest = JSON.parse(event.data);
+    draw();
+  };
+  events.onerror = () => {
+    $("state").dataset.state = "gone";
+    $("state").textContent = "no connection";
+  };
+}
+
+function draw() {
+  const now = latest;
+  if (!now) return;
+  source.feed(now.loaded);
+  const open = now.size === null;
+  // Of an unknown size only so much is certain: more than has come.
+  const whole = Math.max(1, now.size ?? now.loaded * 1.2, ...now.readers.map((reader) => reader.position));
+  const percent = (offset) => `${Math.min(100, (offset / whole) * 100)}%`;
+  const place = (id, from, to) => {
+    $(id).style.left = percent(from);
+    $(id).style.width = percent(to - from);
+  };
+
+  const readers = remember(now.readers, now.loaded);
+  const waiting = readers.filter((reader) => reader.waits);
+  const furthest = Math.max(0, ...waiting.map((reader) => reader.position));
+
+  place("disk", 0, now.spilled);
+  place("memory", now.spilled, now.loaded);
+  place("wanted", now.loaded, Math.max(furthest, now.loaded));
+  $("memory").classList.toggle("pulling", now.state === "pulling");
+  $("bar").classList.toggle("open", open && now.state !== "failed");
+  $("size").textContent = open ? "size unknown" : bytes(now.size);
+  $("in-memory").textContent = bytes(now.resident);
+  $("on-disk").textContent = bytes(now.spilled);
+  $("to-come").textContent = open ? (now.state === "failed" ? "lost" : "unknown") : bytes(now.size - now.loaded);
+  $("rate").textContent = source.value ? `${bytes(source.value)}/s` : "nothing";
+  $("state").dataset.state = now.state;
+  $("state").textContent = now.state;
+  say(now, readers, waiting, furthest);
+  pins(readers, percent);
+  list(readers, percent, whole);
+  saving(now);
+}
+
+// Readers come and go quickly; each one stays in sight for a moment after it has left.
+function remember(readers, loaded) {
+  const now = performance.now();
+  for (const reader of known.values()) reader.gone ??= now;
+  for (const reader of readers) {
+    const before = known.get(reader.id);
+    const rate = before?.rate ?? new Rate();
+    rate.feed(reader.position);
+    const waits = reader.waiting_ms > 250;
+    known.set(reader.id, { ...reader, rate, gone: null, waits, edge: waits && reader.position <= loaded });
+  }
+  for (const [id, reader] of known) {
+    if (reader.gone !== null) reader.waits = reader.edge = false;
+    if (reader.gone !== null && now - reader.gone > 2500) known.delete(id);
+  }
+  // The latest ones; more would not fit.
+  return [...known.values()].slice(-6);
+}
+
+function say(now, readers, waiting, furthest) {
+  const first = waiting.find((reader) => reader.position === furthest);
+  let text;
+  if (now.state === "failed") {
+    const error = now.error ?? "the source failed";
+    text = `${error[0].toUpperCase()}${error.slice(1)}. What came before stays readable.`;
+  } else if (first) {
+    const left = furthest - now.loaded;
+    const soon = source.value && left > 0 ? `, in about ${Math.ceil(left / source.value)} s` : "";
+    text = left > 0
+      ? `${first.label} (${letter(first)}) has jumped ahead: the ${bytes(left)} before it must come first${soon}.`
+      : `${first.label} (${letter(first)}) is at the live edge and takes what comes.`;
+  } else if (now.state === "complete") {
+    text = "All of it is here. Seeks are answered at once, from memory or from disk.";
+  } else if (readers.some((reader) => !reader.gone)) {
+    text = "Readers are served from what is here; the source is pulled as far as they need it.";
+  } else {
+    text = "Nobody needs more for now, so the source is left alone.";
+  }
+  if ($("story").textContent !== text) $("story").textContent = text;
+  const share = now.size ? `${Math.floor((now.loaded / now.size) * 100)} percent of ${bytes(now.size)}` : bytes(now.loaded);
+  $("bar").setAttribute("aria-label", `${share} loaded; ${bytes(now.spilled)} on disk, ${bytes(now.resident)} in memory, ${waiting.length} readers waiting`);
+}
+
+const letter = (reader) => String.fromCharCode(65 + ((reader.id - 1) % 26));
+const classes = (name, reader) => `${name}${reader.waits && !reader.edge ? " waits" : ""}${reader.gone ? " gone" : ""}`;
+
+// Keeps one child of `parent` for each reader, made by `make` and brought up to date by `update`.
+function keep(parent, readers, make, update) {
+  const ids = new Set(readers.map((reader) => String(reader.id)));
+  for (const child of [...parent.children]) if (!ids.has(child.dataset.id)) child.remove();
+  for (const reader of readers) {
+    let child = [...parent.children].find((child) => child.dataset.id === String(reader.id));
+    if (!child) {
+      child = make(reader);
+      child.dataset.id = reader.id;
+      parent.append(child);
+    }
+    update(child, reader);
+  }
+}
+
+function pins(readers, percent) {
+  const make = (reader) => {
+    const pin = element("div");
+    pin.append(element("b", "", letter(reader)));
+    return pin;
+  };
+  keep($("pins"), readers, make, (pin, reader) => {
+    pin.className = classes("pin", reader);
+    pin.style.left = percent(reader.position);
+  });
+}
+
+function list(readers, percent, whole) {
+  const make = (reader) => {
+    const item = element("li");
+    const line = element("div", "reader");
+    const name = element("strong");
+    name.append(element("span", "chip", letter(reader)), reader.label);
+    line.append(name, element("span", "at"), element("span", "waited"), element("span", "pace"));
+    const track = element("div", "track");
+    track.setAttribute("aria-hidden", "true");
+    track.append(element("i", "asked"), element("i", "given"));
+    item.append(line, track);
+    return item;
+  };
+  keep($("readers"), readers, make, (item, reader) => {
+    item.className = classes("", reader).trim();
+    const end = Math.min(reader.end ?? whole, whole);
+    item.querySelector(".at").textContent = `at ${bytes(reader.position)} of ${bytes(reader.start)} – ${reader.end === null ? "the end" : bytes(reader.end)}`;
+    item.querySelector(".waited").textContent = reader.waited_ms > 100 ? `waited ${seconds(reader.waited_ms)} in all` : "";
+    item.querySelector(".pace").textContent = reader.gone
+      ? "left"
+      : reader.edge ? "at the live edge"
+      : reader.waits ? `waits ${seconds(reader.waiting_ms)}`
+      : reader.rate.value ? `${bytes(reader.rate.value)}/s` : "takes a rest";
+    const [asked, given] = item.querySelectorAll(".track i");
+    asked.style.left = given.style.left = percent(reader.start);
+    asked.style.width = percent(end - reader.start);
+    given.style.width = percent(reader.position - reader.start);
+  });
+  $("nobody").hidden = readers.length > 0;
+}
+
+function saving(now) {
+  const { state, path, size, error } = now.saving;
+  const running = state === "running";
+  const focused = document.activeElement;
+  $("save").disabled = running;
+  $("cancel").hidden = !running;
+  // A button that can't be used any more hands the focus to the one that can.
+  if (running && focused === $("save")) $("cancel").focus();
+  if (!running && focused === $("cancel")) $("save").focus();
+  $("saving").hidden = !running;
+  if (running) {
+    // `save` writes as bytes arrive, so what has arrived is how far it can be.
+    if (now.size) $("saving-bar").value = now.loaded / now.size;
+    else $("saving-bar").removeAttribute("value");
+    $("saving-text").textContent = `Saving: ${bytes(now.loaded)} of ${bytes(now.size)}`;
+  }
+  const text = state === "saved" ? `Saved ${bytes(size)} to ${path}` : state === "failed" ? `Not saved: ${error}` : "";
+  if ($("outcome").textContent !== text) $("outcome").textContent = text;
+  $("outcome").classList.toggle("bad", state === "failed");
+}
+
+const ask = (method) => fetch(`${shown.path}/save`, { method, headers: { "x-streamspool": "page" } });
+$("save").addEventListener("click", () => ask("POST"));
+$("cancel").addEventListener("click", () => ask("DELETE"));
+
+// One more reader: a range that starts anywhere, whether it has arrived or not.
+$("jump").addEventListener("click", async () => {
+  const size = latest?.size ?? latest?.loaded ?? 0;
+  const first = Math.floor(Math.random() * size);
+  const response = await fetch(shown.path, { headers: { range: `bytes=${first}-${first + 65535}` } });
+  await response.arrayBuffer().catch(() => null);
+});
+
+// Rates fall and the readers that left fade although the server has nothing new to tell.
+setInterval(draw, 500);
+addEventListener("hashchange", choose);
+
+resources = await (await fetch("/resources")).json();
+$("resources").hidden = resources.length < 2;
+$("resources").replaceChildren(...resources.map((resource) => {
+  const link = element("a", "", resource.name);
+  link.href = `#${encodeURIComponent(resource.name)}`;
+  link.dataset.name = resource.name;
+  return link;
+}));
+choose();

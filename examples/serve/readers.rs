@@ -1,0 +1,100 @@
+//! Who reads what at the moment: the library lets anybody read, the server knows who they are.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// The readers of one resource.
+#[derive(Default)]
+pub(crate) struct Readers {
+    list: Mutex<List>,
+}
+
+#[derive(Default)]
+struct List {
+    last: u64,
+    readers: BTreeMap<u64, Reader>,
+}
+
+struct Reader {
+    label: String,
+    start: u64,
+    /// Exclusive; `None` where the range goes to an end that nobody knows yet.
+    end: Option<u64>,
+    position: u64,
+    waiting_since: Option<Instant>,
+    waited: Duration,
+}
+
+/// One reader's place in the list; it leaves when this is dropped.
+pub(crate) struct Ticket {
+    id: u64,
+    readers: Arc<Readers>,
+}
+
+impl Readers {
+    pub(crate) fn enter(self: &Arc<Self>, label: String, start: u64, end: Option<u64>) -> Ticket {
+        let waited = Duration::ZERO;
+        let reader = Reader { label, start, end, position: start, waiting_since: None, waited };
+        let id = self.with(|list| {
+            list.last += 1;
+            list.readers.insert(list.last, reader);
+            list.last
+        });
+        Ticket { id, readers: Arc::clone(self) }
+    }
+
+    /// All of them, for the page.
+    pub(crate) fn to_json(&self) -> Value {
+        let one = |(id, reader): (&u64, &Reader)| {
+            let waiting = reader.waiting_since.map(|since| since.elapsed()).unwrap_or_default();
+            json!({
+                "id": id,
+                "label": reader.label,
+                "start": reader.start,
+                "end": reader.end,
+                "position": reader.position,
+                "waiting_ms": millis(waiting),
+                "waited_ms": millis(reader.waited + waiting),
+            })
+        };
+        self.with(|list| list.readers.iter().map(one).collect())
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut List) -> T) -> T {
+        work(&mut self.list.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Ticket {
+    /// It asked, and has to wait.
+    pub(crate) fn waits(&self) {
+        self.update(|reader| {
+            reader.waiting_since.get_or_insert_with(Instant::now);
+        });
+    }
+
+    /// It got so many bytes more.
+    pub(crate) fn got(&self, bytes: usize) {
+        self.update(|reader| {
+            reader.position += bytes as u64;
+            reader.waited += reader.waiting_since.take().map(|since| since.elapsed()).unwrap_or_default();
+        });
+    }
+
+    fn update(&self, work: impl FnOnce(&mut Reader)) {
+        self.readers.with(|list| list.readers.get_mut(&self.id).map(work));
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.readers.with(|list| list.readers.remove(&self.id));
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,84 @@
+//! Saving a resource to disk while others go on reading it.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+use tokio::task::AbortHandle;
+
+use crate::http::App;
+use crate::resource::Resource;
+
+/// How far it is.
+pub(crate) enum Saving {
+    Idle,
+    Running(AbortHandle),
+    Saved { path: PathBuf, size: u64 },
+    Failed(String),
+}
+
+impl Saving {
+    pub(crate) fn to_json(&self) -> Value {
+        match self {
+            Self::Idle => json!({ "state": "idle" }),
+            Self::Running(_) => json!({ "state": "running" }),
+            Self::Saved { path, size } => json!({ "state": "saved", "path": path, "size": size }),
+            Self::Failed(error) => json!({ "state": "failed", "error": error }),
+        }
+    }
+}
+
+/// Starts to save, unless that is under way. Another site's page can't ask for it: the header makes
+/// the browser ask for permission first, which nobody gives.
+pub(crate) async fn start(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, StatusCode> {
+    if !headers.contains_key("x-streamspool") {
+        return Err(StatusCode::FORBIDDEN);
+    }
+    let resource = app.find(&name)?;
+    resource.saving.send_if_modified(|saving| {
+        if matches!(saving, Saving::Running(_)) {
+            return false;
+        }
+        let task = tokio::spawn(save(Arc::clone(&resource), free_path(&app.save_to, &resource.name)));
+        *saving = Saving::Running(task.abort_handle());
+        true
+    });
+    Ok(StatusCode::ACCEPTED)
+}
+
+async fn save(resource: Arc<Resource>, path: PathBuf) {
+    let saved = resource.buffer.save(&path).await;
+    resource.saving.send_replace(match saved {
+        Ok(size) => Saving::Saved { path: path.canonicalize().unwrap_or(path), size },
+        Err(error) => Saving::Failed(error.to_string()),
+    });
+}
+
+/// Stops it. Dropping the future is enough: no file is left, and nobody else notices.
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, StatusCode> {
+    let resource = app.find(&name)?;
+    resource.saving.send_if_modified(|saving| {
+        let running = matches!(saving, Saving::Running(_));
+        if let Saving::Running(task) = std::mem::replace(saving, Saving::Idle) {
+            task.abort();
+        }
+        running
+    });
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `save` replaces what stands at its path; here it shall not.
+fn free_path(dir: &FilePath, name: &str) -> PathBuf {
+    let numbered = (2..1000).map(|number| dir.join(format!("{number}-{name}")));
+    let mut paths = std::iter::once(dir.join(name)).chain(numbered);
+    paths.find(|path| !path.exists()).unwrap_or_else(|| dir.join(name))
+}

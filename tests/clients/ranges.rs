@@ -1,0 +1,218 @@
+//! What a range server owes its clients (RFC 9110, section 14), and contract rule 1: exactly the
+//! bytes asked for, fewer only at the end.
+
+use streamspool::Bytes;
+
+use crate::support::{Server, Upstream, http, in_time, pattern};
+
+const NAME: &str = "bytes.bin";
+
+/// The example before a source whose size is known and of which all has come.
+async fn serving(bytes: &[u8]) -> Server {
+    let upstream = Upstream::start(NAME, Some(bytes.len())).await;
+    upstream.send(bytes);
+    Server::start(&[&upstream.url]).await
+}
+
+async fn body(response: reqwest::Response) -> Bytes {
+    in_time("a body", response.bytes()).await.unwrap()
+}
+
+fn header<'a>(response: &'a reqwest::Response, name: &str) -> Option<&'a str> {
+    response.headers().get(name).map(|value| value.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_range_of_a_known_size_is_answered_byte_for_byte() {
+    let bytes = pattern(700_000);
+    let server = serving(&bytes).await;
+    let cases = [
+        ("bytes=0-0", 0, 0),
+        ("bytes=0-99", 0, 99),
+        ("bytes=262000-262300", 262_000, 262_300),
+        ("bytes=123456-", 123_456, 699_999),
+        ("bytes=-1", 699_999, 699_999),
+        ("bytes=-500", 699_500, 699_999),
+        ("bytes=-9999999", 0, 699_999),
+        ("bytes=699990-18446744073709551615", 699_990, 699_999),
+    ];
+    for (range, first, last) in cases {
+        let response = server.get(NAME, &[("range", range)]).await;
+        assert_eq!(response.status(), 206, "{range}");
+        let content_range = format!("bytes {first}-{last}/700000");
+        assert_eq!(header(&response, "content-range"), Some(&*content_range), "{range}");
+        assert_eq!(header(&response, "content-length"), Some(&*(last - first + 1).to_string()), "{range}");
+        assert_eq!(header(&response, "accept-ranges"), Some("bytes"), "{range}");
+        assert!(body(response).await == bytes[first..=last], "{range}");
+    }
+}
+
+#[tokio::test]
+async fn a_range_that_means_nothing_is_ignored_and_one_past_the_end_refused() {
+    let bytes = pattern(70_000);
+    let server = serving(&bytes).await;
+    for range in ["", "bytes=", "bytes=x-y", "bytes=9-3", "lines=0-9", "bytes=1-2-3"] {
+        let response = server.get(NAME, &[("range", range)]).await;
+        assert_eq!(response.status(), 200, "{range:?}");
+        assert_eq!(header(&response, "content-length"), Some("70000"), "{range:?}");
+        assert_eq!(header(&response, "content-range"), None, "{range:?}");
+        assert!(body(response).await == bytes, "{range:?}");
+    }
+    for range in ["bytes=70000-", "bytes=70000-70001", "bytes=-0", "bytes=99999999999-, 70001-70002"] {
+        let response = server.get(NAME, &[("range", range)]).await;
+        assert_eq!(response.status(), 416, "{range}");
+        assert_eq!(header(&response, "content-range"), Some("bytes */70000"), "{range}");
+        assert!(body(response).await.is_empty(), "{range}");
+    }
+    let missing = in_time("a 404", http().get(server.media("other")).send()).await.unwrap();
+    assert_eq!(missing.status(), 404);
+}
+
+#[tokio::test]
+async fn a_head_tells_what_a_get_would_and_sends_nothing() {
+    let bytes = pattern(70_000);
+    let server = serving(&bytes).await;
+    let get = server.get(NAME, &[]).await;
+    let head = http().head(server.media(NAME)).header("range", "bytes=0-9").send();
+    let head = in_time("a HEAD", head).await.unwrap();
+    assert_eq!(head.status(), 200, "a range means something to a GET only");
+    for name in ["content-length", "content-type", "accept-ranges", "etag", "cache-control"] {
+        assert_eq!(header(&head, name), header(&get, name), "{name}");
+        assert!(header(&head, name).is_some(), "{name}");
+    }
+    assert!(body(head).await.is_empty());
+    assert!(body(get).await == bytes);
+}
+
+#[tokio::test]
+async fn if_range_gives_a_part_only_of_the_very_same_bytes() {
+    let bytes = pattern(70_000);
+    let server = serving(&bytes).await;
+    let etag = header(&server.get(NAME, &[("range", "bytes=0-0")]).await, "etag").unwrap().to_owned();
+    let same = server.get(NAME, &[("range", "bytes=5-9"), ("if-range", &etag)]).await;
+    assert_eq!(same.status(), 206);
+    assert!(body(same).await == bytes[5..=9]);
+    for other in ["\"other\"", &format!("W/{etag}"), "Sun, 22 Nov 2026 18:08:23 GMT"] {
+        let response = server.get(NAME, &[("range", "bytes=5-9"), ("if-range", other)]).await;
+        assert_eq!(response.status(), 200, "{other}");
+        assert!(body(response).await == bytes, "{other}");
+    }
+}
+
+#[tokio::test]
+async fn several_ranges_are_answered_in_parts_in_the_order_asked_for() {
+    let bytes = pattern(700_000);
+    let server = serving(&bytes).await;
+    let response = server.get(NAME, &[("range", "bytes=600000-600099, 0-9, 800000-, -3")]).await;
+    assert_eq!(response.status(), 206);
+    assert_eq!(header(&response, "content-range"), None);
+    let kind = header(&response, "content-type").unwrap();
+    let boundary = kind.strip_prefix("multipart/byteranges; boundary=\"").unwrap().trim_end_matches('"');
+    let boundary = boundary.to_owned();
+    let length: usize = header(&response, "content-length").unwrap().parse().unwrap();
+
+    let mut expected = Vec::new();
+    for (first, last) in [(600_000, 600_099), (0, 9), (699_997, 699_999)] {
+        let head = format!(
+            "\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes {first}-{last}/700000\r\n\r\n"
+        );
+        expected.extend_from_slice(head.as_bytes());
+        expected.extend_from_slice(&bytes[first..=last]);
+    }
+    expected.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+    let got = body(response).await;
+    assert_eq!(got.len(), length);
+    assert!(got == expected);
+
+    // One that exists among those that don't is a single part, which must not be a multipart.
+    let response = server.get(NAME, &[("range", "bytes=800000-, 7-8")]).await;
+    assert_eq!(header(&response, "content-range"), Some("bytes 7-8/700000"));
+    assert!(body(response).await == bytes[7..=8]);
+
+    // Ranges that overlap again and again are an attack, and ignored.
+    let response = server.get(NAME, &[("range", "bytes=0-, 1-, 2-, 3-")]).await;
+    assert_eq!(response.status(), 200);
+    assert!(body(response).await == bytes);
+}
+
+#[tokio::test]
+async fn a_range_is_answered_while_the_size_is_unknown() {
+    let bytes = pattern(200_000);
+    let upstream = Upstream::start(NAME, None).await;
+    let server = Server::start(&[&upstream.url]).await;
+    upstream.send(&bytes[..100_000]);
+
+    let response = server.get(NAME, &[("range", "bytes=0-99")]).await;
+    assert_eq!(response.status(), 206);
+    assert_eq!(header(&response, "content-range"), Some("bytes 0-99/*"));
+    assert!(body(response).await == bytes[..100]);
+
+    let head = in_time("a HEAD", http().head(server.media(NAME)).send()).await.unwrap();
+    assert_eq!((head.status().as_u16(), header(&head, "content-length")), (200, None));
+
+    // All of it comes as it arrives: what is here at once, the rest when it is here.
+    let mut whole = server.get(NAME, &[("range", "bytes=0-")]).await;
+    assert_eq!((whole.status().as_u16(), header(&whole, "content-length")), (200, None));
+    let mut got = Vec::new();
+    while got.len() < 100_000 {
+        got.extend_from_slice(&in_time("a piece", whole.chunk()).await.unwrap().unwrap());
+    }
+
+    // A range past what is here waits, and a suffix waits for the end.
+    let (far, suffix) =
+        (server.get(NAME, &[("range", "bytes=150000-150009")]), server.get(NAME, &[("range", "bytes=-4")]));
+    let feed = async {
+        let waits = |now: &serde_json::Value| now["state"] == "pulling" && now["loaded"] == 100_000;
+        server.wait_for(NAME, "somebody waits", waits).await;
+        upstream.send(&bytes[100_000..]);
+        drop(upstream);
+    };
+    let (far, suffix, ()) = tokio::join!(far, suffix, feed);
+    assert!(header(&far, "content-range").unwrap().starts_with("bytes 150000-150009/"));
+    assert!(body(far).await == bytes[150_000..150_010]);
+    assert_eq!(header(&suffix, "content-range"), Some("bytes 199996-199999/200000"));
+    assert!(body(suffix).await == bytes[199_996..]);
+
+    while let Some(piece) = in_time("a piece", whole.chunk()).await.unwrap() {
+        got.extend_from_slice(&piece);
+    }
+    assert!(got == bytes);
+
+    // Now the size is known, and everything is as if it always had been.
+    let response = server.get(NAME, &[("range", "bytes=200000-")]).await;
+    assert_eq!(
+        (response.status().as_u16(), header(&response, "content-range")),
+        (416, Some("bytes */200000"))
+    );
+    let response = server.get(NAME, &[("range", "bytes=199000-300000")]).await;
+    assert_eq!(header(&response, "content-range"), Some("bytes 199000-199999/200000"));
+    assert!(body(response).await == bytes[199_000..]);
+}
+
+#[tokio::test]
+async fn many_clients_seek_at_once_and_each_gets_its_own_bytes() {
+    let bytes = pattern(3_000_000);
+    let upstream = Upstream::start(NAME, Some(bytes.len())).await;
+    let server = Server::start(&[&upstream.url, "--memory", "256", "--read-ahead", "0"]).await;
+    let client = http();
+    let one = |seed: usize| {
+        let (client, url, bytes) = (client.clone(), server.media(NAME), &bytes);
+        async move {
+            for step in 0..20 {
+                let first = (seed * 7919 + step * 1_299_709) % 2_900_000;
+                let last = first + (seed * step * 977) % 90_000;
+                let request = client.get(&url).header("range", format!("bytes={first}-{last}"));
+                let response = in_time("a response", request.send()).await.unwrap();
+                assert_eq!(response.status(), 206);
+                assert!(body(response).await == bytes[first..=last], "{first}-{last}");
+            }
+        }
+    };
+    let feed = async {
+        for piece in bytes.chunks(50_000) {
+            upstream.send(piece);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(futures::future::join_all((1..=12).map(one)), feed);
+}

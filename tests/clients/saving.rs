@@ -1,0 +1,82 @@
+//! Contract rule 12 through the page's save button: complete or not at all, while others read on.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{Server, Upstream, http, in_time, pattern};
+
+const NAME: &str = "bytes.bin";
+
+fn files(dir: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+async fn ask(server: &Server, method: reqwest::Method) -> u16 {
+    let url = format!("{}/save", server.media(NAME));
+    let request = http().request(method, url).header("x-streamspool", "test");
+    in_time("an answer", request.send()).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn a_save_shows_its_progress_and_leaves_the_whole_resource() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = pattern(800_000);
+    let upstream = Upstream::start(NAME, Some(bytes.len())).await;
+    let server = Server::start(&[&upstream.url, "--save-to", dir.path().to_str().unwrap()]).await;
+    upstream.send(&bytes[..300_000]);
+    assert_eq!(ask(&server, reqwest::Method::POST).await, 202);
+    let half = |now: &Value| now["saving"]["state"] == "running" && now["loaded"] == 300_000;
+    server.wait_for(NAME, "a save under way", half).await;
+    assert!(!dir.path().join(NAME).exists(), "complete or not at all");
+
+    let other = server.get(NAME, &[("range", "bytes=100-199")]).await;
+    assert!(in_time("a body", other.bytes()).await.unwrap() == bytes[100..200]);
+
+    upstream.send(&bytes[300_000..]);
+    let saved = server.wait_for(NAME, "the save", |now| now["saving"]["state"] == "saved").await;
+    assert_eq!(saved["saving"]["size"], 800_000);
+    assert_eq!(files(dir.path()), [NAME]);
+    assert!(std::fs::read(dir.path().join(NAME)).unwrap() == bytes);
+
+    // Again: nothing is written over.
+    assert_eq!(ask(&server, reqwest::Method::POST).await, 202);
+    let second =
+        |now: &Value| now["saving"]["path"].as_str().is_some_and(|path| path.ends_with("2-bytes.bin"));
+    server.wait_for(NAME, "the second save", second).await;
+    assert!(std::fs::read(dir.path().join("2-bytes.bin")).unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_cancelled_or_failed_save_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = pattern(300_000);
+    let upstream = Upstream::start(NAME, Some(800_000)).await;
+    let args = [&upstream.url, "--read-ahead", "0", "--save-to", dir.path().to_str().unwrap()];
+    let server = Server::start(&args).await;
+    upstream.send(&bytes);
+    assert_eq!(ask(&server, reqwest::Method::POST).await, 202);
+    server.wait_for(NAME, "a save under way", |now| now["loaded"] == 300_000).await;
+    assert_eq!(ask(&server, reqwest::Method::DELETE).await, 204);
+    // At most one more chunk is pulled for it, and its arrival shows that nobody wants more.
+    upstream.send(&bytes[..1]);
+    let idle = |now: &Value| now["saving"]["state"] == "idle" && now["state"] == "waiting";
+    server.wait_for(NAME, "no demand any more", idle).await;
+    assert_eq!(files(dir.path()), [""; 0]);
+
+    assert_eq!(ask(&server, reqwest::Method::POST).await, 202);
+    server.wait_for(NAME, "a save under way", |now| now["saving"]["state"] == "running").await;
+    upstream.fail();
+    let failed = server.wait_for(NAME, "the fault", |now| now["saving"]["state"] == "failed").await;
+    assert!(failed["saving"]["error"].as_str().unwrap().contains("offset 300001"), "{failed}");
+    assert_eq!(files(dir.path()), [""; 0]);
+}
+
+#[tokio::test]
+async fn another_sites_page_can_not_save() {
+    let upstream = Upstream::start(NAME, Some(10)).await;
+    let server = Server::start(&[&upstream.url]).await;
+    let request = http().post(format!("{}/save", server.media(NAME)));
+    assert_eq!(in_time("an answer", request.send()).await.unwrap().status(), 403);
+}

@@ -1,0 +1,71 @@
+//! The example's sources: each kind gives the same bytes.
+
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt;
+
+use crate::support::{CHIMES, CLIP, Server, Upstream, clip_path, in_time};
+
+async fn gives_the_clip(server: &Server, name: &str, size_known: bool) {
+    let head = in_time("a HEAD", crate::support::http().head(server.media(name)).send()).await.unwrap();
+    assert_eq!(head.headers()["content-type"], "video/mp4");
+    assert_eq!(head.headers().contains_key("content-length"), size_known);
+    let tail = server.get(name, &[("range", "bytes=-20000")]).await;
+    assert_eq!(tail.status(), 206);
+    assert!(in_time("the tail", tail.bytes()).await.unwrap() == CLIP[CLIP.len() - 20_000..]);
+    let whole = server.get(name, &[]).await;
+    assert!(in_time("the whole", whole.bytes()).await.unwrap() == CLIP);
+}
+
+#[tokio::test]
+async fn the_media_shipped_here_come_at_their_own_pace() {
+    let server = Server::start(&[]).await;
+    let chimes = server.get("chimes.mp3", &[("range", "bytes=0-29999")]);
+    let clip = server.get("clip.mp4", &[("range", "bytes=100000-299999")]);
+    let (chimes, clip) = tokio::join!(chimes, clip);
+    assert_eq!(chimes.headers()["content-type"], "audio/mpeg");
+    assert!(in_time("chimes", chimes.bytes()).await.unwrap() == CHIMES[..30_000]);
+    assert!(in_time("clip", clip.bytes()).await.unwrap() == CLIP[100_000..300_000]);
+    let now = server.wait_for("clip.mp4", "a rest", |now| now["state"] == "waiting").await;
+    assert!(now["loaded"].as_u64().unwrap() < CLIP.len() as u64, "nobody asked for all of it: {now}");
+}
+
+#[tokio::test]
+async fn a_path_is_a_source() {
+    let server = Server::start(&[&clip_path()]).await;
+    gives_the_clip(&server, "clip.mp4", true).await;
+}
+
+#[tokio::test]
+async fn standard_input_is_a_source() {
+    let mut server = Server::start_with(&["-"], Stdio::piped()).await;
+    let mut stdin = server.stdin();
+    let feed = async {
+        stdin.write_all(CLIP).await.unwrap();
+        drop(stdin);
+    };
+    tokio::join!(gives_the_clip(&server, "stdin", false), feed);
+}
+
+#[tokio::test]
+async fn the_output_of_a_command_is_a_source() {
+    let server = Server::start(&[&format!("exec:cat '{}'", clip_path())]).await;
+    gives_the_clip(&server, "output", false).await;
+}
+
+#[tokio::test]
+async fn the_body_of_a_request_is_a_source() {
+    let upstream = Upstream::start("film.mp4", Some(CLIP.len())).await;
+    CLIP.chunks(10_000).for_each(|piece| upstream.send(piece));
+    let server = Server::start(&[&upstream.url]).await;
+    gives_the_clip(&server, "film.mp4", true).await;
+}
+
+#[tokio::test]
+async fn resources_of_the_same_name_are_told_apart() {
+    let server = Server::start(&[&clip_path(), &clip_path()]).await;
+    let (one, two) = tokio::join!(server.get("clip.mp4", &[]), server.get("2-clip.mp4", &[]));
+    assert_ne!(one.headers()["etag"], two.headers()["etag"]);
+    assert!(in_time("one", one.bytes()).await.unwrap() == CLIP);
+    assert!(in_time("two", two.bytes()).await.unwrap() == CLIP);
+}

@@ -1,0 +1,213 @@
+//! The running example, a source whose pace the test sets, and waiting with a deadline.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::routing::get;
+use futures::stream::{self, Stream, StreamExt};
+use serde_json::Value;
+use streamspool::Bytes;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::Child;
+use tokio::sync::mpsc;
+
+/// Far beyond what anything here takes; only a test that hangs meets it.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) const CLIP: &[u8] = include_bytes!("../../assets/clip.mp4");
+pub(crate) const CHIMES: &[u8] = include_bytes!("../../assets/chimes.mp3");
+
+pub(crate) fn clip_path() -> String {
+    format!("{}/assets/clip.mp4", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What it gives, unless that takes too long.
+pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("waited too long: {what}"))
+}
+
+/// Whether a client from outside of Rust is here. Where it is not, says so past the test harness,
+/// which keeps what a passing test prints to itself.
+pub(crate) fn has_client(program: &str, version_flag: &str) -> bool {
+    let asked = Command::new(program).arg(version_flag).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let here = asked.is_ok_and(|status| status.success());
+    if !here {
+        let required = std::env::var_os("STREAMSPOOL_REQUIRE_CLIENTS").is_some_and(|value| value == "1");
+        assert!(!required, "`{program}` is missing, and STREAMSPOOL_REQUIRE_CLIENTS=1");
+        let _ = writeln!(io::stderr(), "SKIPPED: `{program}` is not installed, so its test did not run");
+    }
+    here
+}
+
+/// Bytes whose value tells their offset, in a pattern that no block size divides.
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|offset| u8::try_from(offset % 251).unwrap() ^ u8::try_from(offset / 251 % 239).unwrap())
+        .collect()
+}
+
+/// A stream of `bytes` in pieces of uneven sizes, each after others had their turn.
+pub(crate) fn uneven(bytes: &[u8]) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let mut rest = Bytes::copy_from_slice(bytes);
+    let mut pieces = Vec::new();
+    for size in [1, 7000, 300, 65_536, 13].into_iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        pieces.push(rest.split_to(size.min(rest.len())));
+    }
+    stream::iter(pieces).then(async |piece| {
+        tokio::task::yield_now().await;
+        Ok(piece)
+    })
+}
+
+/// The example, running; it ends with this.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Server {
+    /// Runs the example with these arguments.
+    pub(crate) async fn start(args: &[&str]) -> Self {
+        Self::start_with(args, Stdio::null()).await
+    }
+
+    pub(crate) async fn start_with(args: &[&str], stdin: Stdio) -> Self {
+        let mut child = tokio::process::Command::new(example())
+            .args(args)
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = in_time("the server's address", lines.next_line()).await.unwrap();
+        let line = line.expect("the example ended without telling its address");
+        let url = line.strip_prefix("Serving on ").unwrap().trim_end_matches('/').to_owned();
+        Self { child, url }
+    }
+
+    /// The address of a resource.
+    pub(crate) fn media(&self, name: &str) -> String {
+        format!("{}/media/{name}", self.url)
+    }
+
+    /// Its standard input.
+    pub(crate) fn stdin(&mut self) -> tokio::process::ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    /// A GET with some headers.
+    pub(crate) async fn get(&self, name: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+        let mut request = http().get(self.media(name));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        in_time("the head of a response", request.send()).await.unwrap()
+    }
+
+    /// The first of the page's snapshots that fits.
+    pub(crate) async fn wait_for(&self, name: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let events = http().get(format!("{}/events", self.media(name))).send();
+        let mut events = in_time("the events", events).await.unwrap();
+        let mut text = String::new();
+        let found = async {
+            while let Some(piece) = events.chunk().await.unwrap() {
+                text.push_str(std::str::from_utf8(&piece).unwrap());
+                while let Some(end) = text.find("\n\n") {
+                    let event: String = text.drain(..end + 2).collect();
+                    let data = event.strip_prefix("data: ");
+                    let snapshot = data.and_then(|data| serde_json::from_str(data).ok());
+                    if let Some(snapshot) = snapshot.filter(&fits) {
+                        return snapshot;
+                    }
+                }
+            }
+            panic!("the events ended before: {what}");
+        };
+        in_time(what, found).await
+    }
+}
+
+/// The program under test. `cargo test --test clients` alone would not build it, and an old one
+/// would be worse than none.
+fn example() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let mut profile = std::env::current_exe().unwrap();
+        profile.pop();
+        profile.pop();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--example", "serve", "--manifest-path"]);
+        cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        cargo.arg("--target-dir").arg(profile.parent().unwrap());
+        if profile.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().unwrap().success(), "the example does not build");
+        profile.join("examples/serve")
+    };
+    BUILT.get_or_init(build).clone()
+}
+
+pub(crate) fn http() -> reqwest::Client {
+    // Fails only where there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
+/// A server upstream of the example whose one resource arrives as the test sends it.
+pub(crate) struct Upstream {
+    pub(crate) url: String,
+    /// An error breaks the connection; dropping it ends the resource.
+    pub(crate) send: mpsc::UnboundedSender<io::Result<Bytes>>,
+}
+
+impl Upstream {
+    /// With the size that it promises, or none.
+    pub(crate) async fn start(name: &str, size: Option<usize>) -> Self {
+        let (send, received) = mpsc::unbounded_channel();
+        let once = Mutex::new(Some(received));
+        let answer = move || {
+            let received = once.lock().unwrap().take();
+            async move {
+                let Some(received) = received else {
+                    return Response::builder().status(StatusCode::GONE).body(Body::empty()).unwrap();
+                };
+                let pieces = stream::unfold(received, async |mut received: mpsc::UnboundedReceiver<_>| {
+                    Some((received.recv().await?, received))
+                });
+                let mut headers = HeaderMap::new();
+                if let Some(size) = size {
+                    headers.insert(header::CONTENT_LENGTH, size.into());
+                }
+                let mut response = Response::new(Body::from_stream(pieces));
+                *response.headers_mut() = headers;
+                response
+            }
+        };
+        let answer = Arc::new(answer);
+        let routes = Router::new().route(&format!("/{name}"), get(move || answer()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/{name}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        Self { url, send }
+    }
+
+    pub(crate) fn send(&self, bytes: &[u8]) {
+        self.send.send(Ok(Bytes::copy_from_slice(bytes))).unwrap();
+    }
+
+    pub(crate) fn fail(self) {
+        self.send.send(Err(io::ErrorKind::ConnectionReset.into())).unwrap();
+    }
+}
