@@ -14,7 +14,6 @@ use futures::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, coop, spawn_blocking};
 use tokio_stream::Stream;
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, warn};
 
 use crate::core::memory::Pieces;
@@ -23,6 +22,7 @@ use crate::error::Error;
 use crate::guard::{guarded, panicked};
 use crate::message::{Message, Reply, Request};
 use crate::progress::Progress;
+use crate::signal::Signal;
 use crate::spill::{SpillStore, read_range, try_read_range, write_blocks};
 
 /// How many requests are taken from the channel at a time. Taking many makes each one cheap; this
@@ -58,7 +58,7 @@ pub struct StreamBuffer {
     progress: watch::Sender<Progress>,
     /// What `progress` says; to look there takes a lock.
     told: Progress,
-    closing: CancellationToken,
+    signal: Arc<Signal>,
     span: Span,
 }
 
@@ -68,7 +68,7 @@ impl StreamBuffer {
         source: Source,
         limits: Limits,
         store: Arc<dyn SpillStore>,
-        closing: CancellationToken,
+        signal: Arc<Signal>,
         span: Span,
     ) -> (watch::Receiver<Progress>, Self) {
         let mut core = Core::new(limits);
@@ -81,7 +81,7 @@ impl StreamBuffer {
             reading: JoinSet::new(),
             queue: VecDeque::new(),
         };
-        let actor = Self { requests, source: Some(source), core, disk, progress, told, closing, span };
+        let actor = Self { requests, source: Some(source), core, disk, progress, told, signal, span };
         (seen, actor)
     }
 
@@ -120,8 +120,6 @@ impl StreamBuffer {
 
     async fn serve(mut self) {
         debug!("serving");
-        let closing = self.closing.clone();
-        let mut closed = std::pin::pin!(closing.cancelled());
         let mut batch = Vec::new();
         loop {
             // Work for this task that waits for nothing.
@@ -131,10 +129,8 @@ impl StreamBuffer {
                 self.drop_source();
             }
             let wants_chunk = self.core.wants_chunk();
-            let news = poll_fn(|cx| self.poll_news(cx, closed.as_mut(), &mut batch, wants_chunk, more));
-            let news = news.await;
-            // Asked here for all requests of the batch, and not by each that asks: it takes a lock.
-            if news.closed || closing.is_cancelled() {
+            let news = poll_fn(|cx| self.poll_news(cx, &mut batch, wants_chunk, more)).await;
+            if news.abandoned || self.signal.is_closed() {
                 break;
             }
             for message in batch.drain(..) {
@@ -157,7 +153,6 @@ impl StreamBuffer {
     fn poll_news(
         &mut self,
         cx: &mut Context<'_>,
-        closed: Pin<&mut impl Future<Output = ()>>,
         batch: &mut Vec<Message>,
         wants_chunk: bool,
         more: bool,
@@ -167,15 +162,10 @@ impl StreamBuffer {
         match self.requests.poll_recv_many(cx, batch, BATCH) {
             Poll::Ready(taken) => {
                 any = true;
-                news.closed = taken == 0;
+                news.abandoned = taken == 0;
             }
-            // After a batch it is asked without waiting; this is to be woken by it.
-            Poll::Pending => {
-                if closed.poll(cx).is_ready() {
-                    any = true;
-                    news.closed = true;
-                }
-            }
+            // Only one who goes to sleep needs to be woken by it.
+            Poll::Pending => any |= self.signal.poll(cx),
         }
         if let Some(Poll::Ready(result)) = self.disk.writing.as_mut().map(|job| job.poll_unpin(cx)) {
             any = true;
@@ -271,6 +261,9 @@ impl StreamBuffer {
     fn publish(&mut self) {
         let now = Progress::new(self.core.status());
         if now != self.told {
+            if let Some(error) = self.core.failure() {
+                self.signal.fail(error.clone());
+            }
             self.told = now;
             self.progress.send_replace(now);
         }
@@ -279,7 +272,7 @@ impl StreamBuffer {
     /// Lets go of a source that is not to be polled again, and of the connection behind it.
     fn drop_source(&mut self) {
         if let Some(source) = self.source.take() {
-            debug!(progress = ?*self.progress.borrow(), "the source is done");
+            debug!(progress = ?self.told, "the source is done");
             let _ = guarded("source", move || {
                 drop(source);
                 Ok(())
@@ -299,14 +292,15 @@ impl StreamBuffer {
 
 impl fmt::Debug for StreamBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamBuffer").field("progress", &*self.progress.borrow()).finish_non_exhaustive()
+        f.debug_struct("StreamBuffer").field("progress", &self.told).finish_non_exhaustive()
     }
 }
 
 /// What has come in while the actor waited.
 #[derive(Default)]
 struct News {
-    closed: bool,
+    /// The last handle has gone.
+    abandoned: bool,
     written: Option<io::Result<()>>,
     pulled: Option<Pulled>,
 }

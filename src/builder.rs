@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
-use tokio_util::sync::CancellationToken;
 use tracing::debug_span;
 
 use crate::actor::StreamBuffer;
 use crate::core::Limits;
 use crate::handle::BufferHandle;
+use crate::signal::Signal;
 use crate::spill::{SpillStore, TempFileStore};
 
 /// Most resources that people stream are 2 to 5 MB; these never touch the disk.
@@ -132,10 +132,10 @@ impl Builder {
         let span = debug_span!("streamspool", id, name = self.name);
         let store = self.store.unwrap_or_else(|| Arc::new(TempFileStore::new()));
         let (requests, received) = mpsc::channel(CHANNEL);
-        let closing = CancellationToken::new();
+        let signal = Arc::<Signal>::default();
         let (progress, actor) =
-            StreamBuffer::new(received, Box::pin(stream), self.limits, store, closing.clone(), span);
-        (BufferHandle::new(requests, progress, closing), actor)
+            StreamBuffer::new(received, Box::pin(stream), self.limits, store, Arc::clone(&signal), span);
+        (BufferHandle::new(requests, progress, signal), actor)
     }
 
     /// Makes the handle, and runs its actor as a task of the current tokio runtime.

@@ -60,6 +60,14 @@ impl BufferHandle {
     }
 }
 
+impl Chunks {
+    /// The offset of the next byte to come: how far whoever consumes it has got.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.offset
+    }
+}
+
 impl Stream for Chunks {
     type Item = Result<Bytes, Error>;
 

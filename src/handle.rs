@@ -2,17 +2,18 @@
 
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 
 use crate::core::memory::Pieces;
 use crate::core::{Read, Want};
 use crate::error::Error;
 use crate::message::{Message, Request};
 use crate::progress::Progress;
+use crate::signal::Signal;
 
 /// The most that one message asks for, in bytes. Longer reads ask again and again, which bounds
 /// what the actor does, and what it holds, for one message.
@@ -51,16 +52,16 @@ pub(crate) const ASK_MOST: u64 = 4 * 1024 * 1024;
 pub struct BufferHandle {
     requests: mpsc::Sender<Message>,
     progress: watch::Receiver<Progress>,
-    closing: CancellationToken,
+    signal: Arc<Signal>,
 }
 
 impl BufferHandle {
     pub(crate) fn new(
         requests: mpsc::Sender<Message>,
         progress: watch::Receiver<Progress>,
-        closing: CancellationToken,
+        signal: Arc<Signal>,
     ) -> Self {
-        Self { requests, progress, closing }
+        Self { requests, progress, signal }
     }
 
     /// Reads exactly the `len` bytes from `offset`, waiting for those that have not arrived yet.
@@ -281,6 +282,37 @@ impl BufferHandle {
         self.progress.clone()
     }
 
+    /// Why the source failed for good: what every read that needs more is answered with. `None`
+    /// unless the [state](crate::Progress::state) is [`Failed`](crate::State::Failed).
+    #[must_use]
+    pub fn error(&self) -> Option<Error> {
+        self.signal.failure().cloned()
+    }
+
+    /// A handle that does not keep the buffer alive, for example for a map of all buffers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamspool::Error> {
+    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
+    /// let buffer = streamspool::StreamBuffer::spawn(stream);
+    /// let weak = buffer.downgrade();
+    /// let reader = weak.upgrade().expect("there is a handle").reader();
+    /// drop(buffer);
+    /// assert!(weak.upgrade().is_some(), "a reader keeps the buffer too");
+    /// drop(reader);
+    /// assert!(weak.upgrade().is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn downgrade(&self) -> WeakBufferHandle {
+        let (progress, signal) = (self.progress.clone(), Arc::clone(&self.signal));
+        WeakBufferHandle { requests: self.requests.downgrade(), progress, signal }
+    }
+
     /// Ends the buffer for everybody: every waiting and every later request is answered with
     /// [`Closed`](crate::ErrorKind::Closed), the source is dropped and the temporary file is gone.
     ///
@@ -297,12 +329,12 @@ impl BufferHandle {
     /// # }
     /// ```
     pub fn close(&self) {
-        self.closing.cancel();
+        self.signal.close();
     }
 
     /// The size where no question to the actor is needed for it.
     pub(crate) fn known_size(&self) -> Option<u64> {
-        if self.requests.is_closed() { None } else { self.progress().size }
+        if self.requests.is_closed() || self.signal.is_closed() { None } else { self.progress().size }
     }
 
     /// Asks for a part of a range, [`ASK_MOST`] bytes at most.
@@ -310,13 +342,16 @@ impl BufferHandle {
         self.send(Request::Read(read), read.offset).await
     }
 
-    /// A second way to the actor, for those who must poll.
-    pub(crate) fn requests(&self) -> mpsc::Sender<Message> {
-        self.requests.clone()
+    /// A line of one's own to the actor, for those who must poll.
+    pub(crate) fn line(&self) -> (mpsc::Sender<Message>, Arc<Signal>) {
+        (self.requests.clone(), Arc::clone(&self.signal))
     }
 
     async fn send(&self, request: Request, offset: u64) -> Result<Pieces, Error> {
-        let (message, answer) = Message::new(request);
+        if self.signal.is_closed() {
+            return Err(Error::closed(offset));
+        }
+        let (message, answer) = Message::new(request, &*self.signal);
         // Nearly always there is room, and no need of a future that waits for it.
         match self.requests.try_send(message) {
             Ok(()) => {}
@@ -325,7 +360,7 @@ impl BufferHandle {
             }
             Err(TrySendError::Closed(_)) => return Err(Error::closed(offset)),
         }
-        answer.await.map_err(|_| Error::closed(offset))?
+        answer.await.unwrap_or_else(|| Err(Error::closed(offset)))
     }
 
     /// Joins what the actor hands out in pieces, here in the caller's own task.
@@ -358,6 +393,29 @@ impl BufferHandle {
 impl fmt::Debug for BufferHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BufferHandle").field("progress", &self.progress()).finish_non_exhaustive()
+    }
+}
+
+/// A handle that does not keep its buffer alive; made by [`BufferHandle::downgrade`].
+#[derive(Clone)]
+pub struct WeakBufferHandle {
+    requests: mpsc::WeakSender<Message>,
+    progress: watch::Receiver<Progress>,
+    signal: Arc<Signal>,
+}
+
+impl WeakBufferHandle {
+    /// A handle, if the buffer still has one, or a reader or chunks, and is not closed.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<BufferHandle> {
+        let requests = self.requests.upgrade().filter(|requests| !requests.is_closed())?;
+        Some(BufferHandle::new(requests, self.progress.clone(), Arc::clone(&self.signal)))
+    }
+}
+
+impl fmt::Debug for WeakBufferHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakBufferHandle").finish_non_exhaustive()
     }
 }
 

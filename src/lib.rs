@@ -148,6 +148,7 @@
 //! | `fetch.rs` | the same, polled; under the reader and the chunks |
 //! | `reader.rs`, `chunks.rs`, `save.rs` | what stands on a handle |
 //! | `message.rs` | what can be asked |
+//! | `signal.rs` | what passes between actor and handles beside that: closed, withdrawn, failed |
 //! | `actor.rs` | the only event loop: takes in requests and chunks, does what the core decides |
 //! | `core/mod.rs` | every decision: **where a read is answered, where it is parked** |
 //! | `core/index.rs` | the four [`Location`]s of a range |
@@ -161,7 +162,7 @@
 //! # Invariants
 //!
 //! - Only the actor touches the source, the store and the index; there is no lock. All that is
-//!   shared with a handle is the request channel, the progress and the token of `close`.
+//!   shared with a handle is the request channel, the progress and the flags of `signal.rs`.
 //! - The core knows no tokio, no I/O and no clock, and every decision is made there. Nothing below
 //!   `handle` knows of the actor. A test holds the direction of all imports.
 //! - Each byte that was absorbed is in one place by the watermarks: `[0, spilled)` in the store,
@@ -183,6 +184,7 @@ mod message;
 mod progress;
 mod reader;
 mod save;
+mod signal;
 mod spill;
 
 pub use bytes::Bytes;
@@ -191,7 +193,7 @@ pub use crate::actor::StreamBuffer;
 pub use crate::builder::Builder;
 pub use crate::chunks::Chunks;
 pub use crate::error::{Error, ErrorKind};
-pub use crate::handle::BufferHandle;
+pub use crate::handle::{BufferHandle, WeakBufferHandle};
 pub use crate::progress::{Location, Progress, State};
 pub use crate::reader::BufferReader;
 pub use crate::spill::{SeekStore, SpillStore, TempFileStore};

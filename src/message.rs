@@ -1,10 +1,15 @@
 //! What a handle may ask of the actor. Every message carries the channel for its reply.
 
+use std::ops::Deref;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
 use tokio::sync::oneshot;
 
 use crate::core::memory::Pieces;
 use crate::core::{Read, Token};
 use crate::error::Error;
+use crate::signal::Signal;
 
 /// What is asked.
 pub(crate) struct Message {
@@ -23,13 +28,37 @@ pub(crate) enum Request {
 /// so whatever ends the actor answers everybody.
 pub(crate) type Reply = oneshot::Sender<Result<Pieces, Error>>;
 
-/// Where the answer comes from. Dropping it withdraws the request.
-pub(crate) type Answer = oneshot::Receiver<Result<Pieces, Error>>;
+/// Awaits the answer: `None` if the buffer was closed. Dropping it before withdraws the request.
+pub(crate) struct Answer<S: Deref<Target = Signal>> {
+    /// Until it is there.
+    answer: Option<oneshot::Receiver<Result<Pieces, Error>>>,
+    signal: S,
+}
 
 impl Message {
-    pub(crate) fn new(request: Request) -> (Self, Answer) {
+    pub(crate) fn new<S: Deref<Target = Signal>>(request: Request, signal: S) -> (Self, Answer<S>) {
         let (reply, answer) = oneshot::channel();
-        (Self { request, reply }, answer)
+        (Self { request, reply }, Answer { answer: Some(answer), signal })
+    }
+}
+
+impl<S: Deref<Target = Signal> + Unpin> Future for Answer<S> {
+    type Output = Option<Result<Pieces, Error>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(answer) = &mut self.answer else { return Poll::Ready(None) };
+        let answer = ready!(Pin::new(answer).poll(cx));
+        self.answer = None;
+        Poll::Ready(answer.ok())
+    }
+}
+
+impl<S: Deref<Target = Signal>> Drop for Answer<S> {
+    fn drop(&mut self) {
+        // First out of sight, and then told: who is told looks.
+        if self.answer.take().is_some() {
+            self.signal.withdraw();
+        }
     }
 }
 

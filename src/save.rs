@@ -48,6 +48,39 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn save(&self, path: impl AsRef<Path> + Send) -> Result<u64, Error> {
+        self.save_with(path, |_| {}).await
+    }
+
+    /// The same, telling again and again how many bytes have been written so far.
+    ///
+    /// # Errors
+    ///
+    /// As [`save`](Self::save).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`save`](Self::save).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("song.mp3");
+    /// let buffer = streamspool::StreamBuffer::spawn(stream);
+    /// let mut last = 0;
+    /// buffer.save_with(&path, |written| last = written).await?;
+    /// assert_eq!(last, 10);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn save_with(
+        &self,
+        path: impl AsRef<Path> + Send,
+        mut on_written: impl FnMut(u64) + Send,
+    ) -> Result<u64, Error> {
         let path = path.as_ref().to_path_buf();
         let mut saving = Saving { file: None, path, written: 0 };
         saving = blocking(saving, Saving::begin).await?;
@@ -56,6 +89,7 @@ impl BufferHandle {
             let pieces = self.ask(read).await?;
             let last = (pieces.len() as u64) < STEP;
             saving = blocking(saving, move |saving| saving.write(&pieces)).await?;
+            on_written(saving.written);
             if last {
                 return Ok(blocking(saving, Saving::finish).await?.written);
             }

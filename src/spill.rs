@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
@@ -88,6 +88,29 @@ pub trait SpillStore: Send + Sync + 'static {
         Err(io::ErrorKind::WouldBlock.into())
     }
 }
+
+/// Makes a store of a pointer to one, so that it can be chosen at run time, or be looked at from
+/// outside.
+macro_rules! store_behind {
+    ($pointer:ident) => {
+        impl<S: SpillStore + ?Sized> SpillStore for $pointer<S> {
+            fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+                (**self).write_at(offset, bytes)
+            }
+
+            fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+                (**self).read_at(offset, buf)
+            }
+
+            fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+                (**self).try_read_at(offset, buf)
+            }
+        }
+    };
+}
+
+store_behind!(Arc);
+store_behind!(Box);
 
 /// The default store: an unnamed temporary file, made by the first write.
 ///

@@ -269,6 +269,14 @@ impl<T: Token> Core<T> {
         self.ending.is_some() || self.excess
     }
 
+    /// Why the source failed, if it did.
+    pub(crate) fn failure(&self) -> Option<&Error> {
+        match &self.ending {
+            Some(Ending::Failed(error)) => Some(error),
+            _ => None,
+        }
+    }
+
     pub(crate) fn status(&mut self) -> Status {
         let loaded = self.memory.end();
         let pulling = !self.spool.has_failed() && self.is_needed();

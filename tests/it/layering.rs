@@ -8,17 +8,18 @@ use std::path::Path;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("guard", &[]),
     ("error", &[]),
+    ("signal", &["error"]),
     ("spill", &["guard", "error"]),
     ("core", &["error"]),
     ("progress", &["core"]),
-    ("message", &["error", "core"]),
-    ("handle", &["error", "core", "progress", "message"]),
-    ("fetch", &["error", "core", "message", "handle"]),
+    ("message", &["error", "signal", "core"]),
+    ("handle", &["error", "signal", "core", "progress", "message"]),
+    ("fetch", &["error", "signal", "core", "message", "handle"]),
     ("reader", &["core", "handle", "fetch"]),
     ("chunks", &["error", "core", "handle", "fetch"]),
     ("save", &["error", "core", "handle"]),
-    ("actor", &["guard", "error", "spill", "core", "progress", "message"]),
-    ("builder", &["spill", "core", "handle", "actor"]),
+    ("actor", &["guard", "error", "signal", "spill", "core", "progress", "message"]),
+    ("builder", &["signal", "spill", "core", "handle", "actor"]),
 ];
 
 /// What the pure core may name of other crates.

@@ -9,7 +9,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::support::source::{ready, source};
-use crate::support::{MIB, settled};
+use crate::support::{MIB, poll_once, settled};
 
 #[tokio::test(start_paused = true)]
 async fn rule_19_debug_never_prints_contents() {
@@ -77,6 +77,44 @@ async fn rule_20_subscribers_see_progress_without_gaps_and_the_end_of_the_buffer
     assert_eq!(last.size, Some(4 << 20));
     drop(buffer);
     while progress.changed().await.is_ok() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_7_and_20_a_withdrawn_demand_shows_though_nothing_else_happens() {
+    let (mut feed, stream) = source();
+    let buffer = StreamBuffer::builder().read_ahead(0).spawn(stream);
+    let mut read = Box::pin(buffer.read(0, 10));
+    let mut chunks = buffer.chunks(..);
+    let mut reader = buffer.reader();
+    assert!(poll_once(&mut read).is_pending());
+    assert!(poll_once(&mut chunks.next()).is_pending());
+    let mut buf = [0; 4];
+    assert!(poll_once(&mut Box::pin(tokio::io::AsyncReadExt::read(&mut reader, &mut buf))).is_pending());
+    settled().await;
+    assert_eq!(buffer.progress().state, State::Pulling);
+    drop(read);
+    drop(chunks);
+    settled().await;
+    assert_eq!(buffer.progress().state, State::Pulling, "one is left");
+    reader.set_position(0);
+    settled().await;
+    assert_eq!(buffer.progress().state, State::Waiting);
+    feed.chunk(10);
+    settled().await;
+    assert_eq!(feed.taken(), 0, "and nothing more is pulled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_15_and_20_the_failure_of_the_source_is_told_to_whoever_asks() {
+    let (mut feed, stream) = source();
+    let buffer = StreamBuffer::builder().read_ahead(u64::MAX).spawn(stream);
+    feed.chunk(10);
+    settled().await;
+    assert!(buffer.error().is_none());
+    feed.fail(std::io::Error::other("peer went away"));
+    buffer.subscribe().wait_for(|progress| progress.state.is_final()).await.unwrap();
+    let error = buffer.error().expect("it has failed");
+    assert_eq!(error.to_string(), "the source failed at offset 10: peer went away");
 }
 
 #[test]
