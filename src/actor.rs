@@ -1,6 +1,6 @@
 //! The actor moves: it takes in requests and chunks, tells the core, and does what the core decides.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::ready;
 use std::io;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{FutureExt, Stream};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet, coop, spawn_blocking};
+use tokio::task::{self, JoinError, JoinHandle, JoinSet, coop, spawn_blocking};
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, warn};
@@ -66,7 +66,7 @@ impl StreamBuffer {
     ) -> (watch::Receiver<Progress>, Self) {
         let mut core = Core::new(limits);
         let (progress, seen) = watch::channel(Progress::new(core.status()));
-        let disk = Disk { store, writing: None, reading: JoinSet::new(), queue: VecDeque::new() };
+        let disk = Disk::new(store);
         let actor = Self { requests, source: Some(source), core, disk, progress, closing, span };
         (seen, actor)
     }
@@ -135,7 +135,7 @@ impl StreamBuffer {
                         self.core.spill_failed(&error);
                     }
                 },
-                Some(_) = self.disk.reading.join_next() => self.disk.start_reads(),
+                Some(done) = self.disk.reading.join_next_with_id() => self.disk.has_read(done),
                 chunk = next_chunk(&mut self.source), if wants_chunk => self.arrived(chunk),
                 () = ready(()), if more => {}
             }
@@ -281,12 +281,20 @@ impl FileRead {
 struct Disk {
     store: Arc<dyn SpillStore>,
     writing: Option<JoinHandle<io::Result<()>>>,
-    reading: JoinSet<()>,
+    reading: JoinSet<io::Result<Bytes>>,
+    /// Who waits for them. Kept here and not with the job, so that a disk that hangs keeps nobody
+    /// from learning that the actor is gone.
+    readers: HashMap<task::Id, FileRead>,
     /// Reads that wait for others to end.
     queue: VecDeque<FileRead>,
 }
 
 impl Disk {
+    fn new(store: Arc<dyn SpillStore>) -> Self {
+        let (reading, readers) = (JoinSet::new(), HashMap::new());
+        Self { store, writing: None, reading, readers, queue: VecDeque::new() }
+    }
+
     /// Reads at once what takes no waiting, and the rest on a blocking thread.
     fn read(&mut self, read: FileRead) {
         if read.len <= READ_AT_ONCE
@@ -304,12 +312,19 @@ impl Disk {
             if read.token.is_abandoned() {
                 continue;
             }
-            let store = Arc::clone(&self.store);
-            self.reading.spawn_blocking(move || {
-                let result = read_range(&*store, read.offset, read.len);
-                read.finish(result);
-            });
+            let (store, offset, len) = (Arc::clone(&self.store), read.offset, read.len);
+            let job = self.reading.spawn_blocking(move || read_range(&*store, offset, len));
+            self.readers.insert(job.id(), read);
         }
+    }
+
+    /// Answers who waited for a read that has ended, and starts the next.
+    fn has_read(&mut self, done: Result<(task::Id, io::Result<Bytes>), JoinError>) {
+        let (id, result) = done.unwrap_or_else(|gone| (gone.id(), Err(io::Error::other(gone))));
+        if let Some(read) = self.readers.remove(&id) {
+            read.finish(result);
+        }
+        self.start_reads();
     }
 
     fn write(&mut self, offset: u64, blocks: Vec<Bytes>) {
@@ -320,6 +335,7 @@ impl Disk {
     /// Waits for what is under way, so that the store is gone when the actor is.
     async fn finish(mut self) {
         self.queue.clear();
+        self.readers.clear();
         if let Some(writing) = self.writing.take() {
             let _ = writing.await;
         }
