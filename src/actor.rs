@@ -1,6 +1,5 @@
 //! The actor moves: it takes in requests and chunks, tells the core, and does what the core decides.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -9,21 +8,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
-use futures::FutureExt;
+use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet, coop, spawn_blocking};
+use tokio::task::coop;
 use tokio_stream::Stream;
 use tracing::{Instrument, Span, debug, warn};
 
-use crate::core::memory::Pieces;
 use crate::core::{Action, Core, Limits, Token};
+use crate::disk::{Disk, FileRead};
 use crate::error::Error;
 use crate::guard::{guarded, panicked};
 use crate::message::{Message, Reply, Request};
 use crate::progress::Progress;
 use crate::signal::Signal;
-use crate::spill::{SpillStore, read_range, try_read_range, write_blocks};
+use crate::spill::SpillStore;
 
 /// How many requests are taken from the channel at a time. Taking many makes each one cheap; this
 /// many keep the source waiting for well under a millisecond.
@@ -31,18 +29,6 @@ const BATCH: usize = 64;
 
 /// How many actions are carried out before new requests and chunks get their turn.
 const BURST: usize = 64;
-
-/// The longest range that is read from the store on the actor itself, if that takes no waiting:
-/// about 20 microseconds of copying from the page cache.
-const READ_AT_ONCE: usize = 256 * 1024;
-
-/// How long a read must be for its room to be kept for the next one: what is kept is memory beside
-/// the budget, [`READ_AT_ONCE`] bytes of it at most.
-const WORTH_KEEPING: usize = 32 * 1024;
-
-/// How many blocking reads are under way at once. More would take threads of the runtime's pool from
-/// others, and a disk no further.
-const READS_AT_ONCE: usize = 8;
 
 pub(crate) type Source = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
@@ -74,13 +60,7 @@ impl StreamBuffer {
         let mut core = Core::new(limits);
         let told = Progress::new(core.status());
         let (progress, seen) = watch::channel(told);
-        let disk = Disk {
-            store,
-            spare: Bytes::new(),
-            writing: None,
-            reading: JoinSet::new(),
-            queue: VecDeque::new(),
-        };
+        let disk = Disk::new(store);
         let actor = Self { requests, source: Some(source), core, disk, progress, told, signal, span };
         (seen, actor)
     }
@@ -167,14 +147,11 @@ impl StreamBuffer {
             // Only one who goes to sleep needs to be woken by it.
             Poll::Pending => any |= self.signal.poll(cx),
         }
-        if let Some(Poll::Ready(result)) = self.disk.writing.as_mut().map(|job| job.poll_unpin(cx)) {
+        if let Poll::Ready(result) = self.disk.poll_written(cx) {
             any = true;
-            self.disk.writing = None;
-            news.written = Some(result.unwrap_or_else(|gone| Err(io::Error::other(gone))));
+            news.written = Some(result);
         }
-        while let Poll::Ready(Some(_)) = self.disk.reading.poll_join_next(cx) {
-            self.disk.start_reads();
-        }
+        self.disk.poll_reads(cx);
         if wants_chunk
             && let Some(source) = &mut self.source
             && let Poll::Ready(chunk) = poll_chunk(source, cx)
@@ -316,97 +293,4 @@ enum Pulled {
 fn poll_chunk(source: &mut Source, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
     catch_unwind(AssertUnwindSafe(|| source.as_mut().poll_next(cx)))
         .unwrap_or_else(|panic| Poll::Ready(Some(Err(panicked("source", &*panic)))))
-}
-
-/// A range to be read back, and where it goes.
-struct FileRead {
-    token: Reply,
-    offset: u64,
-    len: usize,
-    /// What follows it, resident.
-    rest: Pieces,
-}
-
-impl FileRead {
-    fn finish(self, result: io::Result<Bytes>) {
-        let Self { token, offset, len, rest } = self;
-        let result = match result {
-            Ok(bytes) => {
-                let mut pieces = Pieces::default();
-                pieces.push(bytes);
-                pieces.extend(rest);
-                Ok(pieces)
-            }
-            Err(error) => Err(Error::spill_read(offset, len as u64, error)),
-        };
-        let _ = token.send(result);
-    }
-}
-
-/// The store, and the blocking work on it.
-struct Disk {
-    store: Arc<dyn SpillStore>,
-    /// What the last long read was answered with.
-    spare: Bytes,
-    writing: Option<JoinHandle<io::Result<()>>>,
-    reading: JoinSet<()>,
-    /// Reads that wait for others to end.
-    queue: VecDeque<FileRead>,
-}
-
-impl Disk {
-    /// Reads at once what takes no waiting, and the rest on a blocking thread.
-    fn read(&mut self, read: FileRead) {
-        if read.len <= READ_AT_ONCE {
-            let room = self.room(read.len);
-            if let Some(bytes) = try_read_range(&*self.store, read.offset, room) {
-                if bytes.len() >= WORTH_KEEPING {
-                    self.spare = bytes.clone();
-                }
-                return read.finish(Ok(bytes));
-            }
-        }
-        self.queue.push_back(read);
-        self.start_reads();
-    }
-
-    /// Room for `len` bytes: that of the last long read, if whoever got it is done with it. It needs
-    /// no zeros then, and the caches have it.
-    fn room(&mut self, len: usize) -> BytesMut {
-        if len >= WORTH_KEEPING
-            && let Ok(mut room) = std::mem::take(&mut self.spare).try_into_mut()
-        {
-            room.resize(len, 0);
-            return room;
-        }
-        BytesMut::zeroed(len)
-    }
-
-    fn start_reads(&mut self) {
-        while self.reading.len() < READS_AT_ONCE {
-            let Some(read) = self.queue.pop_front() else { break };
-            if read.token.is_abandoned() {
-                continue;
-            }
-            let store = Arc::clone(&self.store);
-            self.reading.spawn_blocking(move || {
-                let result = read_range(&*store, read.offset, read.len);
-                read.finish(result);
-            });
-        }
-    }
-
-    fn write(&mut self, offset: u64, blocks: Vec<Bytes>) {
-        let store = Arc::clone(&self.store);
-        self.writing = Some(spawn_blocking(move || write_blocks(&*store, offset, &blocks)));
-    }
-
-    /// Waits for what is under way, so that the store is gone when the actor is.
-    async fn finish(mut self) {
-        self.queue.clear();
-        if let Some(writing) = self.writing.take() {
-            let _ = writing.await;
-        }
-        while self.reading.join_next().await.is_some() {}
-    }
 }

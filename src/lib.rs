@@ -155,6 +155,7 @@
 //! | `core/waiters.rs` | parked reads, by the byte that they wait for |
 //! | `core/memory.rs` | resident blocks, by offset |
 //! | `core/spool.rs` | what goes to disk, and when |
+//! | `disk.rs` | the store as the actor uses it: at once, or on a blocking thread |
 //! | `spill.rs` | the store and the temporary file |
 //! | `guard.rs` | panics of foreign code become errors |
 //! | `progress.rs`, `error.rs` | what a buffer tells |
@@ -176,6 +177,7 @@ mod actor;
 mod builder;
 mod chunks;
 mod core;
+mod disk;
 mod error;
 mod fetch;
 mod guard;

@@ -27,8 +27,9 @@ use crate::handle::BufferHandle;
 ///
 /// # Cancel safety
 ///
-/// Dropping a read future loses nothing: the position moves only when bytes are handed out. A seek
-/// withdraws the read in flight. A seek from the end that was dropped before it was done is
+/// Dropping a read future loses nothing: the position moves only when bytes are handed out. What it
+/// asked for, a byte at the position, the reader goes on asking for until it is used otherwise or
+/// dropped: it cannot see that nobody polls it any more. A seek withdraws the read in flight. A seek from the end that was dropped before it was done is
 /// forgotten by the next read or [`set_position`](Self::set_position); the next `seek` completes it
 /// first, as the protocol of [`AsyncSeek`] has it.
 ///

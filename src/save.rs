@@ -28,10 +28,15 @@ impl BufferHandle {
     /// [`Save`](crate::ErrorKind::Save) if the file can't be written; otherwise as
     /// [`read`](Self::read).
     ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime: the file is written on its blocking threads.
+    ///
     /// # Cancel safety
     ///
     /// Cancel safe; see [the type](Self#cancel-safety). A write that is under way on a blocking
-    /// thread is finished first, then the temporary file is removed.
+    /// thread is finished first, then the temporary file is removed; only a rename that is under way
+    /// is carried through, and `path` is the whole resource then.
     ///
     /// # Examples
     ///

@@ -73,6 +73,32 @@ fn rule_17_close_is_prompt_though_the_disk_hangs() {
     });
 }
 
+#[test]
+fn rule_17_every_end_is_prompt_though_a_disk_read_hangs() {
+    on_both_runtimes(|| async {
+        for abort in [false, true] {
+            let control = Control::default();
+            let stream = ready(2 * MIB as u64, BLOCK);
+            let (buffer, actor) = StreamBuffer::builder().store(control.store()).build(stream);
+            let actor = tokio::spawn(actor.run());
+            buffer.load().await.unwrap();
+            buffer.spill().await.unwrap();
+            control.hold_reads(true);
+            let mut read = Box::pin(buffer.read(0, 1));
+            assert!(poll_once(&mut read).is_pending());
+            // A round trip, so that the read is with the disk.
+            buffer.read(0, 0).await.unwrap();
+            if abort {
+                actor.abort();
+            } else {
+                buffer.close();
+            }
+            assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Closed);
+            control.hold_reads(false);
+        }
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn rule_17_when_the_last_handle_goes_the_source_and_the_store_go() {
     let (mut feed, stream) = source();

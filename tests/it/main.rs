@@ -19,6 +19,8 @@
 
 mod article;
 mod cancelling;
+mod edges;
+mod every_poll;
 mod failing;
 mod layering;
 mod lifecycle;

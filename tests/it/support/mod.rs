@@ -1,5 +1,7 @@
 //! A source and stores that the test drives, and the bytes that everything is compared with.
 
+#[allow(dead_code, reason = "each test binary uses a part")]
+pub mod faults;
 pub mod source;
 pub mod store;
 
@@ -69,6 +71,7 @@ pub fn on_both_runtimes<F: Future<Output = ()>>(test: impl Fn() -> F) {
 }
 
 /// A small, seeded generator (`SplitMix64`), so that a random test can be repeated from its seed.
+#[derive(Debug)]
 pub struct Random(pub u64);
 
 impl Random {
