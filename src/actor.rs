@@ -125,6 +125,8 @@ impl StreamBuffer {
             // A source that is always ready must not keep this thread from other tasks.
             coop::consume_budget().await;
         }
+        // Requests that came in together with the close are answered like those that waited.
+        drop(batch);
         self.shut_down().await;
     }
 

@@ -314,8 +314,10 @@ impl World {
     /// source, the disk or us.
     pub async fn settle(&mut self) {
         for _ in 0..MANY_TURNS {
-            // Who has used up their budget is woken only now.
+            // Who has used up their budget is woken only now, and who waits for a blocking call when
+            // it is done.
             tokio::task::yield_now().await;
+            self.rest();
             let mut moved = self.turn().await;
             for at in (0..self.asks.len()).rev() {
                 if self.asks[at].is_asked && self.asks[at].flag.is_raised() {
