@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) const CLIP: &[u8] = include_bytes!("../../assets/clip.mp4");
-pub(crate) const CHIMES: &[u8] = include_bytes!("../../assets/chimes.mp3");
+pub(crate) const TUNE: &[u8] = include_bytes!("../../assets/tune.mp3");
 
 pub(crate) fn clip_path() -> String {
     format!("{}/assets/clip.mp4", env!("CARGO_MANIFEST_DIR"))
