@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes tune.mp3, the piece that the example `tour` streams.
+# Makes tune.mp3, the piece that the examples stream.
 #
 # The tune, its sound and this script are our own work, under the licences of the crate
 # (MIT OR Apache-2.0). It needs python3 and an ffmpeg that has libmp3lame. Another version of the

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use futures::stream;
-use streamspool::{BufferReader, Bytes, StreamBuffer};
+use streamspool::{BufferHandle, BufferReader, Bytes, State, StreamBuffer};
 use symphonia::core::codecs::audio::AudioDecoderOptions;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, SeekMode, SeekTo, TrackType};
@@ -14,18 +14,28 @@ use tokio_util::io::SyncIoBridge;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// `SyncIoBridge` makes the reader `Read + Seek`; symphonia also wants to know the size.
-struct Source(SyncIoBridge<BufferReader>, Option<u64>);
+/// `SyncIoBridge` makes the reader `Read + Seek`; symphonia also asks for the size.
+struct Source {
+    reader: SyncIoBridge<BufferReader>,
+    buffer: BufferHandle,
+}
+
+impl Source {
+    /// To be made on the runtime, and used on a thread that may block.
+    fn new(buffer: BufferHandle) -> Self {
+        Self { reader: SyncIoBridge::new(buffer.reader()), buffer }
+    }
+}
 
 impl Read for Source {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buf)
+        self.reader.read(buf)
     }
 }
 
 impl Seek for Source {
     fn seek(&mut self, target: SeekFrom) -> io::Result<u64> {
-        self.0.seek(target)
+        self.reader.seek(target)
     }
 }
 
@@ -34,8 +44,14 @@ impl MediaSource for Source {
         true
     }
 
+    /// Told the size, symphonia looks for tags at the end before it plays the first note, and would
+    /// wait until all has arrived. So it learns it once all is here.
+    ///
+    /// Ogg is the exception: symphonia seeks in it only if it knew the size from the beginning.
+    /// `examples/tour` looks at the first four bytes to tell.
     fn byte_len(&self) -> Option<u64> {
-        self.1
+        let progress = self.buffer.progress();
+        progress.size.filter(|_| progress.state == State::Complete)
     }
 }
 
@@ -62,12 +78,11 @@ fn decode(source: Source) -> Result<(), Error> {
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let song = include_bytes!("../assets/chimes.mp3").as_slice();
+    let song = include_bytes!("../assets/tune.mp3").as_slice();
     let buffer = StreamBuffer::builder()
         .size(song.len() as u64)
         .spawn(stream::iter(song.chunks(4096).map(|piece| Ok(Bytes::from_static(piece)))));
 
-    // The bridge is made on the runtime, and used on a thread that may block.
-    let source = Source(SyncIoBridge::new(buffer.reader()), buffer.progress().size);
+    let source = Source::new(buffer);
     tokio::task::spawn_blocking(move || decode(source)).await?
 }

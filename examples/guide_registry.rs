@@ -1,49 +1,34 @@
 //! Guide: one buffer for each resource, shared by all who listen, and gone with the last of them.
 //!
-//! A handle keeps its buffer alive, so the registry must not hold one: it holds a weak pointer to
-//! what the listeners share.
+//! A handle keeps its buffer alive, and so does a reader; a weak handle in the map does not.
 
 use std::collections::HashMap;
 use std::io;
-use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Mutex, PoisonError};
 
 use futures::{Stream, stream};
-use streamspool::{BufferHandle, Bytes, StreamBuffer};
-
-/// Clones share one buffer; it ends with the last clone. A reader made of one is to be kept beside it:
-/// alone it would keep the buffer, but the registry would not know.
-#[derive(Clone)]
-struct Listener(Arc<BufferHandle>);
-
-impl Deref for Listener {
-    type Target = BufferHandle;
-
-    fn deref(&self) -> &BufferHandle {
-        &self.0
-    }
-}
+use streamspool::{BufferHandle, Bytes, StreamBuffer, WeakBufferHandle};
 
 #[derive(Default)]
 struct Registry {
-    buffers: Mutex<HashMap<String, Weak<BufferHandle>>>,
+    buffers: Mutex<HashMap<String, WeakBufferHandle>>,
 }
 
 impl Registry {
     /// Joins those who listen to `key`, or opens it where nobody does.
-    fn listen<S>(&self, key: &str, open: impl FnOnce() -> S) -> Listener
+    fn listen<S>(&self, key: &str, open: impl FnOnce() -> S) -> BufferHandle
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = buffers.get(key).and_then(Weak::upgrade) {
-            return Listener(shared);
+        if let Some(shared) = buffers.get(key).and_then(WeakBufferHandle::upgrade) {
+            return shared;
         }
         // What others have left behind is no more than a key.
-        buffers.retain(|_, buffer| buffer.strong_count() > 0);
-        let buffer = Arc::new(StreamBuffer::builder().name(key).spawn(open()));
-        buffers.insert(key.into(), Arc::downgrade(&buffer));
-        Listener(buffer)
+        buffers.retain(|_, buffer| buffer.upgrade().is_some());
+        let buffer = StreamBuffer::builder().name(key).spawn(open());
+        buffers.insert(key.into(), buffer.downgrade());
+        buffer
     }
 }
 

@@ -4,6 +4,7 @@
 //! The noise here hides nothing from anybody who tries; put a real cipher in its place.
 
 use std::io;
+use std::sync::Arc;
 
 use futures::stream;
 use streamspool::{Bytes, SpillStore, StreamBuffer, TempFileStore};
@@ -47,15 +48,20 @@ impl SpillStore for NoiseStore {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), streamspool::Error> {
+async fn main() -> io::Result<()> {
     let text = Bytes::from_static(b"what nobody else should read; ");
+    // Shared, so that it can be looked at while the buffer uses it.
+    let store = Arc::new(NoiseStore { inner: TempFileStore::new(), key: 0x5eed });
     let buffer = StreamBuffer::builder()
         .max_memory(256 * 1024)
-        .store(NoiseStore { inner: TempFileStore::new(), key: 0x5eed })
+        .store(Arc::clone(&store))
         .spawn(stream::iter(std::iter::repeat_n(text, 50_000).map(Ok)));
 
     buffer.load().await?;
     println!("{:?}", buffer.progress());
-    println!("{:?}", buffer.read(600_000, 29).await?);
+    println!("read:    {:?}", buffer.read(600_000, 29).await?);
+    let mut raw = [0; 29];
+    let found = store.inner.read_at(600_000, &mut raw)?;
+    println!("on disk: {:?}", Bytes::copy_from_slice(raw.get(..found).unwrap_or_default()));
     Ok(())
 }

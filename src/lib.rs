@@ -200,6 +200,9 @@ pub use crate::progress::{Location, Progress, State};
 pub use crate::reader::BufferReader;
 pub use crate::spill::{SeekStore, SpillStore, TempFileStore};
 
+#[cfg(any(doc, doctest))]
+pub mod docs;
+
 /// The README's example is a doctest.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

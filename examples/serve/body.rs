@@ -1,7 +1,8 @@
 //! The body of a response: the buffer's own pieces, and the list of readers told of each.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::body::Body;
 use futures::{Stream, StreamExt, stream};
@@ -24,30 +25,40 @@ impl Stream for Outgoing {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = self.chunks.poll_next_unpin(cx);
-        match &next {
-            Poll::Pending => self.ticket.waits(),
-            Poll::Ready(Some(Ok(piece))) => self.ticket.got(piece.len()),
-            Poll::Ready(_) => {}
-        }
-        Poll::Ready(ready!(next))
+        self.ticket.is_at(self.chunks.position(), next.is_pending());
+        next
+    }
+}
+
+impl Outgoing {
+    fn new(resource: &Resource, label: &str, chunks: Chunks, end: Option<u64>) -> Self {
+        let ticket = resource.readers.enter(label, chunks.position(), end);
+        Self { chunks, ticket }
+    }
+
+    fn whole(resource: &Resource, label: &str) -> Self {
+        Self::new(resource, label, resource.buffer.chunks(..), resource.buffer.progress().size)
+    }
+
+    fn part(resource: &Resource, label: &str, part: Part) -> Self {
+        let chunks = resource.buffer.chunks(part.first..=part.last);
+        Self::new(resource, label, chunks, Some(part.last.saturating_add(1)))
     }
 }
 
 /// All of it, as far as it goes.
-pub(crate) fn whole(resource: &Resource, label: String) -> Body {
-    let ticket = resource.readers.enter(label, 0, resource.buffer.progress().size);
-    Body::from_stream(Outgoing { chunks: resource.buffer.chunks(..), ticket })
+pub(crate) fn whole(resource: &Resource, label: &str) -> Body {
+    Body::from_stream(Outgoing::whole(resource, label))
 }
 
 /// One range.
-pub(crate) fn part(resource: &Resource, label: String, part: Part) -> Body {
-    let ticket = resource.readers.enter(label, part.first, Some(part.last.saturating_add(1)));
-    Body::from_stream(Outgoing { chunks: resource.buffer.chunks(part.first..=part.last), ticket })
+pub(crate) fn part(resource: &Resource, label: &str, part: Part) -> Body {
+    Body::from_stream(Outgoing::part(resource, label, part))
 }
 
 /// Several ranges as `multipart/byteranges` (RFC 9110, section 14.6), and the length of it all.
 pub(crate) fn parts(
-    resource: &Resource,
+    resource: &Arc<Resource>,
     label: &str,
     parts: &[Part],
     size: Option<u64>,
@@ -67,13 +78,9 @@ pub(crate) fn parts(
     length += tail.len() as u64;
     pieces.push((Bytes::from(tail), None));
 
-    let (buffer, readers) = (resource.buffer.clone(), resource.readers.clone());
-    let label = label.to_owned();
+    let (resource, label) = (Arc::clone(resource), label.to_owned());
     let stream = stream::iter(pieces).flat_map(move |(head, part)| {
-        let body = part.map(|part| Outgoing {
-            chunks: buffer.chunks(part.first..=part.last),
-            ticket: readers.enter(label.clone(), part.first, Some(part.last.saturating_add(1))),
-        });
+        let body = part.map(|part| Outgoing::part(&resource, &label, part));
         stream::iter([Ok(head)]).chain(stream::iter(body).flatten())
     });
     (Body::from_stream(stream), length)

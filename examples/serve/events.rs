@@ -39,12 +39,12 @@ pub(crate) async fn events(
     let start = Watching { resource, progress, told: None };
     let stream = unfold(start, async |mut watching| {
         loop {
-            let now = watching.snapshot().await;
+            let now = watching.snapshot();
             if watching.told.as_ref() != Some(&now) {
                 if watching.told.is_some() {
                     sleep(BEAT).await;
                 }
-                let now = watching.snapshot().await;
+                let now = watching.snapshot();
                 let event = Event::default().data(&now);
                 watching.told = Some(now);
                 return Some((Ok(event), watching));
@@ -58,15 +58,14 @@ pub(crate) async fn events(
 }
 
 impl Watching {
-    async fn snapshot(&mut self) -> String {
+    fn snapshot(&mut self) -> String {
         let progress = *self.progress.borrow_and_update();
         let resource = &self.resource;
-        let (state, error) = match progress.state {
-            BufferState::Waiting => ("waiting", None),
-            BufferState::Pulling => ("pulling", None),
-            BufferState::Complete => ("complete", None),
-            // The error is sticky, so whoever needs the next byte is told of it at once.
-            _ => ("failed", resource.buffer.read_some(progress.loaded, 1).await.err()),
+        let state = match progress.state {
+            BufferState::Waiting => "waiting",
+            BufferState::Pulling => "pulling",
+            BufferState::Complete => "complete",
+            _ => "failed",
         };
         json!({
             "loaded": progress.loaded,
@@ -74,7 +73,7 @@ impl Watching {
             "resident": progress.resident,
             "spilled": progress.spilled,
             "state": state,
-            "error": error.map(|error| error.to_string()),
+            "error": resource.buffer.error().map(|error| error.to_string()),
             "type": resource.known_content_type(),
             "readers": resource.readers.to_json(),
             "saving": resource.saving.borrow().to_json(),

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::stream;
 use serde_json::json;
-use streamspool::{Bytes, Error, State as BufferState};
+use streamspool::{Bytes, Error};
 
 use crate::ranges::{Part, Selection, asked, select};
 use crate::resource::Resource;
@@ -76,16 +76,14 @@ async fn media(
     } else {
         match select(&resource.buffer, asked(&headers, &resource.etag)).await? {
             Selection::Whole { size } => {
-                fail_early(&resource, 0).await?;
-                let mut response = Response::new(body::whole(&resource, label));
+                fail_early(&resource, 0)?;
+                let mut response = Response::new(body::whole(&resource, &label));
                 if let Some(size) = size {
                     response.headers_mut().insert(header::CONTENT_LENGTH, size.into());
                 }
                 response
             }
-            Selection::Parts { parts, size } => {
-                partial(&resource, &label, &parts, size, content_type).await?
-            }
+            Selection::Parts { parts, size } => partial(&resource, &label, &parts, size, content_type)?,
             Selection::Nothing { size } => {
                 let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
                 response.headers_mut().insert(header::CONTENT_RANGE, text(&format!("bytes */{size}")));
@@ -103,19 +101,19 @@ async fn media(
     Ok(response)
 }
 
-async fn partial(
-    resource: &Resource,
+fn partial(
+    resource: &Arc<Resource>,
     label: &str,
     parts: &[Part],
     size: Option<u64>,
     content_type: &str,
 ) -> Result<Response, Refused> {
     if let Some(first) = parts.first() {
-        fail_early(resource, first.first).await?;
+        fail_early(resource, first.first)?;
     }
     let mut response;
     if let &[part] = parts {
-        response = Response::new(body::part(resource, label.into(), part));
+        response = Response::new(body::part(resource, label, part));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_LENGTH, part.len().into());
         headers.insert(header::CONTENT_RANGE, text(&part.content_range(size)));
@@ -134,12 +132,11 @@ async fn partial(
 }
 
 /// Where the source has failed before `offset`, says so in place of a body that breaks at once.
-async fn fail_early(resource: &Resource, offset: u64) -> Result<(), Refused> {
-    let progress = resource.buffer.progress();
-    if progress.state == BufferState::Failed && offset >= progress.loaded {
-        resource.buffer.read_some(offset, 1).await?;
+fn fail_early(resource: &Resource, offset: u64) -> Result<(), Refused> {
+    match resource.buffer.error() {
+        Some(error) if error.offset() <= offset => Err(error.into()),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// There will be no body.

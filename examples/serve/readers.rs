@@ -35,8 +35,8 @@ pub(crate) struct Ticket {
 }
 
 impl Readers {
-    pub(crate) fn enter(self: &Arc<Self>, label: String, start: u64, end: Option<u64>) -> Ticket {
-        let waited = Duration::ZERO;
+    pub(crate) fn enter(self: &Arc<Self>, label: &str, start: u64, end: Option<u64>) -> Ticket {
+        let (label, waited) = (label.to_owned(), Duration::ZERO);
         let reader = Reader { label, start, end, position: start, waiting_since: None, waited };
         let id = self.with(|list| {
             list.last += 1;
@@ -69,23 +69,17 @@ impl Readers {
 }
 
 impl Ticket {
-    /// It asked, and has to wait.
-    pub(crate) fn waits(&self) {
-        self.update(|reader| {
-            reader.waiting_since.get_or_insert_with(Instant::now);
+    /// How far it has got, and whether it waits there for more.
+    pub(crate) fn is_at(&self, position: u64, waits: bool) {
+        self.readers.with(|list| {
+            let Some(reader) = list.readers.get_mut(&self.id) else { return };
+            reader.position = position;
+            if waits {
+                reader.waiting_since.get_or_insert_with(Instant::now);
+            } else if let Some(since) = reader.waiting_since.take() {
+                reader.waited += since.elapsed();
+            }
         });
-    }
-
-    /// It got so many bytes more.
-    pub(crate) fn got(&self, bytes: usize) {
-        self.update(|reader| {
-            reader.position += bytes as u64;
-            reader.waited += reader.waiting_since.take().map(|since| since.elapsed()).unwrap_or_default();
-        });
-    }
-
-    fn update(&self, work: impl FnOnce(&mut Reader)) {
-        self.readers.with(|list| list.readers.get_mut(&self.id).map(work));
     }
 }
 

@@ -14,7 +14,7 @@ use crate::resource::Resource;
 /// How far it is.
 pub(crate) enum Saving {
     Idle,
-    Running(AbortHandle),
+    Running { task: AbortHandle, written: u64 },
     Saved { path: PathBuf, size: u64 },
     Failed(String),
 }
@@ -23,7 +23,7 @@ impl Saving {
     pub(crate) fn to_json(&self) -> Value {
         match self {
             Self::Idle => json!({ "state": "idle" }),
-            Self::Running(_) => json!({ "state": "running" }),
+            Self::Running { written, .. } => json!({ "state": "running", "written": written }),
             Self::Saved { path, size } => json!({ "state": "saved", "path": path, "size": size }),
             Self::Failed(error) => json!({ "state": "failed", "error": error }),
         }
@@ -42,18 +42,25 @@ pub(crate) async fn start(
     }
     let resource = app.find(&name)?;
     resource.saving.send_if_modified(|saving| {
-        if matches!(saving, Saving::Running(_)) {
+        if matches!(saving, Saving::Running { .. }) {
             return false;
         }
         let task = tokio::spawn(save(Arc::clone(&resource), free_path(&app.save_to, &resource.name)));
-        *saving = Saving::Running(task.abort_handle());
+        *saving = Saving::Running { task: task.abort_handle(), written: 0 };
         true
     });
     Ok(StatusCode::ACCEPTED)
 }
 
 async fn save(resource: Arc<Resource>, path: PathBuf) {
-    let saved = resource.buffer.save(&path).await;
+    let tell = |so_far| {
+        resource.saving.send_modify(|saving| {
+            if let Saving::Running { written, .. } = saving {
+                *written = so_far;
+            }
+        });
+    };
+    let saved = resource.buffer.save_with(&path, tell).await;
     resource.saving.send_replace(match saved {
         Ok(size) => Saving::Saved { path: path.canonicalize().unwrap_or(path), size },
         Err(error) => Saving::Failed(error.to_string()),
@@ -67,11 +74,10 @@ pub(crate) async fn cancel(
 ) -> Result<StatusCode, StatusCode> {
     let resource = app.find(&name)?;
     resource.saving.send_if_modified(|saving| {
-        let running = matches!(saving, Saving::Running(_));
-        if let Saving::Running(task) = std::mem::replace(saving, Saving::Idle) {
-            task.abort();
-        }
-        running
+        let Saving::Running { task, .. } = saving else { return false };
+        task.abort();
+        *saving = Saving::Idle;
+        true
     });
     Ok(StatusCode::NO_CONTENT)
 }

@@ -42,8 +42,8 @@ pub(crate) struct Options {
 /// little read ahead, so that bytes go to disk and the picture shows who asks for what.
 pub(crate) fn shipped() -> [Opened; 2] {
     let clip = include_bytes!("../../assets/clip.mp4").as_slice();
-    let chimes = include_bytes!("../../assets/chimes.mp3").as_slice();
-    [("clip.mp4", clip, 256), ("chimes.mp3", chimes, 48)].map(|(name, bytes, rate)| {
+    let tune = include_bytes!("../../assets/tune.mp3").as_slice();
+    [("clip.mp4", clip, 256), ("tune.mp3", tune, 48)].map(|(name, bytes, rate)| {
         let pieces = bytes.chunks(PIECE).map(|piece| Ok(Bytes::from_static(piece)));
         Opened {
             name: name.into(),

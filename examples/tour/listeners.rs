@@ -6,7 +6,7 @@ use anyhow::Result;
 use bytes::{Bytes, BytesMut};
 use fastrand::Rng;
 use futures::StreamExt;
-use streamspool::{BufferHandle, Progress, State};
+use streamspool::{BufferHandle, Progress};
 use tokio::time::{sleep, timeout};
 use tokio_util::codec::{Decoder, FramedRead};
 
@@ -48,7 +48,7 @@ pub(crate) async fn random(buffer: BufferHandle, witness: Witness, seed: u64, pa
     let mut random = Rng::with_seed(seed);
     for number in 0.. {
         let progress = buffer.progress();
-        let arriving = matches!(progress.state, State::Waiting | State::Pulling);
+        let arriving = !progress.state.is_final();
         if !arriving && number >= RANGES {
             break;
         }
@@ -86,9 +86,7 @@ fn range(random: &mut Rng, progress: &Progress) -> (u64, usize) {
 pub(crate) async fn framed(buffer: BufferHandle, witness: Witness) -> Result<()> {
     let middle = buffer.progress().size.unwrap_or(256 * 1024) / 2;
     for start in [middle, middle / 4] {
-        let mut reader = buffer.reader();
-        reader.set_position(start);
-        let mut pages = FramedRead::new(reader, Pages);
+        let mut pages = FramedRead::new(buffer.reader_at(start), Pages);
         let mut offset = start;
         loop {
             let asking = witness.asks(offset, PAGE, Promise::Exact);

@@ -27,13 +27,12 @@ mod sent;
 mod source;
 mod waits;
 
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use streamspool::{BufferHandle, ErrorKind, State, StreamBuffer};
+use streamspool::{BufferHandle, State, StreamBuffer};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use crate::args::Args;
@@ -125,7 +124,7 @@ async fn join(listeners: &mut JoinSet<Result<()>>, buffer: &BufferHandle) -> Res
         if let Err(error) = ended(result) {
             // After a fault of the source the others may still read what came before it. Anything
             // else ends the tour for everybody.
-            if !is_fault_of_source(&error) {
+            if buffer.error().is_none() {
                 buffer.close();
             }
             if first.is_ok() {
@@ -139,16 +138,6 @@ async fn join(listeners: &mut JoinSet<Result<()>>, buffer: &BufferHandle) -> Res
 /// A result of a task: what the task returned, or that it panicked.
 fn ended<T>(result: Result<Result<T>, JoinError>) -> Result<T> {
     result.context("a task of the tour failed")?
-}
-
-/// The buffer's own error: as it is, or inside of the `io::Error` that `AsyncRead` speaks.
-fn of_buffer(error: &anyhow::Error) -> Option<&streamspool::Error> {
-    error.downcast_ref().or_else(|| streamspool::Error::of(error.downcast_ref::<io::Error>()?))
-}
-
-fn is_fault_of_source(error: &anyhow::Error) -> bool {
-    let kind = of_buffer(error).map(streamspool::Error::kind);
-    matches!(kind, Some(ErrorKind::Source | ErrorKind::Truncated | ErrorKind::Oversized))
 }
 
 async fn save(buffer: BufferHandle, path: PathBuf) -> Result<()> {

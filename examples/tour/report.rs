@@ -18,12 +18,8 @@ const COLUMNS: [(Who, &str); 4] = [
     (Who::Framed, "framed"),
 ];
 
-const LOCATIONS: [(Location, &str); 4] = [
-    (Location::BeforeIndex, "  before the index"),
-    (Location::Bisected, "  bisected by it"),
-    (Location::AtIndex, "  at it"),
-    (Location::AfterIndex, "  after it"),
-];
+/// In the order of `Location::ALL`.
+const LOCATIONS: [&str; 4] = ["  before the index", "  bisected by it", "  at it", "  after it"];
 
 /// The reads of all listeners, and of each.
 pub(crate) fn table(tally: &Tally) -> io::Result<()> {
@@ -43,7 +39,7 @@ pub(crate) fn table(tally: &Tally) -> io::Result<()> {
     let bytes = |bytes: u64| BinaryBytes(bytes).to_string();
 
     row("reads", &|reads| count(reads.waits.count()))?;
-    for (location, name) in LOCATIONS {
+    for (location, name) in Location::ALL.into_iter().zip(LOCATIONS) {
         row(name, &|reads| count(reads.at.get(&location).copied().unwrap_or(0)))?;
     }
     row("given up", &|reads| count(reads.gave_up))?;

@@ -7,10 +7,10 @@ use tokio_util::io::SyncIoBridge;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use crate::support::{CHIMES, CLIP, in_time, pattern, uneven};
+use crate::support::{CLIP, TUNE, in_time, pattern, uneven};
 
 fn entries() -> Vec<(String, Vec<u8>)> {
-    let mut entries = vec![("film/clip.mp4".into(), CLIP.to_vec()), ("chimes.mp3".into(), CHIMES.to_vec())];
+    let mut entries = vec![("film/clip.mp4".into(), CLIP.to_vec()), ("tune.mp3".into(), TUNE.to_vec())];
     entries.extend((0..40).map(|number| (format!("data/{number}.bin"), pattern(number * 3571))));
     entries
 }

@@ -1,10 +1,7 @@
 //! tokio-util's codecs on a reader that starts anywhere (contract rules 1 and 2).
 
-use std::io::SeekFrom;
-
 use futures::{SinkExt, StreamExt, TryStreamExt};
 use streamspool::{Bytes, StreamBuffer};
-use tokio::io::AsyncSeekExt;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec, LinesCodec};
 
 use crate::support::{in_time, pattern, uneven};
@@ -16,9 +13,8 @@ async fn lines_are_framed_from_any_offset() {
     let buffer = StreamBuffer::builder().max_memory(100_000).spawn(uneven(text.as_bytes()));
 
     for start in [12_345, 19_990, 0, 12_346] {
-        let mut reader = buffer.reader();
-        reader.set_position((0..start).map(|number| line(number).len() as u64 + 1).sum());
-        let lines = FramedRead::new(reader, LinesCodec::new()).take(300).try_collect();
+        let offset = (0..start).map(|number| line(number).len() as u64 + 1).sum();
+        let lines = FramedRead::new(buffer.reader_at(offset), LinesCodec::new()).take(300).try_collect();
         let lines: Vec<String> = in_time("lines", lines).await.unwrap();
         let expected: Vec<_> = (start..20_000).take(300).map(line).collect();
         assert_eq!(lines, expected);
@@ -38,8 +34,7 @@ async fn frames_with_a_length_are_decoded_from_any_offset_to_the_end() {
     let buffer = StreamBuffer::builder().max_memory(100_000).spawn(uneven(&bytes));
 
     for start in [250, 299, 0, 131] {
-        let mut reader = buffer.reader();
-        reader.seek(SeekFrom::Start(offsets[start])).await.unwrap();
+        let reader = buffer.reader_at(offsets[start]);
         let frames = FramedRead::new(reader, LengthDelimitedCodec::new()).try_collect();
         let frames: Vec<_> = in_time("frames", frames).await.unwrap();
         let expected: Vec<_> = (start..300).map(frame).collect();

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{CHIMES, CLIP, Server, Upstream, clip_path, in_time};
+use crate::support::{CLIP, Server, TUNE, Upstream, clip_path, in_time};
 
 async fn gives_the_clip(server: &Server, name: &str, size_known: bool) {
     let head = in_time("a HEAD", crate::support::http().head(server.media(name)).send()).await.unwrap();
@@ -20,11 +20,11 @@ async fn gives_the_clip(server: &Server, name: &str, size_known: bool) {
 #[tokio::test]
 async fn the_media_shipped_here_come_at_their_own_pace() {
     let server = Server::start(&[]).await;
-    let chimes = server.get("chimes.mp3", &[("range", "bytes=0-29999")]);
+    let tune = server.get("tune.mp3", &[("range", "bytes=0-29999")]);
     let clip = server.get("clip.mp4", &[("range", "bytes=100000-299999")]);
-    let (chimes, clip) = tokio::join!(chimes, clip);
-    assert_eq!(chimes.headers()["content-type"], "audio/mpeg");
-    assert!(in_time("chimes", chimes.bytes()).await.unwrap() == CHIMES[..30_000]);
+    let (tune, clip) = tokio::join!(tune, clip);
+    assert_eq!(tune.headers()["content-type"], "audio/mpeg");
+    assert!(in_time("tune", tune.bytes()).await.unwrap() == TUNE[..30_000]);
     assert!(in_time("clip", clip.bytes()).await.unwrap() == CLIP[100_000..300_000]);
     let now = server.wait_for("clip.mp4", "a rest", |now| now["state"] == "waiting").await;
     assert!(now["loaded"].as_u64().unwrap() < CLIP.len() as u64, "nobody asked for all of it: {now}");

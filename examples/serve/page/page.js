@@ -240,7 +240,7 @@ function list(readers, percent, whole) {
 }
 
 function saving(now) {
-  const { state, path, size, error } = now.saving;
+  const { state, written, path, size, error } = now.saving;
   const running = state === "running";
   const focused = document.activeElement;
   $("save").disabled = running;
@@ -250,10 +250,10 @@ function saving(now) {
   if (!running && focused === $("cancel")) $("save").focus();
   $("saving").hidden = !running;
   if (running) {
-    // `save` writes as bytes arrive, so what has arrived is how far it can be.
-    if (now.size) $("saving-bar").value = now.loaded / now.size;
+    if (now.size) $("saving-bar").value = written / now.size;
     else $("saving-bar").removeAttribute("value");
-    $("saving-text").textContent = `Saving: ${bytes(now.loaded)} of ${bytes(now.size)}`;
+    const rest = now.state === "complete" ? "" : ", while the rest arrives";
+    $("saving-text").textContent = `Saved ${bytes(written)} of ${now.size ? bytes(now.size) : "an unknown size"}${rest}`;
   }
   const text = state === "saved" ? `Saved ${bytes(size)} to ${path}` : state === "failed" ? `Not saved: ${error}` : "";
   if ($("outcome").textContent !== text) $("outcome").textContent = text;

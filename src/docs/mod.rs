@@ -1,0 +1,6 @@
+//! What does not fit on the page of one item.
+//!
+//! Documentation only: this module is part of no build. Its examples are compiled and run as tests.
+
+#[doc = include_str!("guides.md")]
+pub mod guides {}
