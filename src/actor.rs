@@ -20,7 +20,7 @@ use crate::core::memory::Pieces;
 use crate::core::{Action, Core, Limits, Token};
 use crate::error::Error;
 use crate::guard::{guarded, panicked};
-use crate::message::{Message, Reply, Request};
+use crate::message::{Inbox, Message, Reply, Request};
 use crate::progress::Progress;
 use crate::spill::{SpillStore, read_range, try_read_range, write_blocks};
 
@@ -46,7 +46,7 @@ pub(crate) type Source = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 /// Made by [`Builder::build`](crate::Builder::build), and run with [`run`](Self::run);
 /// [`spawn`](Self::spawn) does both. Dropping it, run or not, closes the buffer.
 pub struct StreamBuffer {
-    requests: mpsc::Receiver<Message>,
+    requests: Inbox,
     source: Option<Source>,
     core: Core<Reply>,
     disk: Disk,
@@ -67,6 +67,7 @@ impl StreamBuffer {
         let mut core = Core::new(limits);
         let (progress, seen) = watch::channel(Progress::new(core.status()));
         let disk = Disk::new(store);
+        let requests = Inbox(requests);
         let actor = Self { requests, source: Some(source), core, disk, progress, closing, span };
         (seen, actor)
     }
@@ -119,7 +120,7 @@ impl StreamBuffer {
             let wants_chunk = self.core.wants_chunk();
             tokio::select! {
                 () = &mut closed => break,
-                taken = self.requests.recv_many(&mut batch, BATCH) => {
+                taken = self.requests.0.recv_many(&mut batch, BATCH) => {
                     if taken == 0 {
                         break;
                     }

@@ -3,6 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use futures::FutureExt;
+use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
 use crate::core::Read;
@@ -29,7 +30,11 @@ impl Fetch {
             ready!(self.requests.poll_reserve(cx)).map_err(|_| Error::closed(read.offset))?;
             let (message, answer) = Message::new(Request::Read(read));
             self.requests.send_item(message).map_err(|_| Error::closed(read.offset))?;
-            self.answer = Some(answer);
+            let answer = self.answer.insert(answer);
+            if self.requests.get_ref().is_none_or(mpsc::Sender::is_closed) {
+                // Perhaps it came too late to be taken in, and nobody would ever answer it.
+                answer.close();
+            }
         }
         let Some(answer) = &mut self.answer else { return Poll::Pending };
         let result = ready!(answer.poll_unpin(cx));

@@ -318,8 +318,12 @@ impl BufferHandle {
         if self.closing.is_cancelled() {
             return Err(Error::closed(offset));
         }
-        let (message, answer) = Message::new(request);
+        let (message, mut answer) = Message::new(request);
         self.requests.send(message).await.map_err(|_| Error::closed(offset))?;
+        if self.requests.is_closed() {
+            // Perhaps it came too late to be taken in, and nobody would ever answer it.
+            return answer.try_recv().unwrap_or_else(|_| Err(Error::closed(offset)));
+        }
         answer.await.map_err(|_| Error::closed(offset))?
     }
 

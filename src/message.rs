@@ -1,6 +1,6 @@
 //! What a handle may ask of the actor. Every message carries the channel for its reply.
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::core::memory::Pieces;
 use crate::core::{Read, Token};
@@ -30,6 +30,21 @@ impl Message {
     pub(crate) fn new(request: Request) -> (Self, Answer) {
         let (reply, answer) = oneshot::channel();
         (Self { request, reply }, answer)
+    }
+}
+
+/// The receiving end of the requests.
+///
+/// A message that was sent while the receiver went would stay in the channel, unanswered, for as
+/// long as there is a handle. So whoever has sent one asks whether the channel has been closed
+/// meanwhile, and what came before that is taken out here: `try_recv`, unlike the receiver's own
+/// drop, waits for those that are half sent.
+pub(crate) struct Inbox(pub(crate) mpsc::Receiver<Message>);
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.0.close();
+        while self.0.try_recv().is_ok() {}
     }
 }
 
