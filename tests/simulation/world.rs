@@ -169,6 +169,7 @@ impl World {
             self.answered += 1;
             self.demand();
         }
+        self.rest();
     }
 
     fn note_delivery(&mut self, what: &What, outcome: &Outcome) {
@@ -322,7 +323,6 @@ impl World {
                     moved = true;
                     tokio::task::yield_now().await;
                     self.poll_ask(at);
-                    self.rest();
                 }
             }
             for at in 0..self.players.len() {
