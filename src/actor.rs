@@ -57,7 +57,7 @@ pub struct StreamBuffer {
 
 impl StreamBuffer {
     pub(crate) fn new(
-        requests: mpsc::Receiver<Message>,
+        requests: mpsc::UnboundedReceiver<Message>,
         source: Source,
         limits: Limits,
         store: Arc<dyn SpillStore>,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::core::memory::Pieces;
 use crate::core::{Read, Want};
 use crate::error::Error;
-use crate::message::{Message, Request};
+use crate::message::{Answer, Message, Request};
 use crate::progress::Progress;
 
 /// The most that one message asks for, in bytes. Longer reads ask again and again, which bounds
@@ -48,14 +48,14 @@ pub(crate) const ASK_MOST: u64 = 4 * 1024 * 1024;
 /// ```
 #[derive(Clone)]
 pub struct BufferHandle {
-    requests: mpsc::Sender<Message>,
+    requests: mpsc::UnboundedSender<Message>,
     progress: watch::Receiver<Progress>,
     closing: CancellationToken,
 }
 
 impl BufferHandle {
     pub(crate) fn new(
-        requests: mpsc::Sender<Message>,
+        requests: mpsc::UnboundedSender<Message>,
         progress: watch::Receiver<Progress>,
         closing: CancellationToken,
     ) -> Self {
@@ -310,21 +310,22 @@ impl BufferHandle {
     }
 
     /// A second way to the actor, for those who must poll.
-    pub(crate) fn requests(&self) -> mpsc::Sender<Message> {
-        self.requests.clone()
+    /// Sends a request. What comes is the answer, or that there will be none.
+    pub(crate) fn request(&self, request: Request) -> Answer {
+        let (message, mut answer) = Message::new(request);
+        let sent = self.requests.send(message);
+        if sent.is_err() || self.requests.is_closed() {
+            // Perhaps it came too late to be taken in, and nobody would ever answer it.
+            answer.close();
+        }
+        answer
     }
 
     async fn send(&self, request: Request, offset: u64) -> Result<Pieces, Error> {
         if self.closing.is_cancelled() {
             return Err(Error::closed(offset));
         }
-        let (message, mut answer) = Message::new(request);
-        self.requests.send(message).await.map_err(|_| Error::closed(offset))?;
-        if self.requests.is_closed() {
-            // Perhaps it came too late to be taken in, and nobody would ever answer it.
-            return answer.try_recv().unwrap_or_else(|_| Err(Error::closed(offset)));
-        }
-        answer.await.map_err(|_| Error::closed(offset))?
+        self.request(request).await.map_err(|_| Error::closed(offset))?
     }
 
     /// Joins what the actor hands out in pieces, here in the caller's own task.

@@ -39,7 +39,7 @@ impl Message {
 /// long as there is a handle. So whoever has sent one asks whether the channel has been closed
 /// meanwhile, and what came before that is taken out here: `try_recv`, unlike the receiver's own
 /// drop, waits for those that are half sent.
-pub(crate) struct Inbox(pub(crate) mpsc::Receiver<Message>);
+pub(crate) struct Inbox(pub(crate) mpsc::UnboundedReceiver<Message>);
 
 impl Drop for Inbox {
     fn drop(&mut self) {
