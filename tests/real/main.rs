@@ -12,6 +12,7 @@
     clippy::missing_panics_doc,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
+    clippy::explicit_write,
     dead_code,
     missing_docs,
     unreachable_pub,
