@@ -18,7 +18,7 @@ use crate::core::{Action, Core, Limits, Token};
 use crate::disk::{Disk, FileRead};
 use crate::error::Error;
 use crate::guard::{guarded, panicked};
-use crate::message::{Message, Reply, Request};
+use crate::message::{Inbox, Message, Reply, Request};
 use crate::progress::Progress;
 use crate::signal::Signal;
 use crate::spill::SpillStore;
@@ -37,7 +37,7 @@ pub(crate) type Source = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 /// Made by [`Builder::build`](crate::Builder::build), and run with [`run`](Self::run);
 /// [`spawn`](Self::spawn) does both. Dropping it, run or not, closes the buffer.
 pub struct StreamBuffer {
-    requests: mpsc::Receiver<Message>,
+    requests: Inbox,
     source: Option<Source>,
     core: Core<Reply>,
     disk: Disk,
@@ -50,7 +50,7 @@ pub struct StreamBuffer {
 
 impl StreamBuffer {
     pub(crate) fn new(
-        requests: mpsc::Receiver<Message>,
+        requests: mpsc::UnboundedReceiver<Message>,
         source: Source,
         limits: Limits,
         store: Arc<dyn SpillStore>,
@@ -61,6 +61,7 @@ impl StreamBuffer {
         let told = Progress::new(core.status());
         let (progress, seen) = watch::channel(told);
         let disk = Disk::new(store);
+        let requests = Inbox(requests);
         let actor = Self { requests, source: Some(source), core, disk, progress, told, signal, span };
         (seen, actor)
     }
@@ -141,7 +142,7 @@ impl StreamBuffer {
     ) -> Poll<News> {
         let mut news = News::default();
         let mut any = more;
-        match self.requests.poll_recv_many(cx, batch, BATCH) {
+        match self.requests.0.poll_recv_many(cx, batch, BATCH) {
             Poll::Ready(taken) => {
                 any = true;
                 news.abandoned = taken == 0;

@@ -23,9 +23,6 @@ const MAX_MEMORY: usize = 5 * 1024 * 1024;
 /// Enough to keep a player's next seconds at hand, little enough to throw away.
 const READ_AHEAD: u64 = 1024 * 1024;
 
-/// How many requests may wait for the actor. More make their senders wait.
-const CHANNEL: usize = 1024;
-
 /// Options of a buffer; made by [`StreamBuffer::builder`].
 ///
 /// # Examples
@@ -131,7 +128,10 @@ impl Builder {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let span = debug_span!("streamspool", id, name = self.name);
         let store = self.store.unwrap_or_else(|| Arc::new(TempFileStore::new()));
-        let (requests, received) = mpsc::channel(CHANNEL);
+        // Not bounded: each request is awaited by whoever made it, which bounds them as well. A place
+        // in a queue to a full channel would be kept by a reader that nobody polls any more, and
+        // enough of those would lock out everybody else.
+        let (requests, received) = mpsc::unbounded_channel();
         let signal = Arc::<Signal>::default();
         let (progress, actor) =
             StreamBuffer::new(received, Box::pin(stream), self.limits, store, Arc::clone(&signal), span);

@@ -22,6 +22,7 @@ use crate::handle::{BufferHandle, to_offset_and_len};
 ///
 /// Ends after its last byte, at the end of the stream, or after an error.
 pub struct Chunks {
+    handle: BufferHandle,
     fetch: Fetch,
     offset: u64,
     /// Bytes still to come; 0 when done.
@@ -56,7 +57,7 @@ impl BufferHandle {
             Ok((offset, len)) => (offset, len, None),
             Err(error) => (error.offset(), 0, Some(error)),
         };
-        Chunks { fetch: Fetch::new(self), offset, left, invalid }
+        Chunks { handle: self.clone(), fetch: Fetch::default(), offset, left, invalid }
     }
 }
 
@@ -79,7 +80,8 @@ impl Stream for Chunks {
             return Poll::Ready(None);
         }
         let read = Read { offset: self.offset, len: self.left.min(BLOCK as u64), want: Want::Some };
-        match ready!(self.fetch.poll(cx, read)) {
+        let this = &mut *self;
+        match ready!(this.fetch.poll(cx, &this.handle, read)) {
             Ok(pieces) => {
                 let piece = pieces.join();
                 if piece.is_empty() {

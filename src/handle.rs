@@ -1,17 +1,16 @@
 //! The handle asks: it sends a message to the actor and awaits the reply.
 
 use std::fmt;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Deref, RangeBounds};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use crate::core::memory::Pieces;
 use crate::core::{Read, Want};
 use crate::error::Error;
-use crate::message::{Message, Request};
+use crate::message::{Answer, Message, Request};
 use crate::progress::Progress;
 use crate::signal::Signal;
 
@@ -50,14 +49,14 @@ pub(crate) const ASK_MOST: u64 = 4 * 1024 * 1024;
 /// ```
 #[derive(Clone)]
 pub struct BufferHandle {
-    requests: mpsc::Sender<Message>,
+    requests: mpsc::UnboundedSender<Message>,
     progress: watch::Receiver<Progress>,
     signal: Arc<Signal>,
 }
 
 impl BufferHandle {
     pub(crate) fn new(
-        requests: mpsc::Sender<Message>,
+        requests: mpsc::UnboundedSender<Message>,
         progress: watch::Receiver<Progress>,
         signal: Arc<Signal>,
     ) -> Self {
@@ -342,25 +341,24 @@ impl BufferHandle {
         self.send(Request::Read(read), read.offset).await
     }
 
-    /// A line of one's own to the actor, for those who must poll.
-    pub(crate) fn line(&self) -> (mpsc::Sender<Message>, Arc<Signal>) {
-        (self.requests.clone(), Arc::clone(&self.signal))
+    pub(crate) fn signal(&self) -> Arc<Signal> {
+        Arc::clone(&self.signal)
+    }
+
+    /// Sends a request. What comes is the answer, or that there will be none.
+    pub(crate) fn request<S: Deref<Target = Signal>>(&self, request: Request, signal: S) -> Answer<S> {
+        let (message, mut answer) = Message::new(request, signal);
+        let sent = self.requests.send(message);
+        if sent.is_err() || self.requests.is_closed() || self.signal.is_closed() {
+            // Perhaps it came too late to be taken in, and nobody would ever answer it.
+            answer.close();
+        }
+        answer
     }
 
     async fn send(&self, request: Request, offset: u64) -> Result<Pieces, Error> {
-        if self.signal.is_closed() {
-            return Err(Error::closed(offset));
-        }
-        let (message, answer) = Message::new(request, &*self.signal);
-        // Nearly always there is room, and no need of a future that waits for it.
-        match self.requests.try_send(message) {
-            Ok(()) => {}
-            Err(TrySendError::Full(message)) => {
-                self.requests.send(message).await.map_err(|_| Error::closed(offset))?;
-            }
-            Err(TrySendError::Closed(_)) => return Err(Error::closed(offset)),
-        }
-        answer.await.unwrap_or_else(|| Err(Error::closed(offset)))
+        let answer = self.request(request, &*self.signal).await;
+        answer.unwrap_or_else(|| Err(Error::closed(offset)))
     }
 
     /// Joins what the actor hands out in pieces, here in the caller's own task.
@@ -399,7 +397,7 @@ impl fmt::Debug for BufferHandle {
 /// A handle that does not keep its buffer alive; made by [`BufferHandle::downgrade`].
 #[derive(Clone)]
 pub struct WeakBufferHandle {
-    requests: mpsc::WeakSender<Message>,
+    requests: mpsc::WeakUnboundedSender<Message>,
     progress: watch::Receiver<Progress>,
     signal: Arc<Signal>,
 }

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::core::memory::Pieces;
 use crate::core::{Read, Token};
@@ -42,6 +42,15 @@ impl Message {
     }
 }
 
+impl<S: Deref<Target = Signal>> Answer<S> {
+    /// Waits no longer: what has not been answered by now is never.
+    pub(crate) fn close(&mut self) {
+        if let Some(answer) = &mut self.answer {
+            answer.close();
+        }
+    }
+}
+
 impl<S: Deref<Target = Signal> + Unpin> Future for Answer<S> {
     type Output = Option<Result<Pieces, Error>>;
 
@@ -59,6 +68,21 @@ impl<S: Deref<Target = Signal>> Drop for Answer<S> {
         if self.answer.take().is_some() {
             self.signal.withdraw();
         }
+    }
+}
+
+/// The receiving end of the requests.
+///
+/// A message that was sent while the receiver went would stay in the channel, unanswered, for as
+/// long as there is a handle. So whoever has sent one asks whether the channel has been closed
+/// meanwhile, and what came before that is taken out here: `try_recv`, unlike the receiver's own
+/// drop, waits for those that are half sent.
+pub(crate) struct Inbox(pub(crate) mpsc::UnboundedReceiver<Message>);
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.0.close();
+        while self.0.try_recv().is_ok() {}
     }
 }
 

@@ -97,7 +97,7 @@ impl BufferHandle {
     pub fn reader_at(&self, offset: u64) -> BufferReader {
         BufferReader {
             handle: self.clone(),
-            fetch: Fetch::new(self),
+            fetch: Fetch::default(),
             position: offset,
             piece: Bytes::new(),
             piece_start: offset,
@@ -143,7 +143,7 @@ impl BufferReader {
             // Waiting must not keep a block alive that memory has parted with.
             self.piece = Bytes::new();
             let read = Read { offset: self.position, len: BLOCK as u64, want: Want::Some };
-            self.piece = ready!(self.fetch.poll(cx, read))?.join();
+            self.piece = ready!(self.fetch.poll(cx, &self.handle, read))?.join();
             self.piece_start = self.position;
         }
         Poll::Ready(Ok(()))
@@ -204,9 +204,11 @@ impl AsyncSeek for BufferReader {
 
     fn poll_complete(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
         if let Some(by) = self.from_end {
-            let size = match self.handle.known_size() {
-                Some(size) => Ok(size),
-                None => ready!(self.fetch.poll(cx, Read::END)).map(|_| self.handle.progress().loaded),
+            let this = &mut *self;
+            let size = if let Some(size) = this.handle.known_size() {
+                Ok(size)
+            } else {
+                ready!(this.fetch.poll(cx, &this.handle, Read::END)).map(|_| this.handle.progress().loaded)
             };
             self.fetch.cancel();
             self.from_end = None;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use streamspool::{State, StreamBuffer};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::time::timeout;
@@ -150,4 +150,30 @@ fn rule_7_reads_that_leave_while_the_disk_works_for_them_are_harmless() {
         control.hold_reads(false);
         assert_bytes(&buffer.read(77, 1000).await.unwrap(), &data(77, 1000), 77);
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_4_readers_that_nobody_polls_any_more_stand_in_nobodys_way() {
+    let (buffer, actor) = StreamBuffer::builder().build(ready(1000, 100));
+    // Far more requests than any channel would hold, and then readers whose futures are dropped:
+    // with a place in a queue to the channel, they would keep it for as long as they live.
+    let mut reads: Vec<_> = (0..2000).map(|_| Box::pin(buffer.read(0, 1))).collect();
+    let mut readers: Vec<_> = (0..3000).map(|_| buffer.reader()).collect();
+    let mut chunks: Vec<_> = (0..100).map(|_| buffer.chunks(..)).collect();
+    for read in &mut reads {
+        assert!(tokio::task::unconstrained(read).now_or_never().is_none());
+    }
+    for reader in &mut readers {
+        assert!(tokio::task::unconstrained(Box::pin(reader.read(&mut [0; 4]))).now_or_never().is_none());
+    }
+    for chunks in &mut chunks {
+        assert!(tokio::task::unconstrained(chunks.next()).now_or_never().is_none());
+    }
+    drop(reads);
+    tokio::spawn(actor.run());
+    let read = timeout(Duration::from_secs(1), buffer.read(10, 10)).await.expect("nobody stands in its way");
+    assert_eq!(read.unwrap(), data(10, 10));
+    let mut bytes = [0; 4];
+    readers[2999].read_exact(&mut bytes).await.unwrap();
+    assert_eq!(bytes[..], data(0, 4)[..]);
 }

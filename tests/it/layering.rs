@@ -80,7 +80,7 @@ fn dependencies_run_one_way() {
         if path.is_dir() {
             for entry in path.read_dir().unwrap() {
                 let path = entry.unwrap().path();
-                if path.is_file() && path.file_stem().unwrap() != "tests" {
+                if path.extension().is_some_and(|is| is == "rs") && path.file_stem().unwrap() != "tests" {
                     check(module, &path);
                 }
             }

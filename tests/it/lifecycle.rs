@@ -200,10 +200,9 @@ fn handles_are_used_from_other_runtimes_and_from_plain_threads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_channel_makes_askers_wait_and_loses_none() {
+async fn thousands_of_requests_before_the_actor_runs_are_all_answered() {
     let (mut feed, stream) = source();
     let (buffer, actor) = StreamBuffer::builder().build(stream);
-    // Far more requests than the channel holds, before the actor takes the first.
     let reads: Vec<_> = (0..5000)
         .map(|n| {
             let buffer = buffer.clone();

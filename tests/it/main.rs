@@ -27,6 +27,7 @@ mod lifecycle;
 mod pulling;
 mod random;
 mod reading;
+mod reliability;
 mod saving;
 mod seeing;
 mod seeking;

@@ -19,6 +19,7 @@
     clippy::missing_panics_doc,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
+    clippy::explicit_write,
     dead_code,
     missing_docs,
     unreachable_pub,
@@ -70,6 +71,9 @@ fn watch(seed: &'static AtomicU64) {
     });
 }
 
+/// The seed of the run under way.
+static SEED: AtomicU64 = AtomicU64::new(0);
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
 }
@@ -82,7 +86,6 @@ fn all_rules_hold_in_any_order_of_events_and_faults() {
     let again = seed.is_some() && runs.is_none();
     let known = if again { vec![first; 1000] } else { FOUND.to_vec() };
     let last = if again { first } else { last };
-    static SEED: AtomicU64 = AtomicU64::new(0);
     watch(&SEED);
     let dir = tempfile::tempdir().unwrap();
     let mut survived = Survived::default();

@@ -169,6 +169,7 @@ impl World {
             self.answered += 1;
             self.demand();
         }
+        self.rest();
     }
 
     fn note_delivery(&mut self, what: &What, outcome: &Outcome) {
@@ -324,7 +325,6 @@ impl World {
                     moved = true;
                     tokio::task::yield_now().await;
                     self.poll_ask(at);
-                    self.rest();
                 }
             }
             for at in 0..self.players.len() {
@@ -413,7 +413,10 @@ impl World {
             assert!(parked || tap.dropped, "the source is done, and kept");
         }
         // Nothing was pulled that nobody asked for.
-        let ahead = if self.delivered == 0 { 0 } else { self.delivered.saturating_add(self.read_ahead) };
+        let on_their_way = tap.demands.iter().filter(|(need, _)| *need <= tap.pulled);
+        let delivered =
+            on_their_way.map(|(_, end)| *end.min(&tap.pulled)).max().unwrap_or(0).max(self.delivered);
+        let ahead = if delivered == 0 { 0 } else { delivered.saturating_add(self.read_ahead) };
         let needed = if self.read_ahead == u64::MAX { u64::MAX } else { self.furthest_need.max(ahead) };
         assert!(tap.last_start < needed || tap.chunks == 0, "pulled at {}, needed {needed}", tap.last_start);
         // Nothing wakes the actor when somebody leaves: it finds out with the one chunk that may come.

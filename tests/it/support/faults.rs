@@ -46,6 +46,7 @@ pub struct Disk {
     shared: Arc<(Mutex<DiskState>, Condvar)>,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct DiskState {
     /// For blocking calls, which are made on one thread after the other.
     random: Random,
@@ -298,6 +299,7 @@ pub struct Tap {
 }
 
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct TapState {
     random: Random,
     chunking: Chunking,

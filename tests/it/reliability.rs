@@ -1,0 +1,50 @@
+//! The page on reliability names tests; here it is held to that, so that it cannot rot.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The file that a name such as `it::reading::rule_1_…` leads to.
+fn file(name: &str) -> String {
+    let parts: Vec<_> = name.split("::").collect();
+    match parts[..] {
+        ["core", file, _] => format!("src/core/tests/{file}.rs"),
+        [binary @ ("it" | "real"), file, _] => format!("tests/{binary}/{file}.rs"),
+        ["footprint", _] => "tests/footprint.rs".into(),
+        ["simulation", _] => "tests/simulation/main.rs".into(),
+        _ => panic!("{name} leads nowhere"),
+    }
+}
+
+/// The names of the tests in a line: what stands in backticks and has colons.
+fn tests(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2).filter(|name| name.contains("::"))
+}
+
+#[test]
+fn every_test_that_the_page_names_exists_and_every_rule_has_one() {
+    let page = read("src/docs/reliability.md");
+    let mut rules = BTreeSet::new();
+    let mut count = 0;
+    for line in page.lines().filter(|line| line.starts_with("| ")) {
+        if let Some(rule) = line.split('|').nth(1).and_then(|cell| cell.trim().parse::<u32>().ok()) {
+            assert!(tests(line).next().is_some(), "nothing holds rule {rule}");
+            rules.insert(rule);
+        }
+        for name in tests(line) {
+            let (text, function) = (read(&file(name)), name.rsplit("::").next().unwrap());
+            let at = text.find(&format!("fn {function}(")).unwrap_or_else(|| panic!("{name} is gone"));
+            let before = &text[..at];
+            let marked = before.rfind("#[test]").max(before.rfind("#[tokio::test"));
+            let between = &before[marked.unwrap_or_else(|| panic!("{name} is no test"))..];
+            assert!(!between.contains("fn "), "{name} is no test");
+            count += 1;
+        }
+    }
+    assert_eq!(rules, (1..=20).collect(), "each rule has its line");
+    assert!(count > 100, "{count} tests were found on the page");
+}

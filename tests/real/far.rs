@@ -1,0 +1,88 @@
+//! Offsets beyond 4 GiB: a stream of 16 GiB through 1 MiB of memory, every byte checked on its way to
+//! a store that needs no disk for it.
+
+use std::io::{self, SeekFrom};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use streamspool::{Bytes, SpillStore, StreamBuffer};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
+use crate::support::{MIB, assert_bytes, data};
+use crate::{runtime, tell};
+
+const GIB: u64 = 1 << 30;
+
+/// After this the bytes repeat. No power of 2 is a multiple of it, so an offset that is cut off to
+/// 32 bits, or counted in other blocks, leads to other bytes.
+const PERIOD: usize = MIB - 3;
+
+/// Two periods, so that a run of bytes up to a period long is one slice of it.
+static PATTERN: LazyLock<Bytes> = LazyLock::new(|| [data(0, PERIOD), data(0, PERIOD)].concat().into());
+
+/// The bytes from `offset` on, a period at most.
+fn pattern(offset: u64, len: usize) -> Bytes {
+    let start = (offset % PERIOD as u64) as usize;
+    PATTERN.slice(start..start + len)
+}
+
+/// Knows what belongs where, so it keeps nothing.
+struct Checking {
+    written: &'static AtomicU64,
+}
+
+impl SpillStore for Checking {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        let in_order = self.written.swap(offset + bytes.len() as u64, Ordering::SeqCst) == offset;
+        if in_order && bytes == pattern(offset, bytes.len()) {
+            return Ok(bytes.len());
+        }
+        Err(io::Error::other(format!("wrong bytes, or at a wrong place, at {offset}")))
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let len = buf.len().min(PERIOD);
+        buf[..len].copy_from_slice(&pattern(offset, len));
+        Ok(len)
+    }
+}
+
+#[test]
+fn rule_1_a_stream_of_16_gib_is_read_at_both_ends() {
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
+    let gibs = std::env::var("STREAMSPOOL_GIB").map_or(16, |gibs| gibs.parse().unwrap());
+    let size = gibs * GIB + 12_345;
+    let start = std::time::Instant::now();
+    runtime().block_on(async {
+        let chunks = (0..size).step_by(PERIOD);
+        let chunks = chunks.map(move |at| Ok(pattern(at, PERIOD.min((size - at) as usize))));
+        let store = Checking { written: &WRITTEN };
+        let builder = StreamBuffer::builder().size(size).max_memory(MIB).store(store);
+        let buffer = builder.spawn(futures::stream::iter(chunks));
+        let check = async |offset: u64, len: usize| {
+            let exists = len.min((size - offset) as usize);
+            assert_bytes(&buffer.read(offset, len).await.unwrap(), &pattern(offset, exists), offset);
+        };
+        check(0, 5000).await;
+        check(size - 5000, 10_000).await;
+        check(0, 5000).await;
+        for edge in [u64::from(u32::MAX) / 2 + 1, u64::from(u32::MAX) + 1, 3 * GIB, size - GIB] {
+            for offset in [edge - 1, edge, edge + 1, edge - MIB as u64 / 2] {
+                check(offset, 900_000).await;
+            }
+        }
+        let mut reader = buffer.reader();
+        let mut buf = vec![0; 70_000];
+        assert_eq!(reader.seek(SeekFrom::End(-70_000)).await.unwrap(), size - 70_000);
+        reader.read_exact(&mut buf).await.unwrap();
+        assert_bytes(&buf, &pattern(size - 70_000, 70_000), size - 70_000);
+        assert_eq!(reader.read(&mut buf).await.unwrap(), 0);
+        assert_eq!(reader.seek(SeekFrom::Current(-(size as i64 - 5))).await.unwrap(), 5);
+        reader.read_exact(&mut buf).await.unwrap();
+        assert_bytes(&buf, &pattern(5, 70_000), 5);
+        let progress = buffer.progress();
+        assert_eq!((progress.loaded, progress.size), (size, Some(size)));
+        assert!(progress.spilled > size - 2 * MIB as u64, "{progress:?}");
+    });
+    tell(&format!("notice: {gibs} GiB through 1 MiB of memory in {:.1?}", start.elapsed()));
+}

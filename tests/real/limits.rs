@@ -1,0 +1,107 @@
+//! Rule 16 at the limits of the process, and rule 11 when it is killed.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+
+use streamspool::{ErrorKind, StreamBuffer};
+
+use crate::child::{alone, command, is_child};
+use crate::support::source::ready;
+use crate::support::{MIB, assert_bytes, data};
+use crate::{names, runtime};
+
+const SIZE: u64 = 8 * MIB as u64;
+
+#[test]
+fn rule_16_without_a_file_descriptor_left_nothing_is_lost_and_it_heals() {
+    let name = "limits::rule_16_without_a_file_descriptor_left_nothing_is_lost_and_it_heals";
+    if !alone(name, "ulimit -n 64") {
+        return;
+    }
+    runtime().block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let buffer = StreamBuffer::builder().max_memory(MIB).spawn(ready(SIZE, 64 * 1024));
+        let mut files = Vec::new();
+        let refused = loop {
+            match File::open("/dev/null") {
+                Ok(file) => files.push(file),
+                Err(error) => break error,
+            }
+        };
+        let error = buffer.load().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Spill);
+        assert!(error.to_string().ends_with(&refused.to_string()), "{error}");
+        let loaded = buffer.progress().loaded as usize;
+        assert_bytes(&buffer.read(0, loaded).await.unwrap(), &data(0, loaded), 0);
+        let small = StreamBuffer::spawn(ready(1000, 100));
+        assert_eq!(small.save(dir.path().join("song")).await.unwrap_err().kind(), ErrorKind::Save);
+        files.clear();
+        assert_eq!(names(dir.path()), [""; 0]);
+        assert_eq!(small.save(dir.path().join("song")).await.unwrap(), 1000);
+        assert_eq!(buffer.load().await.unwrap(), SIZE);
+        assert_bytes(&buffer.read(0, 8 * MIB).await.unwrap(), &data(0, 8 * MIB), 0);
+    });
+}
+
+#[test]
+fn rule_16_at_the_limit_of_a_files_size_nothing_is_lost() {
+    let name = "limits::rule_16_at_the_limit_of_a_files_size_nothing_is_lost";
+    // In blocks of 512 bytes or of 1024, as the shell has it. Its signal would end the process.
+    if !alone(name, "trap '' XFSZ; ulimit -f 3000") {
+        return;
+    }
+    runtime().block_on(async {
+        let buffer = StreamBuffer::builder().max_memory(MIB).spawn(ready(SIZE, 64 * 1024));
+        for _ in 0..2 {
+            let error = buffer.load().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Spill);
+            assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::FileTooLarge);
+            let loaded = buffer.progress().loaded as usize;
+            assert!(loaded > 2 * MIB, "{loaded}");
+            assert_bytes(&buffer.read(0, loaded).await.unwrap(), &data(0, loaded), 0);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let whole = StreamBuffer::builder().max_memory(usize::MAX).spawn(ready(SIZE, 64 * 1024));
+        assert_eq!(whole.save(dir.path().join("song")).await.unwrap_err().kind(), ErrorKind::Save);
+        assert_eq!(names(dir.path()), [""; 0]);
+    });
+}
+
+/// Spills for ever into `dir`, and says so each time that bytes have gone to disk.
+fn spill_for_ever(dir: &Path) {
+    runtime().block_on(async {
+        loop {
+            let stream = ready(64 << 20, 64 * 1024);
+            let buffer =
+                StreamBuffer::builder().max_memory(0).read_ahead(u64::MAX).spill_dir(dir).spawn(stream);
+            let mut progress = buffer.subscribe();
+            while progress.borrow_and_update().spilled < 64 << 20 {
+                progress.changed().await.unwrap();
+                println!("spilled {}", progress.borrow().spilled);
+            }
+        }
+    });
+}
+
+#[test]
+fn rule_11_a_process_that_is_killed_while_it_spills_leaves_no_file() {
+    let name = "limits::rule_11_a_process_that_is_killed_while_it_spills_leaves_no_file";
+    if is_child(name) {
+        return spill_for_ever(Path::new(&std::env::var("STREAMSPOOL_DIR").unwrap()));
+    }
+    for turn in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = command(name, "");
+        command.env("STREAMSPOOL_DIR", dir.path()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        // In the middle of one buffer or another.
+        let mut spilling = lines.filter(|line| line.contains("spilled ") && !line.ends_with("spilled 0"));
+        spilling.nth(turn * 30).expect("it spills");
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(names(dir.path()), [""; 0]);
+    }
+}
