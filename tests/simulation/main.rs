@@ -2,13 +2,12 @@
 //! a disk and its users may do to it, in any order.
 //!
 //! One run is one seed. The actor, every request and the disk are moved by hand, one turn at a time,
-//! so a seed decides every step and fault. One coin is out of its reach, that of tokio's `select!`
-//! among what is ready; a seed that is tried again is therefore tried some thousand times. By
-//! default the seeds from 1 on are run for some seconds. To look harder, or again:
+//! so a seed decides every step and fault, and a seed tried again does the same again. By default the
+//! seeds from 1 on are run for some seconds. To look harder, or again:
 //!
 //! ```text
 //! STREAMSPOOL_RUNS=100000 cargo test --test simulation              # seeds 1 to 100000
-//! STREAMSPOOL_SEED=77 cargo test --test simulation                  # one seed, again and again
+//! STREAMSPOOL_SEED=77 cargo test --test simulation                  # one seed, again
 //! STREAMSPOOL_SEED=1000000 STREAMSPOOL_RUNS=1000 cargo test --test simulation   # from a seed on
 //! ```
 #![allow(
@@ -84,7 +83,7 @@ fn all_rules_hold_in_any_order_of_events_and_faults() {
     let first = seed.unwrap_or(1);
     let last = runs.map_or(u64::MAX, |runs| first.saturating_add(runs));
     let again = seed.is_some() && runs.is_none();
-    let known = if again { vec![first; 1000] } else { FOUND.to_vec() };
+    let known = if again { vec![first] } else { FOUND.to_vec() };
     let last = if again { first } else { last };
     watch(&SEED);
     let dir = tempfile::tempdir().unwrap();

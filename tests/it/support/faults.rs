@@ -140,7 +140,11 @@ impl Disk {
     pub fn wait(&self, marks: u64) {
         let busy = |state: &mut DiskState| state.marks < marks && !(state.parked && state.passes == 0);
         let limit = std::time::Duration::from_secs(60);
-        let (state, waited) = self.shared.1.wait_timeout_while(self.state(), limit, busy).unwrap();
+        let (state, waited) = self
+            .shared
+            .1
+            .wait_timeout_while(self.state(), limit, busy)
+            .unwrap_or_else(PoisonError::into_inner);
         drop(state);
         assert!(!waited.timed_out(), "the disk hangs");
     }
@@ -156,11 +160,12 @@ impl Disk {
 
     /// Waits for its turn; then how many bytes the call may do, or how it fails.
     fn enter(&self, access: &Access, offset: u64, len: usize) -> io::Result<usize> {
-        let (lock, changed) = &*self.shared;
-        let mut state = lock.lock().unwrap();
+        let changed = &self.shared.1;
+        let mut state = self.state();
         state.parked = state.gated && state.passes == 0;
         changed.notify_all();
-        state = changed.wait_while(state, |state| state.gated && state.passes == 0).unwrap();
+        let waits = |state: &mut DiskState| state.gated && state.passes == 0;
+        state = changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
         state.parked = false;
         state.passes = state.passes.saturating_sub(1);
         state.calls += 1;
