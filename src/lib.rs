@@ -31,6 +31,10 @@
 //! # }
 //! ```
 //!
+//! More is in the [guides](docs::guides): HTTP bodies and ranges, synchronous decoders, a store of your
+//! own, a buffer for each resource of a server. [`docs::design`] tells how it works, and
+//! [`docs::reliability`] how it has been tried.
+//!
 //! # Sources
 //!
 //! An HTTP body. Clients such as `reqwest` give a stream of `Bytes` with an error of their own:

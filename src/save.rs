@@ -12,8 +12,8 @@ use crate::error::{Error, no_file_in};
 use crate::handle::BufferHandle;
 
 /// How many bytes are written at a time, each time on a blocking thread: enough to make that cheap,
-/// little enough that bytes are on their way to the file while the rest arrives.
-const STEP: u64 = 1024 * 1024;
+/// little enough that a bar moves while a slow source arrives.
+const STEP: u64 = 256 * 1024;
 
 impl BufferHandle {
     /// Loads the rest and writes the whole resource to `path`; returns its size in bytes.

@@ -419,9 +419,8 @@ impl World {
         let ahead = if delivered == 0 { 0 } else { delivered.saturating_add(self.read_ahead) };
         let needed = if self.read_ahead == u64::MAX { u64::MAX } else { self.furthest_need.max(ahead) };
         assert!(tap.last_start < needed || tap.chunks == 0, "pulled at {}, needed {needed}", tap.last_start);
-        // Nothing wakes the actor when somebody leaves: it finds out with the one chunk that may come.
-        let nobody =
-            !tap.excuse && tap.demands.is_empty() && self.read_ahead != u64::MAX && now.loaded >= ahead;
+        // Who leaves wakes the actor, so it knows.
+        let nobody = tap.demands.is_empty() && self.read_ahead != u64::MAX && now.loaded >= ahead;
         assert!(!nobody || now.state != State::Pulling, "pulling for nobody, {now:?}");
     }
 }
