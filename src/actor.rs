@@ -14,6 +14,7 @@ use tokio::task::coop;
 use tokio_stream::Stream;
 use tracing::{Instrument, Span, debug, warn};
 
+use crate::core::memory::BLOCK;
 use crate::core::{Action, Core, Limits, Token};
 use crate::disk::{Disk, FileRead};
 use crate::error::Error;
@@ -26,6 +27,13 @@ use crate::spill::SpillStore;
 /// How many requests are taken from the channel at a time. Taking many makes each one cheap; this
 /// many keep the source waiting for well under a millisecond.
 const BATCH: usize = 64;
+
+/// How many bytes are pulled in a turn from a source that has them at hand: a block's worth, some 20
+/// microseconds of copying.
+const PULL_MOST: usize = BLOCK;
+
+/// What a chunk counts for at the least in that: it bounds how often a source is polled in a turn.
+const PULL_LEAST: usize = 4 * 1024;
 
 /// How many actions are carried out before new requests and chunks get their turn.
 const BURST: usize = 64;
@@ -109,19 +117,12 @@ impl StreamBuffer {
             if self.core.is_done() {
                 self.drop_source();
             }
-            let wants_chunk = self.core.wants_chunk();
-            let news = poll_fn(|cx| self.poll_news(cx, &mut batch, wants_chunk, more)).await;
-            if news.abandoned || self.signal.is_closed() {
+            let abandoned = poll_fn(|cx| self.poll_news(cx, &mut batch, more)).await;
+            if abandoned || self.signal.is_closed() {
                 break;
             }
             for message in batch.drain(..) {
                 self.take(message);
-            }
-            if let Some(result) = news.written {
-                self.wrote(result);
-            }
-            if let Some(pulled) = news.pulled {
-                self.arrived(pulled);
             }
             // A source that is always ready must not keep this thread from other tasks.
             coop::consume_budget().await;
@@ -132,41 +133,41 @@ impl StreamBuffer {
     }
 
     /// Looks once at everything that something may have come from, so that nothing that is always
-    /// ready keeps the actor from the rest.
-    fn poll_news(
-        &mut self,
-        cx: &mut Context<'_>,
-        batch: &mut Vec<Message>,
-        wants_chunk: bool,
-        more: bool,
-    ) -> Poll<News> {
-        let mut news = News::default();
+    /// ready keeps the actor from the rest. Leaves requests in `batch`; ready with whether nobody is
+    /// left to send one.
+    fn poll_news(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>, more: bool) -> Poll<bool> {
         let mut any = more;
+        let mut abandoned = false;
         match self.requests.0.poll_recv_many(cx, batch, BATCH) {
             Poll::Ready(taken) => {
                 any = true;
-                news.abandoned = taken == 0;
+                abandoned = taken == 0;
             }
             // Only one who goes to sleep needs to be woken by it.
             Poll::Pending => any |= self.signal.poll(cx),
         }
         if let Poll::Ready(result) = self.disk.poll_written(cx) {
             any = true;
-            news.written = Some(result);
+            self.wrote(result);
         }
         self.disk.poll_reads(cx);
-        if wants_chunk
-            && let Some(source) = &mut self.source
-            && let Poll::Ready(chunk) = poll_chunk(source, cx)
-        {
-            any = true;
-            news.pulled = Some(match chunk {
-                Some(Ok(chunk)) => Pulled::Chunk(chunk),
-                Some(Err(error)) => Pulled::Failure(error),
-                None => Pulled::End,
-            });
+        any |= self.pull(cx);
+        if any { Poll::Ready(abandoned) } else { Poll::Pending }
+    }
+
+    /// Pulls what the source has at hand and somebody needs, up to a block. Returns whether anything
+    /// came. Who waits for it is answered after that, and so is woken for much rather than for little.
+    fn pull(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut pulled = 0;
+        while pulled < PULL_MOST && self.core.wants_chunk() {
+            let Some(source) = &mut self.source else { break };
+            let Poll::Ready(chunk) = poll_chunk(source, cx) else { break };
+            let len = chunk.as_ref().and_then(|chunk| chunk.as_ref().ok()).map_or(0, Bytes::len);
+            pulled += len.max(PULL_LEAST);
+            self.arrived(chunk);
+            self.core.absorb();
         }
-        if any { Poll::Ready(news) } else { Poll::Pending }
+        pulled > 0
     }
 
     /// Tells the core how a write ended.
@@ -198,11 +199,11 @@ impl StreamBuffer {
     }
 
     /// Tells the core what the source yielded.
-    fn arrived(&mut self, pulled: Pulled) {
-        match pulled {
-            Pulled::Chunk(chunk) => self.core.append(chunk),
-            Pulled::End => self.core.end(),
-            Pulled::Failure(error) => {
+    fn arrived(&mut self, chunk: Option<io::Result<Bytes>>) {
+        match chunk {
+            Some(Ok(chunk)) => self.core.append(chunk),
+            None => self.core.end(),
+            Some(Err(error)) => {
                 let error = Error::source_failed(self.core.status().loaded, error);
                 debug!(%error, "the source failed");
                 self.core.fail(error);
@@ -274,22 +275,6 @@ impl fmt::Debug for StreamBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamBuffer").field("progress", &self.told).finish_non_exhaustive()
     }
-}
-
-/// What has come in while the actor waited.
-#[derive(Default)]
-struct News {
-    /// The last handle has gone.
-    abandoned: bool,
-    written: Option<io::Result<()>>,
-    pulled: Option<Pulled>,
-}
-
-/// What the source yielded: a chunk, an error, or its end.
-enum Pulled {
-    Chunk(Bytes),
-    Failure(io::Error),
-    End,
 }
 
 /// The next chunk; an error where the source panics.

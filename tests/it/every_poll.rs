@@ -172,11 +172,11 @@ async fn rules_7_and_12_a_spill_and_a_save_dropped_at_any_poll_leave_nothing_beh
     })
     .await;
     // Longer than one request, so that the temporary file is there in the middle of it.
-    at_every_poll(MIB, MIB, |trial| {
+    at_every_poll(256 * KIB, MIB, |trial| {
         let (buffer, path) = (trial.buffer.clone(), trial.path());
         Box::pin(async move {
-            assert_eq!(buffer.save(&path).await.unwrap(), (CHUNKS * MIB) as u64);
-            assert_bytes(&std::fs::read(&path).unwrap(), &data(0, CHUNKS * MIB), 0);
+            assert_eq!(buffer.save(&path).await.unwrap(), (CHUNKS * 256 * KIB) as u64);
+            assert_bytes(&std::fs::read(&path).unwrap(), &data(0, CHUNKS * 256 * KIB), 0);
         })
     })
     .await;
