@@ -21,7 +21,7 @@ use crate::spill::{SpillStore, read_range, try_read_range, write_blocks};
 const READ_AT_ONCE: usize = 256 * 1024;
 
 /// How long a read must be for its room to be kept for the next one: what is kept is memory beside
-/// the budget, [`READ_AT_ONCE`] bytes of it at most.
+/// the blocks, [`READ_AT_ONCE`] bytes of it at most, for which the core leaves room.
 const WORTH_KEEPING: usize = 32 * 1024;
 
 /// How many blocking reads are under way at once. More would take threads of the runtime's pool from

@@ -278,8 +278,7 @@ pub(crate) fn write_blocks(store: &dyn SpillStore, mut offset: u64, blocks: &[By
             match guarded("spill store", || store.write_at(offset, rest)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(taken) => {
-                    // A store that claims more than it was given has taken what it was given.
-                    rest = rest.get(taken..).unwrap_or_default();
+                    rest = rest.get(taken..).ok_or_else(|| overclaimed(taken, rest.len()))?;
                     offset += taken as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -301,12 +300,19 @@ pub(crate) fn read_range(store: &dyn SpillStore, offset: u64, len: usize) -> io:
                 let message = format!("the store ends at offset {}", offset + done as u64);
                 return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
+            Ok(read) if read > rest.len() => return Err(overclaimed(read, rest.len())),
             Ok(read) => done += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
     Ok(bytes.freeze())
+}
+
+/// A store that says it did more than was asked has done who knows what.
+fn overclaimed(claimed: usize, asked: usize) -> io::Error {
+    let message = format!("the store claims {claimed} bytes where {asked} were asked for");
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 /// Fills `bytes` from `offset` if that takes no waiting.

@@ -78,7 +78,8 @@ async fn idle(buffers: usize) -> f64 {
     (status("VmRSS:") - before) / buffers as f64
 }
 
-/// Lets every actor run until it waits.
+/// Lets every actor run until it waits. A round trip would tell when, and would also make each of them
+/// allocate what an idle one has not: so they get far more time than they need.
 async fn settle() {
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
 }

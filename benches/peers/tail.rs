@@ -129,6 +129,7 @@ impl Scene {
                 assert_eq!(bytes.len(), range);
             }
         });
+        // The load is a state and not an event: one write to the disk has begun and ended by then.
         tokio::time::sleep(Duration::from_millis(100)).await;
         tasks
     }
@@ -148,6 +149,7 @@ struct SlowStore {
 impl SpillStore for SlowStore {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         if self.slow.load(Ordering::Relaxed) {
+            // What is measured: a slow disk.
             std::thread::sleep(Duration::from_millis(100));
         }
         self.inner.write_at(offset, bytes)

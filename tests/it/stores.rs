@@ -1,6 +1,8 @@
 //! Rule 13: the same contract on every kind of store.
 
 use std::io::{self, Cursor};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use streamspool::{SeekStore, SpillStore, StreamBuffer, TempFileStore};
 use tokio::io::AsyncReadExt;
@@ -127,5 +129,41 @@ fn rule_16_a_store_that_lost_bytes_fails_the_read_rather_than_make_some_up() {
         let error = buffer.read(0, 1000).await.unwrap_err();
         assert_eq!(io::Error::from(error.clone()).kind(), io::ErrorKind::InvalidData);
         assert!(error.to_string().ends_with("the store ends at offset 1"), "{error}");
+    });
+}
+
+#[test]
+fn rule_16_a_store_that_claims_more_than_was_asked_is_an_error_and_never_a_wrong_byte() {
+    #[derive(Default)]
+    struct Boastful(TempFileStore, AtomicBool);
+    impl SpillStore for Boastful {
+        fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+            let written = self.0.write_at(offset, bytes)?;
+            Ok(if self.1.load(Ordering::SeqCst) { usize::MAX } else { written })
+        }
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+            let read = self.0.read_at(offset, buf)?;
+            Ok(if self.1.load(Ordering::SeqCst) { read + 1 } else { read })
+        }
+    }
+    on_both_runtimes(|| async {
+        let store = Arc::new(Boastful::default());
+        let boast = |boasts| store.1.store(boasts, Ordering::SeqCst);
+        let size = 2 * BLOCK + 7;
+        let buffer = StreamBuffer::builder().store(Arc::clone(&store)).spawn(ragged(size as u64, 1));
+        buffer.load().await.unwrap();
+        boast(true);
+        let error = buffer.spill().await.unwrap_err();
+        assert!(error.to_string().contains("bytes where"), "{error}");
+        boast(false);
+        buffer.spill().await.unwrap();
+        boast(true);
+        let error = buffer.read(5, 1000).await.unwrap_err();
+        assert!(
+            error.to_string().ends_with("the store claims 1001 bytes where 1000 were asked for"),
+            "{error}"
+        );
+        boast(false);
+        assert_bytes(&buffer.read(0, size).await.unwrap(), &data(0, size), 0);
     });
 }
