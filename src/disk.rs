@@ -20,8 +20,7 @@ use crate::spill::{SpillStore, read_range, try_read_range, write_blocks};
 /// about 20 microseconds of copying from the page cache.
 const READ_AT_ONCE: usize = 256 * 1024;
 
-/// How long a read must be for its room to be kept for the next one: what is kept is memory beside
-/// the blocks, [`READ_AT_ONCE`] bytes of it at most, for which the core leaves room.
+/// How long a read must be for its room to be kept for the next one: [`READ_AT_ONCE`] bytes at most.
 const WORTH_KEEPING: usize = 32 * 1024;
 
 /// How many blocking reads are under way at once. More would take threads of the runtime's pool from
@@ -57,6 +56,9 @@ pub(crate) struct Disk {
     store: Arc<dyn SpillStore>,
     /// What the last long read was answered with.
     spare: Bytes,
+    /// Whether the last write succeeded and no other is under way: then memory is within its budget,
+    /// and a spare within its bound.
+    has_slack: bool,
     writing: Option<JoinHandle<io::Result<()>>>,
     reading: JoinSet<io::Result<Bytes>>,
     /// Who waits for them. Kept here and not with the job, so that a disk that hangs keeps nobody
@@ -69,7 +71,15 @@ pub(crate) struct Disk {
 impl Disk {
     pub(crate) fn new(store: Arc<dyn SpillStore>) -> Self {
         let (reading, readers) = (JoinSet::new(), HashMap::new());
-        Self { store, spare: Bytes::new(), writing: None, reading, readers, queue: VecDeque::new() }
+        Self {
+            store,
+            spare: Bytes::new(),
+            has_slack: false,
+            writing: None,
+            reading,
+            readers,
+            queue: VecDeque::new(),
+        }
     }
 
     /// Answers a read: now if that takes no waiting, else when a blocking thread has read it.
@@ -77,7 +87,7 @@ impl Disk {
         if read.len <= READ_AT_ONCE {
             let room = self.room(read.len);
             if let Some(bytes) = try_read_range(&*self.store, read.offset, room) {
-                if bytes.len() >= WORTH_KEEPING {
+                if self.has_slack && bytes.len() >= WORTH_KEEPING {
                     self.spare = bytes.clone();
                 }
                 return read.finish(Ok(bytes));
@@ -124,6 +134,7 @@ impl Disk {
 
     /// Writes blocks, one behind the other, on a blocking thread.
     pub(crate) fn write(&mut self, offset: u64, blocks: Vec<Bytes>) {
+        (self.has_slack, self.spare) = (false, Bytes::new());
         let store = Arc::clone(&self.store);
         self.writing = Some(spawn_blocking(move || write_blocks(&*store, offset, &blocks)));
     }
@@ -133,7 +144,9 @@ impl Disk {
         let Some(job) = &mut self.writing else { return Poll::Pending };
         let result = ready!(job.poll_unpin(cx));
         self.writing = None;
-        Poll::Ready(result.unwrap_or_else(|gone| Err(io::Error::other(gone))))
+        let result = result.unwrap_or_else(|gone| Err(io::Error::other(gone)));
+        self.has_slack = result.is_ok();
+        Poll::Ready(result)
     }
 
     /// Waits for what is under way, so that the store is gone when the actor is. Who waits for a read

@@ -6,10 +6,9 @@ use super::Token;
 use super::memory::{BLOCK, Memory};
 use super::waiters::Waiters;
 
-/// How far memory may go over its budget while the disk takes in the rest: three blocks, one that is
-/// open and others to fill while a write is under way. The promise is four; the fourth is for the room
-/// that the disk keeps of its last long read.
-const SLACK: usize = 3 * BLOCK;
+/// How far memory may go over its budget while the disk takes in the rest. Four blocks: one that is
+/// open, and others to fill while a write is under way.
+const SLACK: usize = 1024 * 1024;
 
 /// The most that one write job takes. Large enough to keep the disk busy, small enough that memory
 /// is given back while the rest is still being written.

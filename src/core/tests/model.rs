@@ -221,8 +221,7 @@ impl Model {
     }
 
     fn has_room(&self) -> bool {
-        // The disk may keep a block of its own beside these.
-        let most = self.limits.max_memory.saturating_add(SLACK - BLOCK);
+        let most = self.limits.max_memory.saturating_add(SLACK);
         !self.stopped && self.world.allocated() + BLOCK <= most
     }
 
@@ -255,10 +254,7 @@ impl Model {
         let expected = Status { loaded: self.loaded, spilled: self.spilled, size, phase };
         assert_eq!(self.world.status(), expected);
         let (allocated, resident) = (self.world.allocated(), (self.loaded - self.spilled) as usize);
-        assert!(
-            allocated <= self.limits.max_memory.saturating_add(SLACK - BLOCK),
-            "{allocated} bytes in memory"
-        );
+        assert!(allocated <= self.limits.max_memory.saturating_add(SLACK), "{allocated} bytes in memory");
         assert!(allocated >= resident, "{allocated} bytes hold {resident}");
         assert!(allocated == 0 || resident > 0, "{allocated} bytes hold nothing");
         if self.ending.is_some() && self.spilled == 0 {
