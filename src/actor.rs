@@ -110,20 +110,7 @@ impl StreamBuffer {
     async fn serve(mut self) {
         debug!("serving");
         let mut batch = Vec::new();
-        loop {
-            // Work for this task that waits for nothing.
-            let more = self.act();
-            self.publish();
-            if self.core.is_done() {
-                self.drop_source();
-            }
-            let abandoned = poll_fn(|cx| self.poll_news(cx, &mut batch, more)).await;
-            if abandoned || self.signal.is_closed() {
-                break;
-            }
-            for message in batch.drain(..) {
-                self.take(message);
-            }
+        while poll_fn(|cx| self.poll_turn(cx, &mut batch)).await {
             // A source that is always ready must not keep this thread from other tasks.
             coop::consume_budget().await;
         }
@@ -132,42 +119,60 @@ impl StreamBuffer {
         self.shut_down().await;
     }
 
-    /// Looks once at everything that something may have come from, so that nothing that is always
-    /// ready keeps the actor from the rest. Leaves requests in `batch`; ready with whether nobody is
-    /// left to send one.
-    fn poll_news(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>, more: bool) -> Poll<bool> {
-        let mut any = more;
-        let mut abandoned = false;
-        match self.requests.0.poll_recv_many(cx, batch, BATCH) {
-            Poll::Ready(taken) => {
-                any = true;
-                abandoned = taken == 0;
-            }
-            // Only one who goes to sleep needs to be woken by it.
-            Poll::Pending => any |= self.signal.poll(cx),
+    /// Does what is due, and looks once at everything that something may have come from, so that
+    /// nothing that is always ready keeps the actor from the rest. Ready with whether to go on;
+    /// `batch` is empty then.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>) -> Poll<bool> {
+        let mut more = self.catch_up();
+        match self.poll_requests(cx, batch) {
+            Some(full) => more |= full,
+            None => return Poll::Ready(false),
         }
         if let Poll::Ready(result) = self.disk.poll_written(cx) {
-            any = true;
             self.wrote(result);
         }
         self.disk.poll_reads(cx);
-        any |= self.pull(cx);
-        if any { Poll::Ready(abandoned) } else { Poll::Pending }
+        self.pull(cx);
+        if more || !self.core.is_settled() { Poll::Ready(true) } else { Poll::Pending }
     }
 
-    /// Pulls what the source has at hand and somebody needs, up to a block. Returns whether anything
-    /// came. Who waits for it is answered after that, and so is woken for much rather than for little.
-    fn pull(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Takes in requests, a batch of them at most. Returns whether there may be more; `None` where
+    /// nobody is left to send one, or the buffer is closed.
+    fn poll_requests(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>) -> Option<bool> {
+        let mut room = BATCH;
+        while room > 0 {
+            let Poll::Ready(taken) = self.requests.0.poll_recv_many(cx, batch, room) else {
+                // Only one who goes to sleep needs to be woken by it.
+                if self.signal.poll(cx) {
+                    self.core.withdrawn();
+                }
+                return (!self.signal.is_closed()).then_some(false);
+            };
+            if taken == 0 || self.signal.is_closed() {
+                return None;
+            }
+            for message in batch.drain(..) {
+                self.take(message);
+            }
+            room -= taken;
+        }
+        Some(true)
+    }
+
+    /// Pulls what the source has at hand and somebody needs, up to a block. Who waits for it is answered
+    /// after that, and so is woken for much rather than for little.
+    fn pull(&mut self, cx: &mut Context<'_>) {
         let mut pulled = 0;
-        while pulled < PULL_MOST && self.core.wants_chunk() {
-            let Some(source) = &mut self.source else { break };
+        while let Some(source) = &mut self.source
+            && pulled < PULL_MOST
+            && self.core.wants_chunk()
+        {
             let Poll::Ready(chunk) = poll_chunk(source, cx) else { break };
             let len = chunk.as_ref().and_then(|chunk| chunk.as_ref().ok()).map_or(0, Bytes::len);
             pulled += len.max(PULL_LEAST);
             self.arrived(chunk);
             self.core.absorb();
         }
-        pulled > 0
     }
 
     /// Tells the core how a write ended.
@@ -211,7 +216,23 @@ impl StreamBuffer {
         }
     }
 
-    /// Does a bounded share of what is due. Returns whether there is more.
+    /// Does a bounded share of what has become due since the last time. Returns whether there is more.
+    fn catch_up(&mut self) -> bool {
+        if self.core.is_settled() {
+            return false;
+        }
+        let more = self.act();
+        self.publish();
+        if self.core.is_done() {
+            self.drop_source();
+        }
+        if !more {
+            self.core.settle();
+        }
+        more
+    }
+
+    /// Carries out some of the actions that are due. Returns whether there may be more.
     fn act(&mut self) -> bool {
         for _ in 0..BURST {
             match self.core.next_action() {
@@ -240,6 +261,9 @@ impl StreamBuffer {
 
     /// Tells of progress where there is any; before a reply, so that who gets the one sees the other.
     fn publish(&mut self) {
+        if self.core.is_settled() {
+            return;
+        }
         let now = Progress::new(self.core.status());
         if now != self.told {
             if let Some(error) = self.core.failure() {

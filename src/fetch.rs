@@ -29,7 +29,7 @@ impl Fetch {
         let ask = || handle.request(Request::Read(read), handle.signal());
         let result = ready!(self.answer.get_or_insert_with(ask).poll_unpin(cx));
         self.answer = None;
-        Poll::Ready(result.unwrap_or_else(|| Err(Error::closed(read.offset))))
+        Poll::Ready(result)
     }
 
     /// Withdraws the read under way.

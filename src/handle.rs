@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, watch};
 
-use crate::core::memory::Pieces;
 use crate::core::{Read, Want};
 use crate::error::Error;
 use crate::message::{Answer, Message, Request};
@@ -249,7 +248,7 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn spill(&self) -> Result<(), Error> {
-        self.send(Request::Spill, 0).await.map(drop)
+        self.request(Request::Spill, &*self.signal).await.map(drop)
     }
 
     /// How far the buffer has come, as of now.
@@ -337,8 +336,8 @@ impl BufferHandle {
     }
 
     /// Asks for a part of a range, [`ASK_MOST`] bytes at most.
-    pub(crate) async fn ask(&self, read: Read) -> Result<Pieces, Error> {
-        self.send(Request::Read(read), read.offset).await
+    pub(crate) fn ask(&self, read: Read) -> Answer<&Signal> {
+        self.request(Request::Read(read), &*self.signal)
     }
 
     pub(crate) fn signal(&self) -> Arc<Signal> {
@@ -356,11 +355,6 @@ impl BufferHandle {
         answer
     }
 
-    async fn send(&self, request: Request, offset: u64) -> Result<Pieces, Error> {
-        let answer = self.request(request, &*self.signal).await;
-        answer.unwrap_or_else(|| Err(Error::closed(offset)))
-    }
-
     /// Joins what the actor hands out in pieces, here in the caller's own task.
     async fn read_exact(&self, offset: u64, len: u64) -> Result<Bytes, Error> {
         let first = self.ask(Read { offset, len: len.min(ASK_MOST), want: Want::Exact }).await?;
@@ -373,7 +367,7 @@ impl BufferHandle {
         let mut pieces = first;
         loop {
             let got = pieces.len() as u64;
-            for piece in pieces.iter() {
+            for piece in pieces.as_slice() {
                 joined.extend_from_slice(piece);
             }
             let done = joined.len() as u64;

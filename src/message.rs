@@ -28,44 +28,52 @@ pub(crate) enum Request {
 /// so whatever ends the actor answers everybody.
 pub(crate) type Reply = oneshot::Sender<Result<Pieces, Error>>;
 
-/// Awaits the answer: `None` if the buffer was closed. Dropping it before withdraws the request.
+/// Awaits the answer. Dropping it before withdraws the request.
 pub(crate) struct Answer<S: Deref<Target = Signal>> {
     /// Until it is there.
-    answer: Option<oneshot::Receiver<Result<Pieces, Error>>>,
+    receiver: Option<oneshot::Receiver<Result<Pieces, Error>>>,
     signal: S,
+    /// What the request is about, for the error where nobody answers it.
+    offset: u64,
 }
 
 impl Message {
     pub(crate) fn new<S: Deref<Target = Signal>>(request: Request, signal: S) -> (Self, Answer<S>) {
-        let (reply, answer) = oneshot::channel();
-        (Self { request, reply }, Answer { answer: Some(answer), signal })
+        let offset = match &request {
+            Request::Read(read) => read.offset,
+            Request::Spill => 0,
+        };
+        let (reply, receiver) = oneshot::channel();
+        (Self { request, reply }, Answer { receiver: Some(receiver), signal, offset })
     }
 }
 
 impl<S: Deref<Target = Signal>> Answer<S> {
     /// Waits no longer: what has not been answered by now is never.
     pub(crate) fn close(&mut self) {
-        if let Some(answer) = &mut self.answer {
-            answer.close();
+        if let Some(receiver) = &mut self.receiver {
+            receiver.close();
         }
     }
 }
 
 impl<S: Deref<Target = Signal> + Unpin> Future for Answer<S> {
-    type Output = Option<Result<Pieces, Error>>;
+    type Output = Result<Pieces, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(answer) = &mut self.answer else { return Poll::Ready(None) };
-        let answer = ready!(Pin::new(answer).poll(cx));
-        self.answer = None;
-        Poll::Ready(answer.ok())
+        let answer = match &mut self.receiver {
+            Some(receiver) => ready!(Pin::new(receiver).poll(cx)),
+            None => return Poll::Ready(Err(Error::closed(self.offset))),
+        };
+        self.receiver = None;
+        Poll::Ready(answer.unwrap_or_else(|_| Err(Error::closed(self.offset))))
     }
 }
 
 impl<S: Deref<Target = Signal>> Drop for Answer<S> {
     fn drop(&mut self) {
         // First out of sight, and then told: who is told looks.
-        if self.answer.take().is_some() {
+        if self.receiver.take().is_some() {
             self.signal.withdraw();
         }
     }

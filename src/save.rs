@@ -117,7 +117,7 @@ impl Saving {
 
     fn write(&mut self, pieces: &Pieces) -> io::Result<()> {
         if let Some(file) = &mut self.file {
-            for piece in pieces.iter() {
+            for piece in pieces.as_slice() {
                 file.as_file_mut().write_all(piece)?;
                 self.written += piece.len() as u64;
             }

@@ -10,6 +10,7 @@
 //! the block's allocation.
 
 use std::collections::VecDeque;
+use std::slice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -24,46 +25,57 @@ const MIN_SEGMENT: usize = 4 * 1024;
 const MIN_GROWTH: usize = 1024;
 
 /// Bytes of a range in order: slices of blocks, not yet joined. Nearly always one.
-#[derive(Default)]
-pub(crate) struct Pieces {
-    first: Bytes,
-    rest: Vec<Bytes>,
+pub(crate) enum Pieces {
+    One(Bytes),
+    Many(Vec<Bytes>),
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self::One(Bytes::new())
+    }
 }
 
 impl Pieces {
     pub(crate) fn push(&mut self, piece: Bytes) {
-        if self.first.is_empty() {
-            self.first = piece;
-        } else {
-            self.rest.push(piece);
+        match self {
+            Self::One(first) if first.is_empty() => *first = piece,
+            Self::One(first) => *self = Self::Many(vec![std::mem::take(first), piece]),
+            Self::Many(pieces) => pieces.push(piece),
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.first.len() + self.rest.iter().map(Bytes::len).sum::<usize>()
+        self.as_slice().iter().map(Bytes::len).sum()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Bytes> {
-        std::iter::once(&self.first).chain(&self.rest)
+    pub(crate) fn as_slice(&self) -> &[Bytes] {
+        match self {
+            Self::One(piece) => slice::from_ref(piece),
+            Self::Many(pieces) => pieces,
+        }
     }
 
     /// The bytes in one: the piece itself where there is only one, else a copy.
     pub(crate) fn join(self) -> Bytes {
-        if self.rest.is_empty() {
-            return self.first;
+        match self {
+            Self::One(piece) => piece,
+            Self::Many(pieces) => {
+                let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+                for piece in &pieces {
+                    joined.extend_from_slice(piece);
+                }
+                joined.freeze()
+            }
         }
-        let mut joined = BytesMut::with_capacity(self.len());
-        for piece in self.iter() {
-            joined.extend_from_slice(piece);
-        }
-        joined.freeze()
     }
 
     /// Appends what `other` holds.
     pub(crate) fn extend(&mut self, other: Pieces) {
-        if !other.first.is_empty() {
-            self.push(other.first);
-            self.rest.extend(other.rest);
+        match other {
+            Self::One(piece) if piece.is_empty() => {}
+            Self::One(piece) => self.push(piece),
+            Self::Many(pieces) => pieces.into_iter().for_each(|piece| self.push(piece)),
         }
     }
 }
@@ -186,16 +198,14 @@ impl Memory {
 
     /// The bytes `[from, to)`, which must be resident; only the first piece of them if `one`.
     pub(super) fn slice(&mut self, from: u64, to: u64, one: bool) -> Pieces {
-        debug_assert!(self.start <= from && from <= to && to <= self.end);
-        let mut pieces = Pieces::default();
-        let mut at = from;
-        while at < to {
+        debug_assert!(self.start <= from && from < to && to <= self.end);
+        let first = self.piece(from, to).unwrap_or_default();
+        let mut at = from + first.len() as u64;
+        let mut pieces = Pieces::One(first);
+        while at < to && !one {
             let Some(piece) = self.piece(at, to) else { break };
             at += piece.len() as u64;
             pieces.push(piece);
-            if one {
-                break;
-            }
         }
         pieces
     }

@@ -131,6 +131,8 @@ pub(crate) struct Core<T> {
     delivered: Option<u64>,
     /// Replies that became due together, first in first out.
     due: VecDeque<(T, Result<Pieces, Error>)>,
+    /// Nothing has become due, nor has the status changed, since [`settle`](Self::settle).
+    settled: bool,
 }
 
 impl<T: Token> Core<T> {
@@ -145,6 +147,7 @@ impl<T: Token> Core<T> {
             ending: None,
             delivered: None,
             due: VecDeque::new(),
+            settled: false,
         }
     }
 
@@ -155,6 +158,7 @@ impl<T: Token> Core<T> {
         match self.answer(&read, token) {
             Ok(action) => Some(action),
             Err(token) => {
+                self.settled = false;
                 // A failed write healed by nothing but trying: this read needs it, so try.
                 self.spool.retry();
                 self.waiters.park(read.need(), (read, token));
@@ -165,11 +169,13 @@ impl<T: Token> Core<T> {
 
     /// Somebody asks that all that is resident now goes to disk.
     pub(crate) fn spill(&mut self, token: T) {
+        self.settled = false;
         self.spool.purge(self.memory.end(), token);
     }
 
     /// The source sent a chunk. Only to be called after [`wants_chunk`](Self::wants_chunk) said so.
     pub(crate) fn append(&mut self, mut chunk: Bytes) {
+        self.settled = false;
         debug_assert!(self.arriving.is_empty(), "pulled while a chunk was still arriving");
         let allowed = self.limits.declared.map_or(u64::MAX, |size| size.saturating_sub(self.memory.end()));
         if chunk.len() as u64 > allowed {
@@ -217,6 +223,7 @@ impl<T: Token> Core<T> {
 
     /// The last `WriteBlocks` is on disk.
     pub(crate) fn spilled(&mut self) {
+        self.settled = false;
         if let Some(to) = self.spool.written() {
             self.memory.forget(to);
         }
@@ -225,6 +232,7 @@ impl<T: Token> Core<T> {
     /// The last `WriteBlocks` failed. Its blocks stay where they are, and whoever waits on account
     /// of it is told.
     pub(crate) fn spill_failed(&mut self, error: &Error) {
+        self.settled = false;
         let purges = self.spool.write_failed(&self.memory);
         self.due.extend(purges.map(|token| (token, Err(error.clone()))));
         if self.spool.has_failed() {
@@ -234,7 +242,23 @@ impl<T: Token> Core<T> {
         }
     }
 
+    /// Somebody has left, and perhaps nobody needs what that one did.
+    pub(crate) fn withdrawn(&mut self) {
+        self.settled = false;
+    }
+
+    /// All that is due has been done, and the status has been told.
+    pub(crate) fn settle(&mut self) {
+        self.settled = true;
+    }
+
     // ---- outputs ----
+
+    /// Whether nothing has happened since [`settle`](Self::settle) but reads that were answered at
+    /// once: then nothing is due, and the status is what it was.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled
+    }
 
     /// The next thing to do, if there is one.
     pub(crate) fn next_action(&mut self) -> Option<Action<T>> {
@@ -341,7 +365,11 @@ impl<T: Token> Core<T> {
     /// Notes what a read gets. A read of some may get less than there is: what it left is not
     /// delivered, and reading ahead of that would pull the source along before its readers.
     fn deliver(&mut self, start: u64, len: usize) {
-        self.delivered = self.delivered.max(Some(start + len as u64));
+        let end = Some(start + len as u64);
+        if end > self.delivered {
+            self.settled = false;
+            self.delivered = end;
+        }
     }
 
     /// Whether the memory bound lets one more block in. Pausing here is what lets the disk lag
@@ -369,6 +397,7 @@ impl<T: Token> Core<T> {
 
     fn finish(&mut self, ending: Ending) {
         if self.ending.is_none() {
+            self.settled = false;
             self.ending = Some(ending);
             self.memory.finish();
         }

@@ -74,11 +74,13 @@ impl Token for Ticket {
 struct Ask {
     id: usize,
     gone: Rc<Cell<bool>>,
+    left: Rc<Cell<bool>>,
 }
 
 impl Ask {
     fn abandon(&self) {
         self.gone.set(true);
+        self.left.set(true);
     }
 }
 
@@ -96,6 +98,10 @@ struct World {
     /// Tickets answered since the test last looked.
     fresh: Vec<usize>,
     file_reads: usize,
+    /// Whether somebody has left since the core was told.
+    left: Rc<Cell<bool>>,
+    /// The status when the core was last settled.
+    told: Option<Status>,
 }
 
 impl World {
@@ -108,6 +114,8 @@ impl World {
             answers: Vec::new(),
             fresh: Vec::new(),
             file_reads: 0,
+            left: Rc::default(),
+            told: None,
         }
     }
 
@@ -116,7 +124,7 @@ impl World {
     fn ticket(&mut self) -> (Ticket, Ask) {
         let (id, gone) = (self.answers.len(), Rc::new(Cell::new(false)));
         self.answers.push(None);
-        (Ticket { id, gone: Rc::clone(&gone) }, Ask { id, gone })
+        (Ticket { id, gone: Rc::clone(&gone) }, Ask { id, gone, left: Rc::clone(&self.left) })
     }
 
     fn ask(&mut self, read: Read) -> Ask {
@@ -204,12 +212,34 @@ impl World {
 
     /// One action, or one block of the chunk that is arriving. Returns whether there was any.
     fn act(&mut self) -> bool {
-        match self.core.next_action() {
+        let settled = self.was_settled();
+        let more = match self.core.next_action() {
             Some(action) => {
                 self.perform(action);
                 true
             }
             None => self.core.absorb(),
+        };
+        self.settle(settled, more);
+        more
+    }
+
+    /// Whether the actor would not look for anything to do now.
+    fn was_settled(&mut self) -> bool {
+        if self.left.take() {
+            self.core.withdrawn();
+        }
+        self.core.is_settled()
+    }
+
+    /// There was something to do, or not.
+    fn settle(&mut self, was_settled: bool, more: bool) {
+        if was_settled {
+            assert!(!more, "the actor would not have looked, and there was something to do");
+            assert_eq!(self.told, Some(self.core.status()), "the actor would not have told of it");
+        } else if !more {
+            self.told = Some(self.core.status());
+            self.core.settle();
         }
     }
 

@@ -164,6 +164,13 @@ impl Model {
     }
 
     fn act(&mut self) -> bool {
+        let settled = self.world.was_settled();
+        let more = self.do_something();
+        self.world.settle(settled, more);
+        more
+    }
+
+    fn do_something(&mut self) -> bool {
         let over_budget = self.is_over_budget();
         if let Some(action) = self.world.core.next_action() {
             if let Action::WriteBlocks { offset, blocks } = &action {
