@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::FutureExt;
 use tokio::task::{self, JoinHandle, JoinSet, spawn_blocking};
 
@@ -14,14 +14,12 @@ use crate::core::Token;
 use crate::core::memory::Pieces;
 use crate::error::Error;
 use crate::message::Reply;
+use crate::rooms::Rooms;
 use crate::spill::{SpillStore, read_range, try_read_range, write_blocks};
 
 /// The longest range that is read from the store on the actor itself, if that takes no waiting:
 /// about 20 microseconds of copying from the page cache.
 const READ_AT_ONCE: usize = 256 * 1024;
-
-/// How long a read must be for its room to be kept for the next one: [`READ_AT_ONCE`] bytes at most.
-const WORTH_KEEPING: usize = 32 * 1024;
 
 /// How many blocking reads are under way at once. More would take threads of the runtime's pool from
 /// others, and a disk no further.
@@ -54,10 +52,9 @@ impl FileRead {
 
 pub(crate) struct Disk {
     store: Arc<dyn SpillStore>,
-    /// What the last long read was answered with.
-    spare: Bytes,
+    rooms: Rooms,
     /// Whether the last write succeeded and no other is under way: then memory is within its budget,
-    /// and a spare within its bound.
+    /// and what the rooms keep within its bound.
     has_slack: bool,
     writing: Option<JoinHandle<io::Result<()>>>,
     reading: JoinSet<io::Result<Bytes>>,
@@ -73,7 +70,7 @@ impl Disk {
         let (reading, readers) = (JoinSet::new(), HashMap::new());
         Self {
             store,
-            spare: Bytes::new(),
+            rooms: Rooms::default(),
             has_slack: false,
             writing: None,
             reading,
@@ -85,28 +82,16 @@ impl Disk {
     /// Answers a read: now if that takes no waiting, else when a blocking thread has read it.
     pub(crate) fn read(&mut self, read: FileRead) {
         if read.len <= READ_AT_ONCE {
-            let room = self.room(read.len);
+            let room = self.rooms.take(read.len);
             if let Some(bytes) = try_read_range(&*self.store, read.offset, room) {
-                if self.has_slack && bytes.len() >= WORTH_KEEPING {
-                    self.spare = bytes.clone();
+                if self.has_slack {
+                    self.rooms.keep(&bytes);
                 }
                 return read.finish(Ok(bytes));
             }
         }
         self.queue.push_back(read);
         self.start_reads();
-    }
-
-    /// Room for `len` bytes: that of the last long read, if whoever got it is done with it. It needs
-    /// no zeros then, and the caches have it.
-    fn room(&mut self, len: usize) -> BytesMut {
-        if len >= WORTH_KEEPING
-            && let Ok(mut room) = std::mem::take(&mut self.spare).try_into_mut()
-        {
-            room.resize(len, 0);
-            return room;
-        }
-        BytesMut::zeroed(len)
     }
 
     fn start_reads(&mut self) {
@@ -123,6 +108,10 @@ impl Disk {
 
     /// Answers whoever waited for a read that has ended, and starts the next ones.
     pub(crate) fn poll_reads(&mut self, cx: &mut Context<'_>) {
+        // It is asked all the time, and hardly ever is there anything.
+        if self.reading.is_empty() {
+            return;
+        }
         while let Poll::Ready(Some(done)) = self.reading.poll_join_next_with_id(cx) {
             let (id, result) = done.unwrap_or_else(|gone| (gone.id(), Err(io::Error::other(gone))));
             if let Some(read) = self.readers.remove(&id) {
@@ -134,7 +123,8 @@ impl Disk {
 
     /// Writes blocks, one behind the other, on a blocking thread.
     pub(crate) fn write(&mut self, offset: u64, blocks: Vec<Bytes>) {
-        (self.has_slack, self.spare) = (false, Bytes::new());
+        self.has_slack = false;
+        self.rooms.clear();
         let store = Arc::clone(&self.store);
         self.writing = Some(spawn_blocking(move || write_blocks(&*store, offset, &blocks)));
     }

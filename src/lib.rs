@@ -159,7 +159,7 @@
 //! | `core/waiters.rs` | parked reads, by the byte that they wait for |
 //! | `core/memory.rs` | resident blocks, by offset |
 //! | `core/spool.rs` | what goes to disk, and when |
-//! | `disk.rs` | the store as the actor uses it: at once, or on a blocking thread |
+//! | `disk.rs`, `rooms.rs` | the store as the actor uses it: at once, or on a blocking thread; room for that |
 //! | `spill.rs` | the store and the temporary file |
 //! | `guard.rs` | panics of foreign code become errors |
 //! | `progress.rs`, `error.rs` | what a buffer tells |
@@ -189,6 +189,7 @@ mod handle;
 mod message;
 mod progress;
 mod reader;
+mod rooms;
 mod save;
 mod signal;
 mod spill;

@@ -18,7 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("reader", &["core", "handle", "fetch"]),
     ("chunks", &["error", "core", "handle", "fetch"]),
     ("save", &["error", "core", "handle"]),
-    ("disk", &["error", "spill", "core", "message"]),
+    ("rooms", &[]),
+    ("disk", &["error", "spill", "core", "message", "rooms"]),
     ("actor", &["guard", "error", "signal", "spill", "core", "progress", "message", "disk"]),
     ("builder", &["signal", "spill", "core", "handle", "actor"]),
 ];

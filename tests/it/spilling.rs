@@ -6,7 +6,7 @@ use streamspool::{StreamBuffer, TempFileStore};
 
 use crate::support::source::{ragged, ready, source};
 use crate::support::store::Control;
-use crate::support::{BLOCK, KIB, MIB, assert_bytes, assert_data, data, on_both_runtimes, settled};
+use crate::support::{BLOCK, KIB, MIB, Random, assert_bytes, assert_data, data, on_both_runtimes, settled};
 
 /// What memory may hold over its budget: 1 MiB and a chunk.
 const SLACK: u64 = 1024 * 1024;
@@ -123,6 +123,30 @@ fn rule_10_bytes_are_readable_before_while_and_after_they_are_written() {
         purge.await.unwrap().unwrap();
         assert_eq!(buffer.progress().resident, 0);
         check("after").await;
+    });
+}
+
+#[test]
+fn rule_1_bytes_read_back_stay_what_they_are_while_others_are_read() {
+    on_both_runtimes(|| async {
+        let size = 3 * MIB as u64;
+        let buffer = StreamBuffer::spawn(ready(size, 64 * KIB));
+        buffer.load().await.unwrap();
+        buffer.spill().await.unwrap();
+        let (mut random, mut held) = (Random(1), Vec::new());
+        for n in 0..2000 {
+            // The room of one that nobody holds is used again, for lengths that it suits.
+            let len = [4096, 4000, 4500, 100, 20_000, BLOCK][(n / 100) % 6];
+            let offset = random.below(size - len as u64);
+            let bytes = buffer.read(offset, len).await.unwrap();
+            assert_bytes(&bytes, &data(offset, len), offset);
+            if random.below(3) == 0 {
+                held.push((offset, bytes));
+            }
+        }
+        for (offset, bytes) in held {
+            assert_data(&bytes, offset);
+        }
     });
 }
 
