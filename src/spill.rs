@@ -115,11 +115,21 @@ store_behind!(Box);
 /// The default store: an unnamed temporary file, made by the first write.
 ///
 /// Unnamed means that there is nothing to clean up, not even after a crash; on Unix, nobody but the
-/// user can open it. On Linux, what the page cache holds is read without leaving the async task.
+/// user can open it. On Linux, what the page cache holds is read without leaving the async task, and
+/// so is a file on a tmpfs. A filesystem that does not tell what is cached, such as the overlay of a
+/// container, costs each read a blocking thread: give the buffer a directory on another one.
 #[derive(Debug, Default)]
 pub struct TempFileStore {
     dir: Option<PathBuf>,
-    file: OnceLock<File>,
+    file: OnceLock<TempFile>,
+}
+
+#[derive(Debug)]
+struct TempFile {
+    file: File,
+    /// Whether reading it never waits for a disk.
+    #[cfg(target_os = "linux")]
+    in_memory: bool,
 }
 
 impl TempFileStore {
@@ -135,12 +145,17 @@ impl TempFileStore {
         Self { dir: Some(dir.into()), file: OnceLock::new() }
     }
 
-    fn create(&self) -> io::Result<File> {
+    fn create(&self) -> io::Result<TempFile> {
         let dir = self.dir.clone().unwrap_or_else(tempfile::env::temp_dir);
-        tempfile::tempfile_in(&dir).and_then(private).map_err(|error| no_file_in(&dir, &error))
+        let file = tempfile::tempfile_in(&dir).and_then(private).map_err(|error| no_file_in(&dir, &error))?;
+        Ok(TempFile {
+            #[cfg(target_os = "linux")]
+            in_memory: is_in_memory(&file),
+            file,
+        })
     }
 
-    fn written(&self) -> io::Result<&File> {
+    fn written(&self) -> io::Result<&TempFile> {
         self.file.get().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
@@ -153,19 +168,29 @@ impl SpillStore for TempFileStore {
             let file = self.create()?;
             self.file.get_or_init(|| file)
         };
-        positional::write_at(file, offset, bytes)
+        positional::write_at(&file.file, offset, bytes)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        positional::read_at(self.written()?, offset, buf)
+        positional::read_at(&self.written()?.file, offset, buf)
     }
 
     #[cfg(target_os = "linux")]
     fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         use rustix::io::{ReadWriteFlags, preadv2};
-        let mut buf = [io::IoSliceMut::new(buf)];
-        Ok(preadv2(self.written()?, &mut buf, offset, ReadWriteFlags::NOWAIT)?)
+        let TempFile { file, in_memory } = self.written()?;
+        if *in_memory {
+            return positional::read_at(file, offset, buf);
+        }
+        Ok(preadv2(file, &mut [io::IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT)?)
     }
+}
+
+/// Whether a file is on a tmpfs. Those do not know `NOWAIT`, and need it as little as memory does.
+#[cfg(target_os = "linux")]
+fn is_in_memory(file: &File) -> bool {
+    const TMPFS: u32 = 0x0102_1994;
+    rustix::fs::fstatfs(file).is_ok_and(|found| u32::try_from(found.f_type) == Ok(TMPFS))
 }
 
 #[cfg(unix)]

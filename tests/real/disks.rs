@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use streamspool::{ErrorKind, StreamBuffer};
+use streamspool::{ErrorKind, SpillStore, StreamBuffer, TempFileStore};
 
 use crate::support::source::ready;
 use crate::support::{MIB, assert_bytes, data};
@@ -60,6 +60,17 @@ fn rule_16_a_full_file_system_loses_nothing_and_heals_when_there_is_space() {
         assert_bytes(&buffer.read(0, 8 * MIB).await.unwrap(), &data(0, 8 * MIB), 0);
     });
     assert_eq!(names(disk.path()), [""; 0]);
+}
+
+#[test]
+fn rule_4_a_file_on_a_tmpfs_is_read_without_waiting() {
+    let Some(disk) = Tmpfs::mount("size=8m") else { return };
+    let store = TempFileStore::in_dir(disk.path());
+    let size = MIB;
+    assert_eq!(store.write_at(0, &data(0, size)).unwrap(), size);
+    let mut bytes = vec![0; 100_000];
+    assert_eq!(store.try_read_at(500_000, &mut bytes).unwrap(), bytes.len());
+    assert_bytes(&bytes, &data(500_000, bytes.len()), 500_000);
 }
 
 #[test]
