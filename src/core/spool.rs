@@ -10,9 +10,8 @@ use super::waiters::Waiters;
 /// open, and others to fill while a write is under way.
 const SLACK: usize = 1024 * 1024;
 
-/// The most that one write job takes. Large enough to keep the disk busy, small enough that memory
-/// is given back while the rest is still being written.
-const WRITE_MOST: usize = 1024 * 1024;
+/// The most that one write job takes: half of the slack, so that the other half fills meanwhile.
+const WRITE_MOST: usize = 512 * 1024;
 
 pub(super) struct Spool<T> {
     /// Bytes of memory to stay within.
