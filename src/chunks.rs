@@ -79,7 +79,7 @@ impl Stream for Chunks {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let read = Read { offset: self.offset, len: self.left.min(BLOCK as u64), want: Want::Some };
+        let read = Read { offset: self.offset, len: self.left.min(BLOCK as u64), want: Want::Piece };
         let this = &mut *self;
         match ready!(this.fetch.poll(cx, &this.handle, read)) {
             Ok(pieces) => {

@@ -127,7 +127,7 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn read_some(&self, offset: u64, max: usize) -> Result<Bytes, Error> {
-        let pieces = self.ask(Read { offset, len: max as u64, want: Want::Some }).await?;
+        let pieces = self.ask(Read { offset, len: max as u64, want: Want::Piece }).await?;
         Ok(pieces.join())
     }
 

@@ -1,5 +1,6 @@
 //! `AsyncRead + AsyncBufRead + AsyncSeek` on a handle.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, SeekFrom};
 use std::pin::Pin;
@@ -13,11 +14,15 @@ use crate::core::{Read, Want};
 use crate::fetch::Fetch;
 use crate::handle::BufferHandle;
 
+/// How many bytes it asks for at a time. What is in memory and has been read before comes all at once:
+/// a message for four blocks instead of four.
+const RUN: u64 = 4 * BLOCK as u64;
+
 /// Reads a buffered stream like a file: [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`].
 ///
 /// Each reader has a position of its own and never waits for more than one byte: at the live edge it
-/// delivers what has arrived. It is its own read buffer, of slices of the buffer's memory, so
-/// wrapping it into a `BufReader` gains nothing. Seeking is free: it moves no file pointer, and
+/// delivers what has arrived. It is its own read buffer, of slices of the buffer's memory, 1 MiB of
+/// them at most, so wrapping it into a `BufReader` gains nothing. Seeking is free: it moves no file pointer, and
 /// inside the piece at hand it asks nobody. Only a seek from the end of a stream of unknown size
 /// waits, until all of it is loaded.
 ///
@@ -64,6 +69,8 @@ pub struct BufferReader {
     /// Bytes of the stream from `piece_start`. Kept whole, so that short seeks stay inside it.
     piece: Bytes,
     piece_start: u64,
+    /// What comes behind it, as it came together with it.
+    following: VecDeque<Bytes>,
     /// How far from the end to go once it is known.
     from_end: Option<i64>,
 }
@@ -101,6 +108,7 @@ impl BufferHandle {
             position: offset,
             piece: Bytes::new(),
             piece_start: offset,
+            following: VecDeque::new(),
             from_end: None,
         }
     }
@@ -139,12 +147,18 @@ impl BufferReader {
             // A seek that nobody waits for any more; what it fetches is not what is to be read.
             self.fetch.cancel();
         }
-        if self.at_hand().is_empty() {
+        while self.at_hand().is_empty() {
             // Waiting must not keep a block alive that memory has parted with.
-            self.piece = Bytes::new();
-            let read = Read { offset: self.position, len: BLOCK as u64, want: Want::Some };
-            self.piece = ready!(self.fetch.poll(cx, &self.handle, read))?.join();
+            let len = std::mem::take(&mut self.piece).len() as u64;
+            if let Some(piece) = self.following.pop_front() {
+                self.piece_start += len;
+                self.piece = piece;
+                continue;
+            }
+            let read = Read { offset: self.position, len: RUN, want: Want::Run };
+            (self.piece, self.following) = ready!(self.fetch.poll(cx, &self.handle, read))?.split_first();
             self.piece_start = self.position;
+            break;
         }
         Poll::Ready(Ok(()))
     }

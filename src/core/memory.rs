@@ -70,6 +70,17 @@ impl Pieces {
         }
     }
 
+    /// The first of them, and those that follow.
+    pub(crate) fn split_first(self) -> (Bytes, VecDeque<Bytes>) {
+        match self {
+            Self::One(piece) => (piece, VecDeque::new()),
+            Self::Many(pieces) => {
+                let mut rest = VecDeque::from(pieces);
+                (rest.pop_front().unwrap_or_default(), rest)
+            }
+        }
+    }
+
     /// Appends what `other` holds.
     pub(crate) fn extend(&mut self, other: Pieces) {
         match other {
@@ -196,14 +207,15 @@ impl Memory {
         }
     }
 
-    /// The bytes `[from, to)`, which must be resident; only the first piece of them if `one`.
-    pub(super) fn slice(&mut self, from: u64, to: u64, one: bool) -> Pieces {
-        debug_assert!(self.start <= from && from < to && to <= self.end);
+    /// The first piece of the bytes `[from, to)`, which must be resident, and those that follow it up
+    /// to `more_to`.
+    pub(super) fn slice(&mut self, from: u64, to: u64, more_to: u64) -> Pieces {
+        debug_assert!(self.start <= from && from < to && to <= self.end && more_to <= to);
         let first = self.piece(from, to).unwrap_or_default();
         let mut at = from + first.len() as u64;
         let mut pieces = Pieces::One(first);
-        while at < to && !one {
-            let Some(piece) = self.piece(at, to) else { break };
+        while at < more_to {
+            let Some(piece) = self.piece(at, more_to) else { break };
             at += piece.len() as u64;
             pieces.push(piece);
         }

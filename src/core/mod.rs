@@ -48,12 +48,15 @@ pub(crate) enum Want {
     /// All of it; less only where the stream ends.
     Exact,
     /// Whatever is there, one byte at least, as one piece.
-    Some,
+    Piece,
+    /// The same, and as much of what follows as is no news: what it gets ahead of its reader must not
+    /// move the read-ahead.
+    Run,
 }
 
 impl Read {
     /// A read of a byte that no stream has: answered, with nothing, when the stream has ended.
-    pub(crate) const END: Self = Self { offset: u64::MAX, len: 1, want: Want::Some };
+    pub(crate) const END: Self = Self { offset: u64::MAX, len: 1, want: Want::Piece };
 
     fn end(&self) -> u64 {
         self.offset.saturating_add(self.len)
@@ -63,7 +66,7 @@ impl Read {
     fn need(&self) -> u64 {
         match self.want {
             Want::Exact => self.end(),
-            Want::Some => self.offset.saturating_add(1),
+            Want::Piece | Want::Run => self.offset.saturating_add(1),
         }
     }
 }
@@ -327,7 +330,7 @@ impl<T: Token> Core<T> {
         let loaded = self.memory.end();
         let location = Location::of(read.offset, read.len, loaded);
         let enough =
-            location == Location::BeforeIndex || (location == Location::Bisected && read.want == Want::Some);
+            location == Location::BeforeIndex || (location == Location::Bisected && read.want != Want::Exact);
         if !enough {
             match &self.ending {
                 None => return Err(token),
@@ -344,19 +347,24 @@ impl<T: Token> Core<T> {
         if start == end {
             return Ok(Action::Reply { token, result: Ok(Pieces::default()) });
         }
-        let one = read.want == Want::Some;
         let spilled = self.memory.start();
         if start >= spilled {
-            let pieces = self.memory.slice(start, end, one);
+            let more_to = match read.want {
+                Want::Exact => end,
+                Want::Piece => start,
+                Want::Run if self.ending.is_some() => end,
+                Want::Run => self.delivered.map_or(start, |delivered| delivered.min(end)),
+            };
+            let pieces = self.memory.slice(start, end, more_to);
             self.deliver(start, pieces.len());
             return Ok(Action::Reply { token, result: Ok(pieces) });
         }
         let mut len = usize::try_from(end.min(spilled) - start).unwrap_or(usize::MAX);
         let mut rest = Pieces::default();
-        if one {
+        if read.want != Want::Exact {
             len = len.min(BLOCK);
         } else if end > spilled {
-            rest = self.memory.slice(spilled, end, false);
+            rest = self.memory.slice(spilled, end, end);
         }
         self.deliver(start, len + rest.len());
         Ok(Action::ReadFile { token, offset: start, len, rest })

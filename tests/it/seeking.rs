@@ -12,37 +12,45 @@ use tokio_util::codec::{FramedRead, LengthDelimitedCodec, LinesCodec};
 use tokio_util::io::ReaderStream;
 
 use crate::support::source::{ragged, ready, source};
-use crate::support::{BLOCK, MIB, assert_bytes, assert_data, data, on_both_runtimes, poll_once, settled};
+use crate::support::{
+    BLOCK, MIB, Random, assert_bytes, assert_data, data, on_both_runtimes, poll_once, settled,
+};
 
 #[test]
 fn rule_18_seeks_and_reads_like_a_file() {
-    on_both_runtimes(|| async {
-        let size = 3 * BLOCK as u64 + 100;
-        let buffer = StreamBuffer::builder().max_memory(BLOCK).spawn(ragged(size, 2));
-        let mut reader = buffer.reader();
-        let mut model = io::Cursor::new(data(0, size as usize));
-        let mut random = crate::support::Random(18);
-        for _ in 0..500 {
-            let target = match random.below(3) {
-                0 => SeekFrom::Start(random.below(size + 1000)),
-                1 => SeekFrom::Current(random.below(2 * size) as i64 - size as i64),
-                _ => SeekFrom::End(random.below(size + 1000) as i64 - size as i64),
-            };
-            let expected = io::Seek::seek(&mut model, target);
-            match (reader.seek(target).await, expected) {
-                (Ok(actual), Ok(expected)) => assert_eq!(actual, expected, "{target:?}"),
-                (Err(actual), Err(expected)) => assert_eq!(actual.kind(), expected.kind(), "{target:?}"),
-                (actual, expected) => panic!("{target:?}: {actual:?}, but {expected:?} expected"),
-            }
-            assert_eq!(reader.position(), model.position());
-            let mut bytes = Vec::new();
-            let len = random.below(2 * BLOCK as u64);
-            (&mut reader).take(len).read_to_end(&mut bytes).await.unwrap();
-            let mut expected = Vec::new();
-            io::Read::read_to_end(&mut io::Read::take(&mut model, len), &mut expected).unwrap();
-            assert_bytes(&bytes, &expected, reader.position());
+    // Mostly from the file, and from memory, where the reader gets several blocks at a time.
+    for max_memory in [BLOCK, usize::MAX] {
+        on_both_runtimes(|| seeks_and_reads_like_a_file(max_memory));
+    }
+}
+
+async fn seeks_and_reads_like_a_file(max_memory: usize) {
+    let size = 6 * BLOCK as u64 + 100;
+    let buffer = StreamBuffer::builder().max_memory(max_memory).spawn(ragged(size, 2));
+    let mut reader = buffer.reader();
+    let mut model = io::Cursor::new(data(0, size as usize));
+    let mut random = Random(18);
+    for _ in 0..500 {
+        let target = match random.below(4) {
+            0 => SeekFrom::Start(random.below(size + 1000)),
+            1 => SeekFrom::Current(random.below(2 * size) as i64 - size as i64),
+            2 => SeekFrom::Current(random.below(BLOCK as u64) as i64 - BLOCK as i64 / 2),
+            _ => SeekFrom::End(random.below(size + 1000) as i64 - size as i64),
+        };
+        let expected = io::Seek::seek(&mut model, target);
+        match (reader.seek(target).await, expected) {
+            (Ok(actual), Ok(expected)) => assert_eq!(actual, expected, "{target:?}"),
+            (Err(actual), Err(expected)) => assert_eq!(actual.kind(), expected.kind(), "{target:?}"),
+            (actual, expected) => panic!("{target:?}: {actual:?}, but {expected:?} expected"),
         }
-    });
+        assert_eq!(reader.position(), model.position());
+        let mut bytes = Vec::new();
+        let len = random.below(2 * BLOCK as u64);
+        (&mut reader).take(len).read_to_end(&mut bytes).await.unwrap();
+        let mut expected = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(&mut model, len), &mut expected).unwrap();
+        assert_bytes(&bytes, &expected, reader.position());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -140,7 +140,7 @@ impl World {
     }
 
     fn read_some(&mut self, offset: u64, len: u64) -> Ask {
-        self.ask(Read { offset, len, want: Want::Some })
+        self.ask(Read { offset, len, want: Want::Piece })
     }
 
     fn spill(&mut self) -> Ask {

@@ -207,7 +207,7 @@ impl Model {
     fn is_loaded(&self, read: &Read) -> bool {
         let enough = match read.want {
             Want::Exact => Self::end_of(read) <= self.loaded,
-            Want::Some => read.offset < self.loaded,
+            Want::Piece | Want::Run => read.offset < self.loaded,
         };
         enough || read.len == 0
     }
@@ -298,7 +298,7 @@ impl Model {
                     let most = (Self::end_of(read).min(self.loaded) - start) as usize;
                     let least = match read.want {
                         Want::Exact => most,
-                        Want::Some => most.min(1),
+                        Want::Piece | Want::Run => most.min(1),
                     };
                     assert!(self.is_loaded(read) || self.ending == Some(Ok(())), "short: {read:?}");
                     assert!((least..=most).contains(&bytes.len()), "{} bytes for {read:?}", bytes.len());

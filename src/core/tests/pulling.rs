@@ -58,6 +58,30 @@ fn read_ahead_counts_from_the_furthest_byte_delivered() {
 }
 
 #[test]
+fn a_run_gets_more_than_a_piece_only_of_what_is_no_news() {
+    // Rule 6: what a reader gets ahead of its position is not what it has come to.
+    let (block, ahead) = (BLOCK as u64, 4 * BLOCK as u64);
+    let mut world = reading_ahead(ahead);
+    let run = |world: &mut World, offset| {
+        let ask = world.ask(Read { offset, len: ahead, want: Want::Run });
+        let bytes = world.bytes(&ask);
+        assert_eq!(bytes, source(offset, offset + bytes.len() as u64));
+        bytes.len() as u64
+    };
+    world.read_some(0, 1);
+    world.send(4 * BLOCK);
+    assert_eq!(run(&mut world, 0), block, "nobody has had more");
+    assert_eq!(pulled_to(&mut world, BLOCK), block + ahead);
+    world.read(block, 2 * block + 10);
+    assert_eq!(pulled_to(&mut world, BLOCK), 8 * block);
+    assert_eq!(run(&mut world, 100), 3 * block + 10 - 100, "up to where somebody has been");
+    assert_eq!(run(&mut world, 3 * block + 9), block - 9, "a piece is given whole");
+    assert_eq!(pulled_to(&mut world, BLOCK), 4 * block + ahead);
+    world.end();
+    assert_eq!(run(&mut world, 3 * block), ahead, "nothing is left to be pulled");
+}
+
+#[test]
 fn read_ahead_counts_what_a_read_of_some_got_and_not_what_it_asked_for() {
     // Rule 6: else a slow reader that asks for much drags the source along, a read-ahead each time.
     let (block, ahead) = (BLOCK as u64, 4 * BLOCK as u64);

@@ -87,7 +87,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (BLOCK - 1)..=(BLOCK + 1),
         3 => 1..600 * KIB,
     ];
-    let want = prop_oneof![Just(Want::Exact), Just(Want::Some)];
+    let want = prop_oneof![Just(Want::Exact), Just(Want::Piece), Just(Want::Run)];
     prop_oneof![
         25 => (at(), len, want).prop_map(|(at, len, want)| Step::Read { at, len, want }),
         30 => chunk.prop_map(Step::Append),
