@@ -2,12 +2,19 @@
 
 use std::fs::File;
 use std::hint::black_box;
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use streamspool::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
-use crate::common::data::BUFFER;
+use crate::common::data::{BUFFER, PAGE, Source, offsets};
+use crate::common::{KIB, spawned};
+use crate::ours::verify;
+
+/// The block of this crate: how much new memory is taken at a time.
+const BLOCK: usize = 256 * KIB;
 
 /// Copies `all` into a buffer of the size that the readers use.
 pub(crate) fn copy(all: &Bytes) -> Duration {
@@ -27,14 +34,12 @@ pub(crate) fn file(all: &Bytes) -> File {
 }
 
 /// Reads the file from start to end with positional reads, 64 KiB each.
-#[cfg(unix)]
 pub(crate) fn pread(file: &File) -> Duration {
-    use std::os::unix::fs::FileExt;
     let mut buf = vec![0; BUFFER];
     let start = Instant::now();
     let mut at = 0;
     loop {
-        let read = file.read_at(&mut buf, at).expect("reads");
+        let read = read_at(file, &mut buf, at).expect("reads");
         if read == 0 {
             break start.elapsed();
         }
@@ -43,18 +48,85 @@ pub(crate) fn pread(file: &File) -> Duration {
     }
 }
 
-#[cfg(windows)]
-pub(crate) fn pread(file: &File) -> Duration {
-    use std::os::windows::fs::FileExt;
-    let mut buf = vec![0; BUFFER];
-    let start = Instant::now();
-    let mut at = 0;
-    loop {
-        let read = file.seek_read(&mut buf, at).expect("reads");
-        if read == 0 {
-            break start.elapsed();
+/// `count` random reads of the file, one behind the other on one thread.
+pub(crate) async fn random_pread(file: &File, all: &Bytes, count: usize) -> Duration {
+    let (file, all) = (file.try_clone().expect("a file"), all.clone());
+    spawned(async move {
+        let mut page = [0; PAGE];
+        let start = Instant::now();
+        for at in offsets(all.len(), 0).take(count) {
+            assert_eq!(read_at(&file, &mut page, at as u64).expect("reads"), PAGE);
+            verify(&page, &all, at, false);
         }
-        black_box(&buf);
-        at += read as u64;
+        start.elapsed()
+    })
+    .await
+}
+
+/// Chunk by chunk into memory that is new to the process, where all of it stays, and from there into a
+/// buffer of the size that the readers use.
+pub(crate) async fn into_new_memory(all: &Bytes) -> Duration {
+    let all = all.clone();
+    spawned(async move {
+        let mut buf = vec![0; BUFFER];
+        let start = Instant::now();
+        let mut source = Source::of(&all);
+        let mut blocks = Vec::new();
+        while let Some(chunk) = source.pull() {
+            if blocks.last().is_none_or(|block: &Vec<u8>| block.len() == BLOCK) {
+                blocks.push(Vec::with_capacity(BLOCK));
+            }
+            let block = blocks.last_mut().expect("a block");
+            let from = block.len();
+            block.extend_from_slice(&chunk);
+            buf[..chunk.len()].copy_from_slice(&block[from..]);
+            black_box(&buf);
+        }
+        let taken = start.elapsed();
+        drop(blocks);
+        taken
+    })
+    .await
+}
+
+/// `count` messages by each of `tasks` to a task that answers them, and nothing else: no bytes are
+/// looked up, and whoever gets an answer looks at the original.
+pub(crate) async fn message_and_reply(all: &Bytes, tasks: usize, count: usize) -> Duration {
+    let (requests, mut received) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
+    let actor = tokio::spawn(async move {
+        let mut batch = Vec::new();
+        while received.recv_many(&mut batch, 64).await > 0 {
+            for reply in batch.drain(..) {
+                reply.send(()).expect("somebody waits");
+            }
+        }
+    });
+    let start = Instant::now();
+    let mut running = JoinSet::new();
+    for task in 0..tasks {
+        let (requests, all) = (requests.clone(), all.clone());
+        running.spawn(async move {
+            for at in offsets(all.len(), task).take(count) {
+                let (reply, answer) = oneshot::channel();
+                requests.send(reply).expect("the actor is there");
+                answer.await.expect("an answer");
+                verify(&all[at..at + PAGE], &all, at, false);
+            }
+        });
     }
+    running.join_all().await;
+    let taken = start.elapsed();
+    drop(requests);
+    actor.await.expect("the actor ends");
+    taken
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buf, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buf, at)
 }

@@ -53,6 +53,10 @@ the last rows, which have a limit instead, lower is better.
 All sides are told the size. Every side's bytes are compared with the original off the clock.
 - A tokio runtime with 2 workers; our side runs as tasks on it. The reader is read with \
 `AsyncReadExt::read` into a buffer of 64 KiB, and so are the others.
+- The rows without a goal tell how much of what stands between us and a goal is ours. Message and reply \
+alone is a task that answers over the same channels, and whoever gets the answer looks at the original. \
+New memory is copied into chunk by chunk, and out of, by one thread. The loops of pread read a file of \
+the same bytes, on one thread and always into the same buffer.
 - Temporary files are in the system's temporary directory, and stay in the page cache.
 - stream-download has one synchronous reader; it runs in `spawn_blocking`, with default settings. \
 streamcatcher keeps all in memory; only one reader is compared, because several corrupt its heap. Its \

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use streamspool::{BufferHandle, Builder, Bytes, StreamBuffer};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::{JoinHandle, JoinSet};
@@ -77,6 +78,25 @@ pub(crate) async fn read_again(buffer: &BufferHandle, check: Option<&Bytes>) -> 
     spawned(async move {
         let start = Instant::now();
         read_through(buffer.reader(), check.as_ref()).await;
+        start.elapsed()
+    })
+    .await
+}
+
+/// The same without a copy of ours: all that is loaded already, in pieces.
+pub(crate) async fn chunks_again(buffer: &BufferHandle, check: Option<&Bytes>) -> Duration {
+    let (buffer, check) = (buffer.clone(), check.cloned());
+    spawned(async move {
+        let start = Instant::now();
+        let (mut chunks, mut done) = (buffer.chunks(..), 0);
+        while let Some(piece) = chunks.next().await {
+            let piece = black_box(piece.expect("reads"));
+            if let Some(all) = &check {
+                assert!(piece == all[done..done + piece.len()], "wrong bytes at {done}");
+            }
+            done += piece.len();
+        }
+        assert!(check.is_none_or(|all| all.len() == done));
         start.elapsed()
     })
     .await

@@ -27,6 +27,7 @@ pub(crate) async fn all(args: Args) {
     rows.reads_again().await;
     rows.random_in_memory().await;
     rows.random_spilled().await;
+    rows.beside_the_bare_machine().await;
 }
 
 /// One at a time: what one row holds in memory or on disk is gone before the next.
@@ -167,6 +168,62 @@ impl Rows {
         );
         self.random(work, HAND, Some(goal), &compared.await);
         ours.end().await;
+    }
+
+    /// How much of what stands between us and our goals is ours.
+    async fn beside_the_bare_machine(&self) {
+        let (data, rounds, reads) = (&self.data, self.args.rounds(9), self.args.scale(READS, 160));
+        let (work, against) = ("first read through the reader, all in memory", "copied into new memory");
+        if self.wants(work, against) {
+            let compared = compare(
+                rounds,
+                async || ours::first_read(Kept::InMemory, data, false).await,
+                async || limits::into_new_memory(data).await,
+            );
+            self.sequential(work, against, None, &compared.await);
+        }
+        let (work, against) = ("read again as chunks, spilled", "bare pread loop, 64 KiB");
+        if self.wants(work, against) {
+            let ours = Ours::loaded(Kept::Spilled, data).await;
+            ours::chunks_again(&ours.buffer, Some(data)).await;
+            let file = limits::file(data);
+            let compared = compare(
+                rounds,
+                async || ours::chunks_again(&ours.buffer, None).await,
+                async || limits::pread(&file),
+            );
+            self.sequential(work, against, None, &compared.await);
+            ours.end().await;
+        }
+        for (tasks, name) in [(1, "1 task"), (TASKS, "16 tasks")] {
+            let work = format!("random 4 KiB by handle, in memory, {name}");
+            let against = "message and reply alone";
+            if self.wants(&work, against) {
+                let ours = Ours::loaded(Kept::InMemory, data).await;
+                let compared = compare(
+                    rounds,
+                    async || ours::random(&ours.buffer, data, tasks, reads / tasks, false).await,
+                    async || limits::message_and_reply(data, tasks, reads / tasks).await,
+                );
+                self.random(&work, against, None, &compared.await);
+                ours.end().await;
+            }
+        }
+        for (tasks, name) in [(1, "1 task"), (TASKS, "16 tasks")] {
+            let work = format!("random 4 KiB by handle, spilled, {name}");
+            let against = "bare pread loop, 4 KiB";
+            if self.wants(&work, against) {
+                let ours = Ours::loaded(Kept::Spilled, data).await;
+                let file = limits::file(data);
+                let compared = compare(
+                    rounds,
+                    async || ours::random(&ours.buffer, data, tasks, reads / tasks, false).await,
+                    async || limits::random_pread(&file, data, reads).await,
+                );
+                self.random(&work, against, None, &compared.await);
+                ours.end().await;
+            }
+        }
     }
 
     fn wants(&self, work: &str, against: &str) -> bool {
