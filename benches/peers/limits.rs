@@ -10,11 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::common::data::{BUFFER, PAGE, Source, offsets};
-use crate::common::{KIB, spawned};
+use crate::common::spawned;
 use crate::ours::verify;
-
-/// The block of this crate: how much new memory is taken at a time.
-const BLOCK: usize = 256 * KIB;
 
 /// Copies `all` into a buffer of the size that the readers use.
 pub(crate) fn copy(all: &Bytes) -> Duration {
@@ -63,28 +60,23 @@ pub(crate) async fn random_pread(file: &File, all: &Bytes, count: usize) -> Dura
     .await
 }
 
-/// Chunk by chunk into memory that is new to the process, where all of it stays, and from there into a
-/// buffer of the size that the readers use.
+/// Chunk by chunk into memory where all of it stays, and from there into a buffer of the size that the
+/// readers use. One allocation, which is so large that the allocator never has it in stock: all of it
+/// is new to the process.
 pub(crate) async fn into_new_memory(all: &Bytes) -> Duration {
     let all = all.clone();
     spawned(async move {
         let mut buf = vec![0; BUFFER];
         let start = Instant::now();
         let mut source = Source::of(&all);
-        let mut blocks = Vec::new();
+        let mut kept: Vec<u8> = Vec::with_capacity(all.len());
         while let Some(chunk) = source.pull() {
-            if blocks.last().is_none_or(|block: &Vec<u8>| block.len() == BLOCK) {
-                blocks.push(Vec::with_capacity(BLOCK));
-            }
-            let block = blocks.last_mut().expect("a block");
-            let from = block.len();
-            block.extend_from_slice(&chunk);
-            buf[..chunk.len()].copy_from_slice(&block[from..]);
+            let from = kept.len();
+            kept.extend_from_slice(&chunk);
+            buf[..chunk.len()].copy_from_slice(&kept[from..]);
             black_box(&buf);
         }
-        let taken = start.elapsed();
-        drop(blocks);
-        taken
+        start.elapsed()
     })
     .await
 }
