@@ -17,18 +17,19 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::args::Args;
-use common::compare::median;
+use common::compare::{median, spread};
 use common::data::{PAGE, Source, generate, offsets};
 use common::{MIB, run, table};
 use futures::StreamExt;
 use streamspool::{BufferHandle, Bytes, StreamBuffer};
-use tokio::task::{JoinHandle, JoinSet, yield_now};
+use tokio::task::{JoinSet, yield_now};
 
 fn main() {
     let args = Args::from_env();
-    table::head(&["growing", "to", "per read", "against the first"]);
+    table::head(&["growing", "to", "per read", "against the first", "spread"]);
     run(async {
-        loaded(&args).await;
+        loaded_in_memory(&args).await;
+        loaded_and_spilled(&args).await;
         parked(&args).await;
         handles(&args).await;
     });
@@ -38,104 +39,124 @@ fn main() {
 }
 
 const NOTES: &str = "
-Reads of 4 KiB at random offsets, one task, a runtime with 2 workers; medians of rounds. In memory, the \
+Reads of 4 KiB at random offsets, one task, a runtime with 2 workers. The rows of a group are measured in \
+turn, round by round, each against the first of its round; medians of the rounds. In memory, the \
 reader gets slices and does not look at them: what is measured is finding them. Spilled, the system \
 copies the bytes from its page cache, so its own misses in a larger file are part of it. In the last \
 rows each handle is used by a task of its own, and the time is for all of them together.";
 
+/// One thing that grows, and a buffer for each of its sizes.
 struct Growth<'a> {
     args: &'a Args,
     growing: &'static str,
-    first: Option<Duration>,
+    cases: Vec<Case>,
+}
+
+struct Case {
+    to: String,
+    buffer: BufferHandle,
+    len: usize,
+    tasks: usize,
 }
 
 impl<'a> Growth<'a> {
     fn new(args: &'a Args, growing: &'static str) -> Option<Self> {
-        args.wants(growing).then_some(Self { args, growing, first: None })
+        args.wants(growing).then_some(Self { args, growing, cases: Vec::new() })
     }
 
-    async fn row(&mut self, to: &str, buffer: &BufferHandle, len: usize, tasks: usize) {
-        let reads = self.args.scale(128_000, 1000).max(tasks);
-        let mut taken = Vec::new();
-        for _ in 0..self.args.rounds(5) {
-            taken.push(random(buffer, len, tasks, reads / tasks).await);
+    fn case(&mut self, to: String, buffer: &BufferHandle, len: usize, tasks: usize) {
+        self.cases.push(Case { to, buffer: buffer.clone(), len, tasks });
+    }
+
+    async fn measure(self) {
+        let reads = |case: &Case| self.args.scale(128_000, 1000).max(case.tasks);
+        let mut rounds = Vec::new();
+        // One untimed round first.
+        for _ in 0..=self.args.rounds(7) {
+            let mut round = Vec::new();
+            for case in &self.cases {
+                let taken = random(&case.buffer, case.len, case.tasks, reads(case) / case.tasks).await;
+                round.push(taken / u32::try_from(reads(case)).expect("fits"));
+            }
+            rounds.push(round);
         }
-        let each = median(taken.into_iter()) / u32::try_from(reads).expect("fits");
-        let first = *self.first.get_or_insert(each);
-        let against = each.as_secs_f64() / first.as_secs_f64();
-        table::line([self.growing, to, &table::time(each), &format!("{against:.2}")]);
+        rounds.remove(0);
+        for (n, case) in self.cases.iter().enumerate() {
+            let each = median(rounds.iter().map(|round| round[n]));
+            let against = |round: &Vec<Duration>| round[n].as_secs_f64() / round[0].as_secs_f64();
+            let ratios: Vec<f64> = rounds.iter().map(against).collect();
+            let (ratio, (low, high)) = (median(ratios.iter().copied()), spread(&ratios));
+            let (ratio, spread) = (format!("{ratio:.2}"), format!("{low:.2}–{high:.2}"));
+            table::line([self.growing, &case.to, &table::time(each), &ratio, &spread]);
+        }
     }
 }
 
-async fn loaded(args: &Args) {
+/// In MiB.
+fn sizes(args: &Args) -> &'static [usize] {
+    if args.quick { &[1, 4] } else { &[1, 16, 256, 1024, 4096] }
+}
+
+async fn loaded_in_memory(args: &Args) {
+    let Some(mut growth) = Growth::new(args, "loaded, all in memory") else { return };
     let data = generate(args.scale(64 * MIB, MIB));
-    let sizes = if args.quick { &[1, 4][..] } else { &[1, 16, 256, 1024, 4096] };
-    if let Some(mut growth) = Growth::new(args, "loaded, all in memory") {
-        for mib in sizes {
-            let builder = StreamBuffer::builder().max_memory(usize::MAX);
-            let (buffer, actor) = builder.build(Source::cycle(&data, (mib * MIB) as u64));
-            let actor = tokio::spawn(actor.run());
-            buffer.load().await.expect("loads");
-            growth.row(&format!("{mib} MiB"), &buffer, mib * MIB, 1).await;
-            end(buffer, actor).await;
-        }
+    for mib in sizes(args) {
+        let builder = StreamBuffer::builder().max_memory(usize::MAX);
+        let buffer = builder.spawn(Source::cycle(&data, (mib * MIB) as u64));
+        buffer.load().await.expect("loads");
+        growth.case(format!("{mib} MiB"), &buffer, mib * MIB, 1);
     }
-    if let Some(mut growth) = Growth::new(args, "loaded, all spilled") {
-        for mib in sizes {
-            let (buffer, actor) = StreamBuffer::builder().build(Source::cycle(&data, (mib * MIB) as u64));
-            let actor = tokio::spawn(actor.run());
-            buffer.load().await.expect("loads");
-            buffer.spill().await.expect("spills");
-            growth.row(&format!("{mib} MiB"), &buffer, mib * MIB, 1).await;
-            end(buffer, actor).await;
-        }
+    growth.measure().await;
+}
+
+async fn loaded_and_spilled(args: &Args) {
+    let Some(mut growth) = Growth::new(args, "loaded, all spilled") else { return };
+    let data = generate(args.scale(64 * MIB, MIB));
+    for mib in sizes(args) {
+        let buffer = StreamBuffer::spawn(Source::cycle(&data, (mib * MIB) as u64));
+        buffer.load().await.expect("loads");
+        buffer.spill().await.expect("spills");
+        growth.case(format!("{mib} MiB"), &buffer, mib * MIB, 1);
     }
+    growth.measure().await;
 }
 
 /// Reads of what is there, while others wait for what never comes.
 async fn parked(args: &Args) {
     let Some(mut growth) = Growth::new(args, "parked reads") else { return };
     let data = generate(16 * MIB);
+    let mut waiting = JoinSet::new();
     for count in if args.quick { [1, 10, 20, 50] } else { [1, 100, 1000, 10_000] } {
-        let (buffer, actor) = stalled(&data).await;
-        let mut waiting = JoinSet::new();
+        let buffer = stalled(&data).await;
         for n in 0..count {
             let buffer = buffer.clone();
             waiting.spawn(async move { buffer.read((1 << 40) + n, PAGE).await });
         }
-        // So that all of them have asked.
-        for _ in 0..100 {
-            yield_now().await;
-        }
-        buffer.read(0, 1).await.expect("reads");
-        growth.row(&count.to_string(), &buffer, data.len(), 1).await;
-        waiting.shutdown().await;
-        end(buffer, actor).await;
+        growth.case(count.to_string(), &buffer, data.len(), 1);
     }
+    // So that all of them have asked.
+    for _ in 0..100 {
+        yield_now().await;
+    }
+    growth.measure().await;
 }
 
 async fn handles(args: &Args) {
     let Some(mut growth) = Growth::new(args, "handles in use") else { return };
     let data = generate(16 * MIB);
-    let (buffer, actor) = stalled(&data).await;
+    let buffer = stalled(&data).await;
     for tasks in [1, 10, 100, 1000] {
-        growth.row(&tasks.to_string(), &buffer, data.len(), tasks).await;
+        growth.case(tasks.to_string(), &buffer, data.len(), tasks);
     }
-    end(buffer, actor).await;
+    growth.measure().await;
 }
 
 /// All of `data` in memory, and a source that sends no more, and does not end either.
-async fn stalled(data: &Bytes) -> (BufferHandle, JoinHandle<()>) {
+async fn stalled(data: &Bytes) -> BufferHandle {
     let source = Source::of(data).chain(futures::stream::pending());
-    let (buffer, actor) = StreamBuffer::builder().max_memory(usize::MAX).build(source);
-    let actor = tokio::spawn(actor.run());
+    let buffer = StreamBuffer::builder().max_memory(usize::MAX).spawn(source);
     buffer.read(data.len() as u64 - 1, 1).await.expect("reads");
-    (buffer, actor)
-}
-
-async fn end(buffer: BufferHandle, actor: JoinHandle<()>) {
-    drop(buffer);
-    actor.await.expect("the actor ends");
+    buffer
 }
 
 async fn random(buffer: &BufferHandle, len: usize, tasks: usize, each: usize) -> Duration {
