@@ -9,8 +9,8 @@
 //! open buffer: reading from that freezes what it holds as one more segment, which goes on sharing
 //! the block's allocation.
 
-use std::collections::VecDeque;
-use std::slice;
+use std::collections::{VecDeque, vec_deque};
+use std::{iter, slice};
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -83,17 +83,24 @@ impl Pieces {
 
     /// Appends what `other` holds.
     pub(crate) fn extend(&mut self, other: Pieces) {
-        match other {
-            Self::One(piece) if piece.is_empty() => {}
-            Self::One(piece) => self.push(piece),
-            Self::Many(pieces) => pieces.into_iter().for_each(|piece| self.push(piece)),
-        }
+        other.into_iter().filter(|piece| !piece.is_empty()).for_each(|piece| self.push(piece));
+    }
+}
+
+impl IntoIterator for Pieces {
+    type Item = Bytes;
+    type IntoIter = iter::Chain<iter::Once<Bytes>, vec_deque::IntoIter<Bytes>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let (first, rest) = self.split_first();
+        iter::once(first).chain(rest)
     }
 }
 
 struct Block {
     start: u64,
-    segments: Vec<Bytes>,
+    /// One where nobody read while it was filled; to find that touches nothing but the block.
+    segments: Pieces,
     /// Bytes of memory that it holds, used or not.
     allocated: usize,
 }
@@ -173,7 +180,13 @@ impl Memory {
         self.allocated += size;
         match self.blocks.back_mut() {
             Some(block) if self.end < next_boundary(block.start) => block.allocated += size,
-            _ => self.blocks.push_back(Block { start: self.end, segments: Vec::new(), allocated: size }),
+            _ => {
+                self.blocks.push_back(Block {
+                    start: self.end,
+                    segments: Pieces::default(),
+                    allocated: size,
+                });
+            }
         }
     }
 
@@ -195,13 +208,13 @@ impl Memory {
         self.finished = true;
         self.close_block();
         let Some(block) = self.blocks.back_mut() else { return };
-        let len = block.segments.iter().map(Bytes::len).sum::<usize>();
-        if block.segments.len() > 1 || block.allocated > len + len / 8 {
+        let len = block.segments.len();
+        if block.segments.as_slice().len() > 1 || block.allocated > len + len / 8 {
             let mut exact = BytesMut::with_capacity(len);
-            for segment in block.segments.drain(..) {
-                exact.extend_from_slice(&segment);
+            for segment in block.segments.as_slice() {
+                exact.extend_from_slice(segment);
             }
-            block.segments = vec![exact.freeze()];
+            block.segments = Pieces::One(exact.freeze());
             self.allocated -= block.allocated - len;
             block.allocated = len;
         }
@@ -235,7 +248,7 @@ impl Memory {
         let first = self.blocks.front()?.start / BLOCK as u64;
         let block = self.blocks.get(usize::try_from(at / BLOCK as u64 - first).ok()?)?;
         let mut start = block.start;
-        for segment in &block.segments {
+        for segment in block.segments.as_slice() {
             let end = start + segment.len() as u64;
             if at < end {
                 return Some(segment.slice(span(start, at)..span(start, to.min(end))));
@@ -286,14 +299,15 @@ impl Memory {
                 self.blocks.pop_front();
                 continue;
             }
-            // The rest of a block that was written before it was full.
-            while block.start < to {
-                let Some(segment) = block.segments.first_mut() else { break };
-                let gone = segment.len().min(span(block.start, to));
-                block.start += gone as u64;
-                segment.advance(gone);
-                if segment.is_empty() {
-                    block.segments.remove(0);
+            // The rest of a block that was written before it was full. What is open stays whole.
+            for mut segment in std::mem::take(&mut block.segments) {
+                if block.start < to {
+                    let gone = segment.len().min(span(block.start, to));
+                    block.start += gone as u64;
+                    segment.advance(gone);
+                }
+                if !segment.is_empty() {
+                    block.segments.push(segment);
                 }
             }
             break;
