@@ -18,7 +18,7 @@ count() {
 
 echo "| hot path | instructions per operation |"
 echo "| --- | --- |"
-for path in ${@:-resident spilled reader reader-spilled append}; do
+for path in ${@:-channel resident spilled reader reader-spilled append}; do
     few=256
     many=2304
     echo "| $path | $((($(count "$path" $many) - $(count "$path" $few)) / (many - few))) |"

@@ -27,7 +27,7 @@ use tokio::task::{JoinSet, yield_now};
 fn main() {
     let args = Args::from_env();
     table::head(&["growing", "to", "per read", "against the first", "spread"]);
-    run(async {
+    run(args.workers, async {
         loaded_in_memory(&args).await;
         loaded_and_spilled(&args).await;
         parked(&args).await;

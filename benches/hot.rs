@@ -21,8 +21,9 @@ use common::data::{BUFFER, CHUNK, PAGE, Source, generate, offsets};
 use futures::StreamExt;
 use streamspool::{BufferHandle, Bytes, StreamBuffer};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::sync::{mpsc, oneshot};
 
-const PATHS: [&str; 5] = ["resident", "spilled", "reader", "reader-spilled", "append"];
+const PATHS: [&str; 6] = ["channel", "resident", "spilled", "reader", "reader-spilled", "append"];
 const SIZE: usize = 16 * MIB;
 
 fn main() {
@@ -39,6 +40,7 @@ fn walk(path: &str, count: usize) {
     let data = generate(SIZE);
     runtime.block_on(async {
         match path {
+            "channel" => channel(count).await,
             "resident" => pages(resident(&data).await, count).await,
             "spilled" => pages(spilled(&data).await, count).await,
             "reader" => through(resident(&data).await, count).await,
@@ -47,6 +49,24 @@ fn walk(path: &str, count: usize) {
             other => panic!("no such path: {other}"),
         }
     });
+}
+
+/// A message and its reply, and nothing else: what is the runtime's of a read.
+async fn channel(count: usize) {
+    let (requests, mut received) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
+    tokio::spawn(async move {
+        let mut batch = Vec::new();
+        while received.recv_many(&mut batch, 64).await > 0 {
+            for reply in batch.drain(..) {
+                reply.send(()).expect("somebody waits");
+            }
+        }
+    });
+    for _ in 0..count {
+        let (reply, answer) = oneshot::channel();
+        requests.send(reply).expect("the actor is there");
+        answer.await.expect("an answer");
+    }
 }
 
 async fn resident(data: &Bytes) -> BufferHandle {

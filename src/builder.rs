@@ -87,7 +87,7 @@ impl Builder {
     }
 
     /// The directory for the temporary file; the system's own unless told. It replaces an earlier
-    /// [`store`](Self::store).
+    /// [`store`](Self::store). [`TempFileStore`] says which filesystems read back fastest.
     pub fn spill_dir(self, dir: impl Into<PathBuf>) -> Self {
         self.store(TempFileStore::in_dir(dir))
     }

@@ -1,10 +1,14 @@
 //! What the command line asks for.
 
+use super::WORKERS;
+
 /// The arguments behind `--` of `cargo bench`; those that it adds itself are understood too.
 #[derive(Clone, Debug)]
 pub(crate) struct Args {
     /// Only prove that everything runs. So under `cargo test`, which does not pass `--bench`.
     pub(crate) quick: bool,
+    /// Threads of the runtime.
+    pub(crate) workers: usize,
     rounds: Option<usize>,
     /// Only rows that contain one of these.
     filters: Vec<String>,
@@ -12,7 +16,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn from_env() -> Self {
-        let mut args = Self { quick: true, rounds: None, filters: Vec::new() };
+        let mut args = Self { quick: true, workers: WORKERS, rounds: None, filters: Vec::new() };
         let mut words = std::env::args().skip(1);
         let mut forced = false;
         while let Some(word) = words.next() {
@@ -21,6 +25,9 @@ impl Args {
                 "--quick" => forced = true,
                 "--rounds" => {
                     args.rounds = Some(words.next().and_then(|n| n.parse().ok()).expect("--rounds N"));
+                }
+                "--workers" => {
+                    args.workers = words.next().and_then(|n| n.parse().ok()).expect("--workers N");
                 }
                 flag if flag.starts_with("--") => {}
                 filter => args.filters.push(filter.to_owned()),

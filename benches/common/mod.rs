@@ -14,9 +14,9 @@ pub(crate) const MIB: usize = 1 << 20;
 pub(crate) const WORKERS: usize = 2;
 
 /// Runs `work` in a runtime, on the main thread: what is timed must be [`spawned`] from it.
-pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(workers: usize, work: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(WORKERS).enable_all().build().expect("a runtime");
+    let runtime = runtime.worker_threads(workers).enable_all().build().expect("a runtime");
     runtime.block_on(work)
 }
 

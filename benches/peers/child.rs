@@ -10,7 +10,7 @@ use crate::common::args::Args;
 use crate::common::compare::{median, spread};
 use crate::common::data::{BUFFER, Source, generate};
 use crate::common::table::line;
-use crate::common::{KIB, MIB, run, spawned};
+use crate::common::{KIB, MIB, WORKERS, run, spawned};
 
 /// Tells a child what to do: a work and a number, such as `peak 1024`.
 const ASKED: &str = "STREAMSPOOL_BENCH_CHILD";
@@ -59,8 +59,8 @@ pub(crate) fn is_one() -> bool {
     let (work, number) = asked.split_once(' ').expect("a work and a number");
     let number = number.parse().expect("a number");
     let grown = match work {
-        "idle" => run(spawned(idle(number))),
-        _ => run(spawned(peak(number))),
+        "idle" => run(WORKERS, spawned(idle(number))),
+        _ => run(WORKERS, spawned(peak(number))),
     };
     println!("{grown}");
     true

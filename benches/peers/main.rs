@@ -1,6 +1,6 @@
 //! This crate beside others, and beside the bare machine: `cargo bench --bench peers`.
 //!
-//! Prints one Markdown table. Behind `--`: words to choose rows by, `--rounds N`, `--quick`.
+//! Prints one Markdown table. Behind `--`: words to choose rows by, `--rounds N`, `--workers N`, `--quick`.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,7 +33,7 @@ fn main() {
     }
     let args = Args::from_env();
     table::head(&["work", "against", "ours", "theirs", "ratio", "spread", "goal", "reached"]);
-    run(async {
+    run(args.workers, async {
         rows::all(args.clone()).await;
         spawned(tail::rows(args.clone())).await;
         spawned(limited::rows(args.clone())).await;
