@@ -251,9 +251,9 @@ impl StreamBuffer {
                 // Who has left by now needs no answer.
                 let _ = token.send(result);
             }
-            Action::ReadFile { token, offset, len, rest } => {
+            Action::ReadFile { token, offset, len, enough, rest } => {
                 self.publish();
-                self.disk.read(FileRead { token, offset, len, rest });
+                self.disk.read(FileRead { token, offset, len, enough, rest });
             }
             Action::WriteBlocks { offset, blocks } => self.disk.write(offset, blocks),
         }

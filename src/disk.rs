@@ -30,13 +30,15 @@ pub(crate) struct FileRead {
     pub(crate) token: Reply,
     pub(crate) offset: u64,
     pub(crate) len: usize,
+    /// How many bytes will do if they are at hand. The others are read where one waits anyway.
+    pub(crate) enough: usize,
     /// What follows it, resident.
     pub(crate) rest: Pieces,
 }
 
 impl FileRead {
     fn finish(self, result: io::Result<Bytes>) {
-        let Self { token, offset, len, rest } = self;
+        let Self { token, offset, len, rest, .. } = self;
         let result = match result {
             Ok(bytes) => {
                 let mut pieces = Pieces::default();
@@ -52,6 +54,8 @@ impl FileRead {
 
 pub(crate) struct Disk {
     store: Arc<dyn SpillStore>,
+    /// Whether the store ever reads without waiting.
+    reads_at_once: bool,
     rooms: Rooms,
     /// Whether the last write succeeded and no other is under way: then memory is within its budget,
     /// and what the rooms keep within its bound.
@@ -70,6 +74,7 @@ impl Disk {
         let (reading, readers) = (JoinSet::new(), HashMap::new());
         Self {
             store,
+            reads_at_once: true,
             rooms: Rooms::default(),
             has_slack: false,
             writing: None,
@@ -81,13 +86,17 @@ impl Disk {
 
     /// Answers a read: now if that takes no waiting, else when a blocking thread has read it.
     pub(crate) fn read(&mut self, read: FileRead) {
-        if read.len <= READ_AT_ONCE {
-            let room = self.rooms.take(read.len);
-            if let Some(bytes) = try_read_range(&*self.store, read.offset, room) {
-                if self.has_slack {
-                    self.rooms.keep(&bytes);
+        if self.reads_at_once && read.enough <= READ_AT_ONCE {
+            let room = self.rooms.take(read.enough);
+            match try_read_range(&*self.store, read.offset, room) {
+                Ok(bytes) => {
+                    if self.has_slack {
+                        self.rooms.keep(&bytes);
+                    }
+                    return read.finish(Ok(bytes));
                 }
-                return read.finish(Ok(bytes));
+                // To ask costs room, with zeros in it.
+                Err(error) => self.reads_at_once = error.kind() != io::ErrorKind::Unsupported,
             }
         }
         self.queue.push_back(read);

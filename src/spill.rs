@@ -82,10 +82,12 @@ pub trait SpillStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if it can't; always, unless a store says better.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if it can't now, and
+    /// [`Unsupported`](io::ErrorKind::Unsupported) if it never can: then it is asked no more. So says
+    /// every store that does not know better.
     fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let _ = (offset, buf);
-        Err(io::ErrorKind::WouldBlock.into())
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
@@ -341,7 +343,7 @@ fn overclaimed(claimed: usize, asked: usize) -> io::Error {
 }
 
 /// Fills `bytes` from `offset` if that takes no waiting.
-pub(crate) fn try_read_range(store: &dyn SpillStore, offset: u64, mut bytes: BytesMut) -> Option<Bytes> {
-    let read = guarded("spill store", || store.try_read_at(offset, &mut bytes)).ok()?;
-    (read == bytes.len()).then(|| bytes.freeze())
+pub(crate) fn try_read_range(store: &dyn SpillStore, offset: u64, mut bytes: BytesMut) -> io::Result<Bytes> {
+    let read = guarded("spill store", || store.try_read_at(offset, &mut bytes))?;
+    if read == bytes.len() { Ok(bytes.freeze()) } else { Err(io::ErrorKind::WouldBlock.into()) }
 }

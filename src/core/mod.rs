@@ -75,8 +75,9 @@ impl Read {
 pub(crate) enum Action<T> {
     /// Send this.
     Reply { token: T, result: Result<Pieces, Error> },
-    /// Read `len` bytes at `offset` back from the spill store, and send them followed by `rest`.
-    ReadFile { token: T, offset: u64, len: usize, rest: Pieces },
+    /// Read `len` bytes at `offset` back from the spill store, and send them followed by `rest`. The
+    /// first `enough` of them will do if those are at hand.
+    ReadFile { token: T, offset: u64, len: usize, enough: usize, rest: Pieces },
     /// Write these to the spill store, one behind the other from `offset`; then report `spilled` or
     /// `spill_failed`. There is never a second one under way.
     WriteBlocks { offset: u64, blocks: Vec<Bytes> },
@@ -347,27 +348,31 @@ impl<T: Token> Core<T> {
         if start == end {
             return Ok(Action::Reply { token, result: Ok(Pieces::default()) });
         }
+        // How far it may get more than a piece.
+        let more_to = match read.want {
+            Want::Exact => end,
+            Want::Piece => start,
+            Want::Run if self.ending.is_some() => end,
+            Want::Run => self.delivered.map_or(start, |delivered| delivered.min(end)),
+        };
         let spilled = self.memory.start();
         if start >= spilled {
-            let more_to = match read.want {
-                Want::Exact => end,
-                Want::Piece => start,
-                Want::Run if self.ending.is_some() => end,
-                Want::Run => self.delivered.map_or(start, |delivered| delivered.min(end)),
-            };
             let pieces = self.memory.slice(start, end, more_to);
             self.deliver(start, pieces.len());
             return Ok(Action::Reply { token, result: Ok(pieces) });
         }
-        let mut len = usize::try_from(end.min(spilled) - start).unwrap_or(usize::MAX);
-        let mut rest = Pieces::default();
-        if read.want != Want::Exact {
-            len = len.min(BLOCK);
-        } else if end > spilled {
-            rest = self.memory.slice(spilled, end, end);
+        let within = |to: u64| usize::try_from(to.min(spilled).saturating_sub(start)).unwrap_or(usize::MAX);
+        let piece = within(end).min(BLOCK);
+        let len = within(more_to).max(piece);
+        let (mut enough, mut rest) = (piece, Pieces::default());
+        if read.want == Want::Exact {
+            enough = len;
+            if end > spilled {
+                rest = self.memory.slice(spilled, end, end);
+            }
         }
         self.deliver(start, len + rest.len());
-        Ok(Action::ReadFile { token, offset: start, len, rest })
+        Ok(Action::ReadFile { token, offset: start, len, enough, rest })
     }
 
     /// Notes what a read gets. A read of some may get less than there is: what it left is not

@@ -2,12 +2,12 @@
 
 use std::io::{self, Cursor};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use streamspool::{SeekStore, SpillStore, StreamBuffer, TempFileStore};
 use tokio::io::AsyncReadExt;
 
-use crate::support::source::ragged;
+use crate::support::source::{ragged, ready};
 use crate::support::store::Control;
 use crate::support::{BLOCK, MIB, assert_bytes, assert_data, data, on_both_runtimes};
 
@@ -65,7 +65,7 @@ fn rule_13_a_cursor() {
 /// Fills every second attempt without waiting, as a page cache under pressure would.
 struct Fickle {
     file: TempFileStore,
-    tries: std::sync::atomic::AtomicUsize,
+    tries: AtomicUsize,
 }
 
 impl SpillStore for Fickle {
@@ -79,7 +79,7 @@ impl SpillStore for Fickle {
 
     fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let half = buf.len() / 2;
-        match self.tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 3 {
+        match self.tries.fetch_add(1, Ordering::Relaxed) % 3 {
             0 => self.file.read_at(offset, buf),
             1 => self.file.read_at(offset, &mut buf[..half]),
             _ => Err(io::ErrorKind::WouldBlock.into()),
@@ -90,6 +90,44 @@ impl SpillStore for Fickle {
 #[test]
 fn rule_13_a_store_that_now_and_then_reads_at_once() {
     on_both_runtimes(|| holds_the_contract(Fickle { file: TempFileStore::new(), tries: 0.into() }));
+}
+
+/// Says why it does not read at once, and counts how often it is asked.
+struct Slow {
+    file: TempFileStore,
+    why: io::ErrorKind,
+    asked: AtomicUsize,
+}
+
+impl SpillStore for Slow {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_at(offset, bytes)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.file.read_at(offset, buf)
+    }
+
+    fn try_read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Err(self.why.into())
+    }
+}
+
+#[test]
+fn rule_13_a_store_that_never_reads_at_once_is_asked_no_more() {
+    for (why, expected) in [(io::ErrorKind::WouldBlock, 10), (io::ErrorKind::Unsupported, 1)] {
+        on_both_runtimes(|| async {
+            let store = Arc::new(Slow { file: TempFileStore::new(), why, asked: 0.into() });
+            let buffer = StreamBuffer::builder().store(Arc::clone(&store)).spawn(ready(100_000, 1000));
+            buffer.load().await.unwrap();
+            buffer.spill().await.unwrap();
+            for n in 0..10 {
+                assert_bytes(&buffer.read(n * 9000, 5000).await.unwrap(), &data(n * 9000, 5000), n * 9000);
+            }
+            assert_eq!(store.asked.load(Ordering::Relaxed), expected, "{why:?}");
+        });
+    }
 }
 
 #[test]

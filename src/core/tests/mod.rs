@@ -98,6 +98,8 @@ struct World {
     /// Tickets answered since the test last looked.
     fresh: Vec<usize>,
     file_reads: usize,
+    /// Whether what is read from the disk is at hand.
+    at_hand: bool,
     /// Whether somebody has left since the core was told.
     left: Rc<Cell<bool>>,
     /// The status when the core was last settled.
@@ -114,6 +116,7 @@ impl World {
             answers: Vec::new(),
             fresh: Vec::new(),
             file_reads: 0,
+            at_hand: false,
             left: Rc::default(),
             told: None,
         }
@@ -250,7 +253,9 @@ impl World {
     fn perform(&mut self, action: Action<Ticket>) {
         match action {
             Action::Reply { token, result } => self.answer(&token, result.map(Pieces::join)),
-            Action::ReadFile { token, offset, len, rest } => {
+            Action::ReadFile { token, offset, len, enough, rest } => {
+                assert!(0 < enough && enough <= len && (enough == len || rest.len() == 0));
+                let len = if self.at_hand { enough } else { len };
                 let end = offset + len as u64;
                 assert!(end <= self.status().spilled, "reads what is not on disk");
                 let mut bytes = self.disk[offset as usize..end as usize].to_vec();

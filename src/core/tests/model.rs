@@ -114,6 +114,7 @@ impl Model {
     }
 
     fn read(&mut self, read: Read) {
+        self.world.at_hand = self.asked.len().is_multiple_of(2);
         let ask = self.world.ask(read);
         let now = !self.world.is_waiting(&ask);
         assert_eq!(now, self.is_answerable(&read), "answered now or not: {read:?}");

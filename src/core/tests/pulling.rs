@@ -82,6 +82,33 @@ fn a_run_gets_more_than_a_piece_only_of_what_is_no_news() {
 }
 
 #[test]
+fn a_run_from_disk_gets_a_piece_or_what_is_no_news_where_it_waits_anyway() {
+    // Rule 6.
+    let (block, ahead) = (BLOCK as u64, 4 * BLOCK as u64);
+    let mut world = reading_ahead(ahead);
+    world.read(0, 2 * block + 10);
+    assert_eq!(pulled_to(&mut world, BLOCK), 7 * block);
+    world.spill();
+    world.write_all();
+    let run = |world: &mut World, offset, at_hand| {
+        world.at_hand = at_hand;
+        let ask = world.ask(Read { offset, len: ahead, want: Want::Run });
+        let bytes = world.bytes(&ask);
+        assert_eq!(bytes, source(offset, offset + bytes.len() as u64));
+        bytes.len() as u64
+    };
+    assert_eq!(run(&mut world, 100, false), 2 * block - 90, "up to where somebody has been");
+    assert_eq!(run(&mut world, 100, true), block);
+    assert_eq!(pulled_to(&mut world, BLOCK), 7 * block, "nothing is news");
+    assert_eq!(run(&mut world, 2 * block, false), block);
+    assert_eq!(pulled_to(&mut world, BLOCK), 7 * block);
+    world.end();
+    assert_eq!(run(&mut world, 2 * block, false), ahead, "nothing is left to be pulled");
+    assert_eq!(run(&mut world, 2 * block, true), block);
+    assert_eq!(run(&mut world, 6 * block + 1, false), block - 1, "to the end");
+}
+
+#[test]
 fn read_ahead_counts_what_a_read_of_some_got_and_not_what_it_asked_for() {
     // Rule 6: else a slow reader that asks for much drags the source along, a read-ahead each time.
     let (block, ahead) = (BLOCK as u64, 4 * BLOCK as u64);
