@@ -39,7 +39,7 @@ fn main() {
 }
 
 const NOTES: &str = "
-Reads of 4 KiB at random offsets, one task, a runtime with 2 workers. The rows of a group are measured in \
+Reads of 4 KiB at random offsets, one task, a runtime with 2 workers unless told. The rows of a group are measured in \
 turn, round by round, each against the first of its round; medians of the rounds. In memory, the \
 reader gets slices and does not look at them: what is measured is finding them. Spilled, the system \
 copies the bytes from its page cache, so its own misses in a larger file are part of it. In the last \

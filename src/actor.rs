@@ -25,7 +25,7 @@ use crate::signal::Signal;
 use crate::spill::SpillStore;
 
 /// How many requests are taken from the channel at a time. Taking many makes each one cheap; this
-/// many keep the source waiting for well under a millisecond.
+/// many keep the source waiting for well under a millisecond, or two if all are long reads of the file.
 const BATCH: usize = 64;
 
 /// How many bytes are pulled in a turn from a source that has them at hand: a block's worth, some 20
@@ -199,7 +199,10 @@ impl StreamBuffer {
                     self.perform(action);
                 }
             }
-            Request::Spill => self.core.spill(reply),
+            Request::Spill => {
+                self.disk.shrink();
+                self.core.spill(reply);
+            }
         }
     }
 
@@ -221,6 +224,7 @@ impl StreamBuffer {
         if self.core.is_settled() {
             return false;
         }
+        self.disk.settle(false);
         let more = self.act();
         self.publish();
         if self.core.is_done() {
@@ -228,6 +232,7 @@ impl StreamBuffer {
         }
         if !more {
             self.core.settle();
+            self.disk.settle(true);
         }
         more
     }

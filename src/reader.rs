@@ -14,15 +14,16 @@ use crate::core::{Read, Want};
 use crate::fetch::Fetch;
 use crate::handle::BufferHandle;
 
-/// How many bytes it asks for at a time. What is in memory and has been read before comes all at once:
-/// a message for four blocks instead of four.
+/// How many bytes it asks for at a time once it has read a piece to its end. What has been read before
+/// comes all at once: a message for four blocks instead of four.
 const RUN: u64 = 4 * BLOCK as u64;
 
 /// Reads a buffered stream like a file: [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`].
 ///
 /// Each reader has a position of its own and never waits for more than one byte: at the live edge it
 /// delivers what has arrived. It is its own read buffer, of slices of the buffer's memory, 1 MiB of
-/// them at most, so wrapping it into a `BufReader` gains nothing. Seeking is free: it moves no file pointer, and
+/// them at most while it reads in order and 256 KiB otherwise, so wrapping it into a `BufReader` gains
+/// nothing. Seeking is free: it moves no file pointer, and
 /// inside the piece at hand it asks nobody. Only a seek from the end of a stream of unknown size
 /// waits, until all of it is loaded.
 ///
@@ -71,6 +72,8 @@ pub struct BufferReader {
     piece_start: u64,
     /// What comes behind it, as it came together with it.
     following: VecDeque<Bytes>,
+    /// Whether the last piece was read to its end, and what comes next is wanted now.
+    in_order: bool,
     /// How far from the end to go once it is known.
     from_end: Option<i64>,
 }
@@ -109,6 +112,7 @@ impl BufferHandle {
             piece: Bytes::new(),
             piece_start: offset,
             following: VecDeque::new(),
+            in_order: false,
             from_end: None,
         }
     }
@@ -127,7 +131,14 @@ impl BufferReader {
     pub fn set_position(&mut self, position: u64) {
         self.fetch.cancel();
         self.from_end = None;
+        self.in_order &= position == self.position;
         self.position = position;
+        let at_hand = self.piece.len() + self.following.iter().map(Bytes::len).sum::<usize>();
+        if !(self.piece_start..=self.piece_start + at_hand as u64).contains(&position) {
+            // Nothing of it is of use there, and who went there may stay for long.
+            self.piece = Bytes::new();
+            self.following.clear();
+        }
     }
 
     /// The handle that it reads through.
@@ -150,12 +161,17 @@ impl BufferReader {
         while self.at_hand().is_empty() {
             // Waiting must not keep a block alive that memory has parted with.
             let len = std::mem::take(&mut self.piece).len() as u64;
+            if len > 0 {
+                self.in_order = self.position == self.piece_start + len;
+            }
             if let Some(piece) = self.following.pop_front() {
                 self.piece_start += len;
                 self.piece = piece;
                 continue;
             }
-            let read = Read { offset: self.position, len: RUN, want: Want::Run };
+            // Who jumps about, or stops soon, is not to hold four blocks for it.
+            let want = if self.in_order { Want::Run } else { Want::Piece };
+            let read = Read { offset: self.position, len: RUN, want };
             (self.piece, self.following) = ready!(self.fetch.poll(cx, &self.handle, read))?.split_first();
             self.piece_start = self.position;
             break;

@@ -129,7 +129,7 @@ pub struct TempFileStore {
 #[derive(Debug)]
 struct TempFile {
     file: File,
-    /// Whether reading it never waits for a disk.
+    /// Whether reading it waits for a disk only as reading memory may, when that was swapped out.
     #[cfg(target_os = "linux")]
     in_memory: bool,
 }
@@ -188,7 +188,8 @@ impl SpillStore for TempFileStore {
     }
 }
 
-/// Whether a file is on a tmpfs. Those do not know `NOWAIT`, and need it as little as memory does.
+/// Whether a file is on a tmpfs. Those do not know `NOWAIT`, and need it as little as memory does, which
+/// may be swapped out too.
 #[cfg(target_os = "linux")]
 fn is_in_memory(file: &File) -> bool {
     const TMPFS: u32 = 0x0102_1994;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use peak_alloc::PeakAlloc;
 use streamspool::StreamBuffer;
+use tokio::io::AsyncReadExt;
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
@@ -92,6 +93,36 @@ fn rule_9_a_gibibyte_goes_through_the_default_budget() {
         assert_eq!(read, size as u64);
         let grown = HEAP.peak_usage() - before;
         assert!(grown < 8 * MIB, "{grown} bytes at the peak, 5 MiB and 1 MiB and a chunk allowed");
+    });
+}
+
+#[test]
+fn rule_9_readers_that_stop_hold_no_more_than_a_block_each() {
+    alone(async {
+        let buffer = StreamBuffer::builder().max_memory(4 * MIB).spawn(zeros(300 * MIB, 64 * KIB));
+        let (mut leader, mut stopped, mut buf) = (buffer.reader(), Vec::new(), vec![0; 4 * MIB]);
+        let before = HEAP.current_usage();
+        for _ in 0..50 {
+            // Behind the leader, so that all of it is in memory and no news; and on goes the leader.
+            leader.read_exact(&mut buf).await.unwrap();
+            let mut reader = buffer.reader_at(leader.position() - 2 * MIB as u64);
+            reader.read_u8().await.unwrap();
+            stopped.push(reader);
+        }
+        let grown = HEAP.current_usage() - before;
+        assert!(grown < 50 * 256 * KIB + 7 * MIB, "{grown} bytes for 50 of them, and 4 MiB in memory");
+        drop(stopped);
+        // Those that read in order hold more, and nothing of it when they have gone elsewhere.
+        let mut gone = Vec::new();
+        for _ in 0..10 {
+            leader.read_exact(&mut buf).await.unwrap();
+            let mut reader = buffer.reader_at(leader.position() - 2 * MIB as u64);
+            reader.read_exact(buf.get_mut(..MIB / 2).unwrap()).await.unwrap();
+            reader.set_position(0);
+            gone.push(reader);
+        }
+        let grown = HEAP.current_usage().saturating_sub(before);
+        assert!(grown < 7 * MIB, "{grown} bytes, 4 MiB in memory");
     });
 }
 

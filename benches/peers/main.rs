@@ -51,7 +51,7 @@ the rounds' ratios, times as fast as the other; the spread is the lowest and the
 the last rows, which have a limit instead, lower is better.
 - 256 MiB that repeat nowhere, in chunks of 64 KiB, sliced from memory by a source that is always ready. \
 All sides are told the size. Every side's bytes are compared with the original off the clock.
-- A tokio runtime with 2 workers; our side runs as tasks on it. The reader is read with \
+- A tokio runtime with 2 workers unless told; our side runs as tasks on it. The reader is read with \
 `AsyncReadExt::read` into a buffer of 64 KiB, and so are the others.
 - The rows without a goal tell how much of what stands between us and a goal is ours. Message and reply \
 alone is a task that answers over the same channels, and whoever gets the answer looks at the original. \

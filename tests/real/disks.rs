@@ -64,8 +64,11 @@ fn rule_16_a_full_file_system_loses_nothing_and_heals_when_there_is_space() {
 
 #[test]
 fn rule_4_a_file_on_a_tmpfs_is_read_without_waiting() {
-    let Some(disk) = Tmpfs::mount("size=8m") else { return };
-    let store = TempFileStore::in_dir(disk.path());
+    // On Linux this is one wherever there is such a directory.
+    let shared = Path::new("/dev/shm");
+    let mounted = if shared.is_dir() { None } else { Tmpfs::mount("size=8m") };
+    let Some(dir) = mounted.as_ref().map(Tmpfs::path).or(shared.is_dir().then_some(shared)) else { return };
+    let store = TempFileStore::in_dir(dir);
     let size = MIB;
     assert_eq!(store.write_at(0, &data(0, size)).unwrap(), size);
     let mut bytes = vec![0; 100_000];

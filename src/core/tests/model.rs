@@ -177,7 +177,7 @@ impl Model {
             if let Action::WriteBlocks { offset, blocks } = &action {
                 assert!(!self.stopped && (over_budget || self.purge_to > self.spilled), "a needless write");
                 let len = blocks.iter().map(|block| block.len() as u64).sum::<u64>();
-                assert!(0 < len && len <= MIB as u64);
+                assert!(0 < len && len <= MIB as u64 / 2, "more than half of the slack");
                 assert!(blocks.concat() == source(*offset, offset + len), "writes other bytes");
             }
             self.world.perform(action);
@@ -304,6 +304,11 @@ impl Model {
                     assert!(self.is_loaded(read) || self.ending == Some(Ok(())), "short: {read:?}");
                     assert!((least..=most).contains(&bytes.len()), "{} bytes for {read:?}", bytes.len());
                     assert!(*bytes == source(start, start + bytes.len() as u64), "wrong bytes for {read:?}");
+                    if read.want != Want::Exact && self.ending.is_none() {
+                        let piece = Some(start + BLOCK as u64);
+                        let end = Some(start + bytes.len() as u64);
+                        assert!(end <= self.delivered.max(piece), "more than a piece of news: {read:?}");
+                    }
                     if !bytes.is_empty() {
                         self.delivered = self.delivered.max(Some(start + bytes.len() as u64));
                     }
