@@ -48,6 +48,7 @@ async fn media(State(buffer): State<BufferHandle>, headers: HeaderMap) -> Result
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let slow = stream::iter(0..100_u8).then(async |number| {
+        // As slow as a network, so that requests come in while it arrives.
         tokio::time::sleep(Duration::from_millis(2)).await;
         Ok::<_, io::Error>(Bytes::from(vec![number; 10_000]))
     });

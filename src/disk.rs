@@ -41,8 +41,7 @@ impl FileRead {
         let Self { token, offset, len, rest, .. } = self;
         let result = match result {
             Ok(bytes) => {
-                let mut pieces = Pieces::default();
-                pieces.push(bytes);
+                let mut pieces = Pieces::One(bytes);
                 pieces.extend(rest);
                 Ok(pieces)
             }

@@ -57,7 +57,8 @@ pub(crate) async fn read_again(catcher: &mut Option<Catcher<Source>>) -> Duratio
     taken
 }
 
-/// It joins its chunks on a thread of its own once the stream has ended.
+/// It joins its chunks on a thread of its own once the stream has ended; whether that is done it can only
+/// be asked.
 fn settle(catcher: &Catcher<Source>) {
     while !catcher.is_finalised() {
         std::thread::sleep(Duration::from_millis(1));

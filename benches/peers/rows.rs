@@ -1,5 +1,7 @@
 //! The rows that compare us with others at the same work.
 
+use std::time::Duration;
+
 use stream_download::storage::memory::MemoryStorageProvider;
 use stream_download::storage::temp::TempStorageProvider;
 use streamspool::Bytes;
@@ -197,32 +199,31 @@ impl Rows {
         }
         for (tasks, name) in [(1, "1 task"), (TASKS, "16 tasks")] {
             let work = format!("random 4 KiB by handle, in memory, {name}");
-            let against = "message and reply alone";
-            if self.wants(&work, against) {
-                let ours = Ours::loaded(Kept::InMemory, data).await;
-                let compared = compare(
-                    rounds,
-                    async || ours::random(&ours.buffer, data, tasks, reads / tasks, false).await,
-                    async || limits::message_and_reply(data, tasks, reads / tasks).await,
-                );
-                self.random(&work, against, None, &compared.await);
-                ours.end().await;
-            }
+            let theirs = async || limits::message_and_reply(data, tasks, reads / tasks).await;
+            self.random_beside(&work, "message and reply alone", Kept::InMemory, tasks, theirs).await;
         }
+        let file = limits::file(data);
         for (tasks, name) in [(1, "1 task"), (TASKS, "16 tasks")] {
             let work = format!("random 4 KiB by handle, spilled, {name}");
-            let against = "bare pread loop, 4 KiB";
-            if self.wants(&work, against) {
-                let ours = Ours::loaded(Kept::Spilled, data).await;
-                let file = limits::file(data);
-                let compared = compare(
-                    rounds,
-                    async || ours::random(&ours.buffer, data, tasks, reads / tasks, false).await,
-                    async || limits::random_pread(&file, data, reads).await,
-                );
-                self.random(&work, against, None, &compared.await);
-                ours.end().await;
-            }
+            let theirs = async || limits::random_pread(&file, data, reads).await;
+            self.random_beside(&work, "bare pread loop, 4 KiB", Kept::Spilled, tasks, theirs).await;
+        }
+    }
+
+    async fn random_beside(
+        &self,
+        work: &str,
+        against: &str,
+        kept: Kept,
+        tasks: usize,
+        theirs: impl AsyncFnMut() -> Duration,
+    ) {
+        let (data, rounds, reads) = (&self.data, self.args.rounds(9), self.args.scale(READS, 160));
+        if self.wants(work, against) {
+            let ours = Ours::loaded(kept, data).await;
+            let random = async || ours::random(&ours.buffer, data, tasks, reads / tasks, false).await;
+            self.random(work, against, None, &compare(rounds, random, theirs).await);
+            ours.end().await;
         }
     }
 

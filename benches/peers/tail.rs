@@ -129,8 +129,10 @@ impl Scene {
                 assert_eq!(bytes.len(), range);
             }
         });
-        // The load is a state and not an event: one write to the disk has begun and ended by then.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // All of it goes on once a slow write has ended.
+        let mut progress = self.buffer.subscribe();
+        let before = progress.borrow_and_update().spilled;
+        progress.wait_for(|now| now.spilled > before).await.expect("spills");
         tasks
     }
 

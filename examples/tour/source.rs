@@ -101,6 +101,7 @@ fn pump(
             let jitter = random.u64(50..=150);
             due = due.max(now.checked_sub(CATCH_UP).unwrap_or(now));
             due += Duration::from_nanos(len as u64 * 10_000_000 * jitter / pace);
+            // The pace that was asked for; this is a thread of its own.
             thread::sleep(due.saturating_duration_since(now));
         }
         if to.blocking_send(Ok(chunk)).is_err() {

@@ -60,14 +60,17 @@ impl Pieces {
     pub(crate) fn join(self) -> Bytes {
         match self {
             Self::One(piece) => piece,
-            Self::Many(pieces) => {
-                let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-                for piece in &pieces {
-                    joined.extend_from_slice(piece);
-                }
-                joined.freeze()
-            }
+            many @ Self::Many(_) => many.copy(),
         }
+    }
+
+    /// The bytes in one, in memory of their own size.
+    fn copy(&self) -> Bytes {
+        let mut joined = BytesMut::with_capacity(self.len());
+        for piece in self.as_slice() {
+            joined.extend_from_slice(piece);
+        }
+        joined.freeze()
     }
 
     /// The first of them, and those that follow.
@@ -210,11 +213,7 @@ impl Memory {
         let Some(block) = self.blocks.back_mut() else { return };
         let len = block.segments.len();
         if block.segments.as_slice().len() > 1 || block.allocated > len + len / 8 {
-            let mut exact = BytesMut::with_capacity(len);
-            for segment in block.segments.as_slice() {
-                exact.extend_from_slice(segment);
-            }
-            block.segments = Pieces::One(exact.freeze());
+            block.segments = Pieces::One(block.segments.copy());
             self.allocated -= block.allocated - len;
             block.allocated = len;
         }

@@ -62,13 +62,23 @@ fn rule_13_a_cursor() {
     on_both_runtimes(|| holds_the_contract(SeekStore::new(Cursor::new(Vec::new()))));
 }
 
-/// Fills every second attempt without waiting, as a page cache under pressure would.
-struct Fickle {
+/// A temporary file whose attempts to read at once go as told: by their number, the range and the file.
+struct Trying<F> {
     file: TempFileStore,
     tries: AtomicUsize,
+    go: F,
 }
 
-impl SpillStore for Fickle {
+impl<F> Trying<F> {
+    fn new(go: F) -> Self {
+        Self { file: TempFileStore::new(), tries: AtomicUsize::new(0), go }
+    }
+}
+
+impl<F> SpillStore for Trying<F>
+where
+    F: Fn(usize, &TempFileStore, u64, &mut [u8]) -> io::Result<usize> + Send + Sync + 'static,
+{
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         self.file.write_at(offset, bytes)
     }
@@ -78,54 +88,37 @@ impl SpillStore for Fickle {
     }
 
     fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let half = buf.len() / 2;
-        match self.tries.fetch_add(1, Ordering::Relaxed) % 3 {
-            0 => self.file.read_at(offset, buf),
-            1 => self.file.read_at(offset, &mut buf[..half]),
-            _ => Err(io::ErrorKind::WouldBlock.into()),
-        }
+        (self.go)(self.tries.fetch_add(1, Ordering::Relaxed), &self.file, offset, buf)
     }
 }
 
 #[test]
 fn rule_13_a_store_that_now_and_then_reads_at_once() {
-    on_both_runtimes(|| holds_the_contract(Fickle { file: TempFileStore::new(), tries: 0.into() }));
-}
-
-/// Says why it does not read at once, and counts how often it is asked.
-struct Slow {
-    file: TempFileStore,
-    why: io::ErrorKind,
-    asked: AtomicUsize,
-}
-
-impl SpillStore for Slow {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_at(offset, bytes)
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.file.read_at(offset, buf)
-    }
-
-    fn try_read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        Err(self.why.into())
-    }
+    // As a page cache under pressure would.
+    let fickle = |n: usize, file: &TempFileStore, offset: u64, buf: &mut [u8]| {
+        let half = buf.len() / 2;
+        match n % 3 {
+            0 => file.read_at(offset, buf),
+            1 => file.read_at(offset, &mut buf[..half]),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    };
+    on_both_runtimes(|| holds_the_contract(Trying::new(fickle)));
 }
 
 #[test]
 fn rule_13_a_store_that_never_reads_at_once_is_asked_no_more() {
     for (why, expected) in [(io::ErrorKind::WouldBlock, 10), (io::ErrorKind::Unsupported, 1)] {
+        let slow = move |_: usize, _: &TempFileStore, _: u64, _: &mut [u8]| Err(why.into());
         on_both_runtimes(|| async {
-            let store = Arc::new(Slow { file: TempFileStore::new(), why, asked: 0.into() });
+            let store = Arc::new(Trying::new(slow));
             let buffer = StreamBuffer::builder().store(Arc::clone(&store)).spawn(ready(100_000, 1000));
             buffer.load().await.unwrap();
             buffer.spill().await.unwrap();
             for n in 0..10 {
                 assert_bytes(&buffer.read(n * 9000, 5000).await.unwrap(), &data(n * 9000, 5000), n * 9000);
             }
-            assert_eq!(store.asked.load(Ordering::Relaxed), expected, "{why:?}");
+            assert_eq!(store.tries.load(Ordering::Relaxed), expected, "{why:?}");
         });
     }
 }
