@@ -12,10 +12,10 @@ use tokio_stream::Stream;
 use tracing::debug_span;
 
 use crate::actor::StreamBuffer;
+use crate::actor::shared::Shared;
 use crate::core::Limits;
 use crate::handle::BufferHandle;
-use crate::signal::Signal;
-use crate::spill::{SpillStore, TempFileStore};
+use crate::store::{SpillStore, TempFileStore};
 
 /// Most resources that people stream are 2 to 5 MB; these never touch the disk.
 const MAX_MEMORY: usize = 5 * 1024 * 1024;
@@ -128,14 +128,14 @@ impl Builder {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let span = debug_span!("streamspool", id, name = self.name);
         let store = self.store.unwrap_or_else(|| Arc::new(TempFileStore::new()));
-        // Not bounded: each request is awaited by whoever made it, which bounds them as well. A place
-        // in a queue to a full channel would be kept by a reader that nobody polls any more, and
-        // enough of those would lock out everybody else.
+        // The channel has no bound of its own: each request is awaited by its caller, which bounds them
+        // too. A bounded channel would reserve places for readers that are not polled any more, and
+        // enough of those would lock out all others.
         let (requests, received) = mpsc::unbounded_channel();
-        let signal = Arc::<Signal>::default();
-        let (progress, actor) =
-            StreamBuffer::new(received, Box::pin(stream), self.limits, store, Arc::clone(&signal), span);
-        (BufferHandle::new(requests, progress, signal), actor)
+        let shared = Arc::<Shared>::default();
+        let (snapshots, actor) =
+            StreamBuffer::new(received, stream, self.limits, store, Arc::clone(&shared), span);
+        (BufferHandle::new(requests, snapshots, shared), actor)
     }
 
     /// Makes the handle, and runs its actor as a task of the current tokio runtime.

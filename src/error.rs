@@ -210,11 +210,3 @@ impl From<Error> for io::Error {
         io::Error::new(error.io_kind(), error)
     }
 }
-
-/// Why no temporary file could be made. The library's own error ends in the name of a file that there
-/// is not, "… at path …"; the directory is what its reader knows.
-pub(crate) fn no_file_in(dir: &Path, error: &io::Error) -> io::Error {
-    let text = error.to_string();
-    let why = text.split(" at path ").next().unwrap_or_default();
-    io::Error::new(error.kind(), format!("no temporary file can be made in {}: {why}", dir.display()))
-}

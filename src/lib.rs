@@ -179,31 +179,21 @@
 
 mod actor;
 mod builder;
-mod chunks;
 mod core;
-mod disk;
 mod error;
-mod fetch;
-mod guard;
 mod handle;
-mod message;
+mod panics;
 mod progress;
-mod reader;
-mod rooms;
-mod save;
-mod signal;
-mod spill;
+mod store;
 
 pub use bytes::Bytes;
 
 pub use crate::actor::StreamBuffer;
 pub use crate::builder::Builder;
-pub use crate::chunks::Chunks;
 pub use crate::error::{Error, ErrorKind};
-pub use crate::handle::{BufferHandle, WeakBufferHandle};
+pub use crate::handle::{BufferHandle, BufferReader, Chunks, ProgressUpdates, WeakBufferHandle};
 pub use crate::progress::{Location, Progress, State};
-pub use crate::reader::BufferReader;
-pub use crate::spill::{SeekStore, SpillStore, TempFileStore};
+pub use crate::store::{SeekStore, SpillStore, TempFileStore};
 
 #[cfg(any(doc, doctest))]
 pub mod docs;

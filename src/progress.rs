@@ -1,13 +1,10 @@
-//! What a buffer tells about itself.
-
-pub use crate::core::index::Location;
-use crate::core::{Phase, Status};
+//! How far a buffer has come, and what it is doing.
 
 /// How far a buffer has come, in bytes.
 ///
-/// A snapshot: [`BufferHandle::progress`](crate::BufferHandle::progress) takes one,
-/// [`BufferHandle::subscribe`](crate::BufferHandle::subscribe) tells of each change. Whatever a read
-/// has been answered with is already part of the progress that can be seen then.
+/// This is a snapshot. [`BufferHandle::progress`](crate::BufferHandle::progress) takes one, and
+/// [`BufferHandle::subscribe`](crate::BufferHandle::subscribe) yields each change. Progress is
+/// published before a reply is sent: a caller that got bytes sees them in the progress.
 ///
 /// # Examples
 ///
@@ -33,12 +30,12 @@ use crate::core::{Phase, Status};
 pub struct Progress {
     /// Bytes that have arrived: `[0, loaded)` can be read without waiting for the source.
     pub loaded: u64,
-    /// The size of the whole: as declared, or as found out when the stream ended. `None` while it
-    /// is unknown, and when the declared one has turned out to be wrong.
+    /// The size of the whole stream: the declared one, or the real one after the stream has ended.
+    /// `None` while it is unknown, and after the declared size has turned out to be wrong.
     pub size: Option<u64>,
-    /// Bytes in memory: the newest, `[spilled, loaded)`.
+    /// Bytes in memory: the newest ones, `[spilled, loaded)`.
     pub resident: u64,
-    /// Bytes in the spill store only: the oldest, `[0, spilled)`.
+    /// Bytes that are only in the spill store: the oldest ones, `[0, spilled)`.
     pub spilled: u64,
     /// What the buffer is doing.
     pub state: State,
@@ -48,18 +45,18 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
-    /// Nobody needs a byte that has not arrived yet, so the source is left alone.
+    /// No caller needs a byte that is missing, so the source is not polled.
     Waiting,
-    /// More of the source is needed: for a waiting read, or to read ahead of the last one.
+    /// The source is polled: a read waits for bytes, or read-ahead is due.
     Pulling,
-    /// The source has ended, and all of it is here.
+    /// The source has ended, and all of its bytes are loaded.
     Complete,
-    /// The source has failed for good. What came before stays readable.
+    /// The source has failed for good. Bytes that arrived before stay readable.
     Failed,
 }
 
 impl State {
-    /// Whether nothing more will come: the source has ended, or failed.
+    /// Whether no more bytes will come: the source has ended, or failed.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Complete | Self::Failed)
@@ -67,24 +64,78 @@ impl State {
 }
 
 impl Progress {
-    /// Where `len` bytes from `offset` lie relative to what has arrived.
+    /// Where `len` bytes from `offset` lie, seen from the bytes that have arrived.
     #[must_use]
     pub fn locate(&self, offset: u64, len: u64) -> Location {
         Location::of(offset, len, self.loaded)
     }
+}
 
-    pub(crate) fn new(status: Status) -> Self {
-        Self {
-            loaded: status.loaded,
-            size: status.size,
-            resident: status.loaded - status.spilled,
-            spilled: status.spilled,
-            state: match status.phase {
-                Phase::Waiting => State::Waiting,
-                Phase::Pulling => State::Pulling,
-                Phase::Complete => State::Complete,
-                Phase::Failed => State::Failed,
-            },
+/// Where a range of bytes lies, seen from the *index*: the offset of the first byte that has not
+/// arrived yet.
+///
+/// A range can lie before the index, across it, start exactly at it, or start after it. This decides
+/// whether a read is answered now or waits.
+///
+/// | location | the range | an exact read | `read_some` |
+/// |---|---|---|---|
+/// | `BeforeIndex` | has arrived completely | is answered now | is answered now |
+/// | `Bisected` | has arrived in part: its start | waits for the rest | is answered now, shorter |
+/// | `AtIndex` | starts with the next byte to arrive | waits | waits for the next byte |
+/// | `AfterIndex` | starts after the next byte to arrive | waits | waits |
+///
+/// [`Progress::locate`] returns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Location {
+    /// All of the range has arrived.
+    BeforeIndex,
+    /// The start of the range has arrived, its end has not.
+    Bisected,
+    /// The range starts with the next byte to arrive.
+    AtIndex,
+    /// The range starts after the next byte to arrive.
+    AfterIndex,
+}
+
+impl Location {
+    /// All locations, in the order of the table above.
+    pub const ALL: &'static [Self] = &[Self::BeforeIndex, Self::Bisected, Self::AtIndex, Self::AfterIndex];
+
+    /// Where `len` bytes from `offset` lie when the index is at `index`. An empty range needs no byte,
+    /// so it lies before the index wherever it starts.
+    fn of(offset: u64, len: u64, index: u64) -> Self {
+        if len == 0 || offset.saturating_add(len) <= index {
+            Self::BeforeIndex
+        } else if offset < index {
+            Self::Bisected
+        } else if offset == index {
+            Self::AtIndex
+        } else {
+            Self::AfterIndex
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_lies_before_across_at_or_after_the_index() {
+        for (offset, len, location) in [
+            (0, 100, Location::BeforeIndex),
+            (99, 1, Location::BeforeIndex),
+            (0, 101, Location::Bisected),
+            (99, u64::MAX, Location::Bisected),
+            (100, 1, Location::AtIndex),
+            (101, 1, Location::AfterIndex),
+            (u64::MAX, u64::MAX, Location::AfterIndex),
+            // An empty range needs no byte.
+            (100, 0, Location::BeforeIndex),
+            (u64::MAX, 0, Location::BeforeIndex),
+        ] {
+            assert_eq!(Location::of(offset, len, 100), location, "{len} bytes at {offset}");
         }
     }
 }

@@ -131,7 +131,7 @@ impl Scene {
         });
         // All of it goes on once a slow write has ended.
         let mut progress = self.buffer.subscribe();
-        let before = progress.borrow_and_update().spilled;
+        let before = progress.latest().spilled;
         progress.wait_for(|now| now.spilled > before).await.expect("spills");
         tasks
     }

@@ -11,8 +11,7 @@ use axum::response::sse::{Event, KeepAlive};
 use futures::Stream;
 use futures::stream::unfold;
 use serde_json::json;
-use streamspool::{Progress, State as BufferState};
-use tokio::sync::watch;
+use streamspool::{Progress, ProgressUpdates, State as BufferState};
 use tokio::time::{sleep, timeout};
 
 use crate::http::App;
@@ -26,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(160);
 
 struct Watching {
     resource: Arc<Resource>,
-    progress: watch::Receiver<Progress>,
+    progress: ProgressUpdates,
     told: Option<String>,
 }
 

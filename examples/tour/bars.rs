@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressStyle};
-use streamspool::{Progress, State};
-use tokio::sync::{oneshot, watch};
+use streamspool::{Progress, ProgressUpdates, State};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::interval;
 
@@ -20,7 +20,7 @@ pub(crate) struct Bars {
 }
 
 /// Shows the progress of a buffer, and how many bytes have been checked, until told to stop.
-pub(crate) fn show(progress: watch::Receiver<Progress>, checked: Arc<AtomicU64>) -> Bars {
+pub(crate) fn show(progress: ProgressUpdates, checked: Arc<AtomicU64>) -> Bars {
     let (stop, stopped) = oneshot::channel();
     Bars { stop, task: tokio::spawn(run(progress, checked, stopped)) }
 }
@@ -34,7 +34,7 @@ impl Bars {
 }
 
 async fn run(
-    progress: watch::Receiver<Progress>,
+    progress: ProgressUpdates,
     checked: Arc<AtomicU64>,
     mut stopped: oneshot::Receiver<()>,
 ) {
@@ -47,7 +47,7 @@ async fn run(
             _ = &mut stopped => true,
             _ = tick.tick() => false,
         };
-        let (now, checked) = (*progress.borrow(), checked.load(Ordering::Relaxed));
+        let (now, checked) = (progress.latest(), checked.load(Ordering::Relaxed));
         if plain {
             eprintln!("{}", line(&now, checked));
         } else {

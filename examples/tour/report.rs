@@ -39,7 +39,7 @@ pub(crate) fn table(tally: &Tally) -> io::Result<()> {
     let bytes = |bytes: u64| BinaryBytes(bytes).to_string();
 
     row("reads", &|reads| count(reads.waits.count()))?;
-    for (location, name) in Location::ALL.into_iter().zip(LOCATIONS) {
+    for (location, name) in Location::ALL.iter().copied().zip(LOCATIONS) {
         row(name, &|reads| count(reads.at.get(&location).copied().unwrap_or(0)))?;
     }
     row("given up", &|reads| count(reads.gave_up))?;

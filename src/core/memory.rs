@@ -1,30 +1,30 @@
 //! The resident part of the stream: blocks of bytes by offset.
 //!
-//! Source chunks are copied once into blocks. That bounds what each resident byte costs (a one-byte
-//! `Bytes` may pin 64 KiB of its producer's buffer), makes disk writes large, turns look-up into a
-//! division, and lets most reads be one slice of one block.
+//! Chunks of the source are copied once into blocks. This bounds the memory of each resident byte (a
+//! one-byte `Bytes` may keep 64 KiB of its producer's buffer alive), makes writes to the store large,
+//! makes look-up a division, and lets most reads be one slice of one block.
 //!
-//! A block is filled from front to back, and a read of its filled part must be zero-copy while the
-//! rest is still open. So a block is a short list of frozen segments, and the last block ends in the
-//! open buffer: reading from that freezes what it holds as one more segment, which goes on sharing
-//! the block's allocation.
+//! A block is filled from front to back. A read of its filled part must be zero-copy while the rest is
+//! still open. So a block is a short list of frozen segments, and the last block ends in an open
+//! buffer. A read from the open buffer freezes its bytes as one more segment, which goes on sharing the
+//! allocation of the block.
 
 use std::collections::{VecDeque, vec_deque};
 use std::{iter, slice};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// How many bytes of the stream a block covers: `[n * BLOCK, (n + 1) * BLOCK)`.
+/// The number of bytes of the stream that a block covers: `[n * BLOCK, (n + 1) * BLOCK)`.
 pub(crate) const BLOCK: usize = 256 * 1024;
 
-/// A read copies from the open buffer rather than freeze a segment smaller than this: it bounds the
-/// segments of a block to 64, and copying so little costs less than sharing it.
+/// A read of less than this copies from the open buffer and does not freeze a segment. This bounds
+/// the segments of a block to 64, and such a copy costs less than sharing.
 const MIN_SEGMENT: usize = 4 * 1024;
 
 /// The smallest buffer that the first block grows by.
 const MIN_GROWTH: usize = 1024;
 
-/// Bytes of a range in order: slices of blocks, not yet joined. Nearly always one.
+/// The bytes of a range in order: slices of blocks, not yet joined. Nearly always one.
 pub(crate) enum Pieces {
     One(Bytes),
     Many(Vec<Bytes>),
@@ -56,7 +56,7 @@ impl Pieces {
         }
     }
 
-    /// The bytes in one: the piece itself where there is only one, else a copy.
+    /// All bytes as one `Bytes`: the piece itself if there is only one, else a copy.
     pub(crate) fn join(self) -> Bytes {
         match self {
             Self::One(piece) => piece,
@@ -64,7 +64,7 @@ impl Pieces {
         }
     }
 
-    /// The bytes in one, in memory of their own size.
+    /// A copy of all bytes, in memory of exactly their size.
     fn copy(&self) -> Bytes {
         let mut joined = BytesMut::with_capacity(self.len());
         for piece in self.as_slice() {
@@ -73,7 +73,7 @@ impl Pieces {
         joined.freeze()
     }
 
-    /// The first of them, and those that follow.
+    /// The first piece, and those that follow it.
     pub(crate) fn split_first(self) -> (Bytes, VecDeque<Bytes>) {
         match self {
             Self::One(piece) => (piece, VecDeque::new()),
@@ -82,11 +82,6 @@ impl Pieces {
                 (rest.pop_front().unwrap_or_default(), rest)
             }
         }
-    }
-
-    /// Appends what `other` holds.
-    pub(crate) fn extend(&mut self, other: Pieces) {
-        other.into_iter().filter(|piece| !piece.is_empty()).for_each(|piece| self.push(piece));
     }
 }
 
@@ -102,22 +97,22 @@ impl IntoIterator for Pieces {
 
 struct Block {
     start: u64,
-    /// One where nobody read while it was filled; to find that touches nothing but the block.
+    /// One segment if the block was not read while it was filled. A look-up then touches only the block.
     segments: Pieces,
-    /// Bytes of memory that it holds, used or not.
+    /// Bytes of memory held, used or not.
     allocated: usize,
 }
 
 /// The resident bytes, `[start, end)` of the stream, without a gap.
 pub(super) struct Memory {
-    /// Consecutive: each one covers the next aligned stretch of `BLOCK` bytes.
+    /// Consecutive: each covers the next aligned range of `BLOCK` bytes.
     blocks: VecDeque<Block>,
-    /// The end of the last block that is not frozen yet, with room for more.
+    /// The end of the last block, which is not frozen yet and has room for more.
     open: BytesMut,
     start: u64,
     end: u64,
     allocated: usize,
-    /// No more will come, so the last block is as full as it gets.
+    /// No more bytes will come, so the last block counts as full.
     finished: bool,
 }
 
@@ -146,39 +141,41 @@ impl Memory {
         self.allocated
     }
 
-    /// How many bytes the current block has room for; a whole block where the next one is due.
-    pub(super) fn room(&self) -> usize {
+    /// The number of bytes that the current block has room for; a whole block if the next one is due.
+    fn room(&self) -> usize {
         BLOCK - within(self.end)
     }
 
-    /// Appends at the end. `bytes` must fit into [`room`](Self::room).
-    pub(super) fn append(&mut self, mut bytes: &[u8]) {
-        debug_assert!(bytes.len() <= self.room());
-        while !bytes.is_empty() {
+    /// Appends the first of these bytes, up to the end of the current block. Returns their number.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> usize {
+        let taken = bytes.len().min(self.room());
+        let mut rest = bytes.get(..taken).unwrap_or_default();
+        while !rest.is_empty() {
             if self.open.len() == self.open.capacity() {
-                self.grow(bytes.len());
+                self.grow(rest.len());
             }
-            // Whatever the allocator gave, a block ends at its boundary.
+            // The allocator may have given more than a block has room for.
             let room = (self.open.capacity() - self.open.len()).min(self.room());
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            let (now, later) = rest.split_at(room.min(rest.len()));
             self.open.extend_from_slice(now);
             self.end += now.len() as u64;
-            bytes = later;
-            if within(self.end) == 0 {
-                self.close_block();
-            }
+            rest = later;
         }
+        if taken > 0 && within(self.end) == 0 {
+            self.close_block();
+        }
+        taken
     }
 
-    /// Makes room for more at the end of the last block, or begins the next one.
+    /// Makes room for more at the end of the last block, or begins the next block.
     fn grow(&mut self, incoming: usize) {
         self.freeze();
         let (filled, room) = (within(self.end), self.room());
-        // The stream's first block doubles, so that a small stream costs little more than its size.
+        // The first block of the stream doubles, so that a small stream costs little more than its size.
         let size =
             if self.end < BLOCK as u64 { incoming.max(filled).max(MIN_GROWTH).min(room) } else { room };
         self.open = BytesMut::with_capacity(size);
-        // The allocator may have given more than asked for; it is used, so it counts.
+        // The allocator may have given more than asked for. It is used, so it counts.
         let size = self.open.capacity();
         self.allocated += size;
         match self.blocks.back_mut() {
@@ -193,7 +190,7 @@ impl Memory {
         }
     }
 
-    /// Turns what the open buffer holds into a segment; the room behind it stays open.
+    /// Turns the bytes of the open buffer into a segment. The room after them stays open.
     fn freeze(&mut self) {
         if let (false, Some(block)) = (self.open.is_empty(), self.blocks.back_mut()) {
             block.segments.push(self.open.split().freeze());
@@ -202,11 +199,11 @@ impl Memory {
 
     fn close_block(&mut self) {
         self.freeze();
-        // Even with no room left, the open buffer would keep the block's allocation alive.
+        // Even without room left, the open buffer would keep the allocation of the block alive.
         self.open = BytesMut::new();
     }
 
-    /// No more will come: gives back the room of the last block, and makes it one slice.
+    /// No more bytes will come: gives back the unused room of the last block, and makes it one segment.
     pub(super) fn finish(&mut self) {
         self.finished = true;
         self.close_block();
@@ -219,8 +216,8 @@ impl Memory {
         }
     }
 
-    /// The first piece of the bytes `[from, to)`, which must be resident, and those that follow it up
-    /// to `more_to`.
+    /// The first piece of `[from, to)`, which must be resident, and the pieces that follow it up to
+    /// `more_to`.
     pub(super) fn slice(&mut self, from: u64, to: u64, more_to: u64) -> Pieces {
         debug_assert!(self.start <= from && from < to && to <= self.end && more_to <= to);
         let first = self.piece(from, to).unwrap_or_default();
@@ -257,14 +254,14 @@ impl Memory {
         None
     }
 
-    /// Where the oldest full blocks end whose leaving brings memory down to `budget`, or as near to
-    /// it as full blocks can.
-    pub(super) fn excess(&self, budget: usize) -> u64 {
+    /// The end of the oldest full blocks that must leave to bring memory down to `max_memory`, or as
+    /// near to it as full blocks can.
+    pub(super) fn excess(&self, max_memory: usize) -> u64 {
         let mut left = self.allocated;
         let mut cut = self.start;
         for block in &self.blocks {
             let end = next_boundary(block.start);
-            if left <= budget || (end > self.end && !self.finished) {
+            if left <= max_memory || (end > self.end && !self.finished) {
                 break;
             }
             left -= block.allocated;
@@ -273,7 +270,7 @@ impl Memory {
         cut
     }
 
-    /// The oldest bytes, up to `to` and about `most` of them, as they lie in memory.
+    /// The oldest bytes, up to `to` and about `most` of them, as slices of their blocks.
     pub(super) fn oldest(&mut self, to: u64, most: usize) -> Vec<Bytes> {
         let to = to.min(self.start + most as u64);
         let mut pieces = Vec::new();
@@ -286,7 +283,7 @@ impl Memory {
         pieces
     }
 
-    /// Forgets everything before `to`: it is on disk now.
+    /// Drops all bytes before `to`.
     pub(super) fn forget(&mut self, to: u64) {
         debug_assert!(self.start <= to && to <= self.end);
         if to == self.end && within(to) != 0 {
@@ -298,7 +295,7 @@ impl Memory {
                 self.blocks.pop_front();
                 continue;
             }
-            // The rest of a block that was written before it was full. What is open stays whole.
+            // The rest of a block that was written before it was full. The open buffer stays whole.
             for mut segment in std::mem::take(&mut block.segments) {
                 if block.start < to {
                     let gone = segment.len().min(span(block.start, to));
@@ -325,7 +322,7 @@ fn next_boundary(offset: u64) -> u64 {
     (offset / BLOCK as u64 + 1).saturating_mul(BLOCK as u64)
 }
 
-/// The bytes from `from` to `to`, two offsets in resident memory: what fits there fits a `usize`.
+/// The number of bytes from `from` to `to`, two offsets in memory: their distance fits a `usize`.
 #[expect(clippy::cast_possible_truncation, reason = "both lie in memory")]
 fn span(from: u64, to: u64) -> usize {
     (to - from) as usize

@@ -1,418 +1,460 @@
-//! Every decision, without a runtime: what a read gets and when, when to pull, what to move to disk.
+//! The core decides: what a read gets and when, when to pull the source, what to write to the store.
 //!
-//! The actor tells the [`Core`] what happened (`read`, `append`, `end`, `fail`, `spilled`,
-//! `spill_failed` …) and carries out the [`Action`]s that it answers with. No tokio, no I/O and no
-//! clock in here, so every order of events can be tried in a plain test against a `Vec<u8>`.
+//! It is pure: no tokio, no I/O, no clock. So every order of events can be tried in a plain test
+//! against a `Vec<u8>`. A driver (the actor, or a test) does the following, and nothing else:
+//!
+//! - [`handle_event`](Core::handle_event) for everything that happens. It may return an action to carry
+//!   out at once: a read whose bytes are there costs no more than that.
+//! - [`permit`](Core::permit) before it polls the source. The permit takes the result of one poll.
+//! - [`poll_action`](Core::poll_action) until it returns `None`: then the core is idle, and stays idle
+//!   until the next event.
 
-pub(crate) mod index;
+mod layout;
 pub(crate) mod memory;
-mod spool;
+pub(crate) mod read;
 #[cfg(test)]
 mod tests;
 mod waiters;
+mod writeback;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 
-use self::index::Location;
-use self::memory::{BLOCK, Memory, Pieces};
-use self::spool::Spool;
+use self::layout::Layout;
+use self::memory::Pieces;
+use self::read::{Decision, Outcome, Read, decide};
 use self::waiters::Waiters;
+use self::writeback::Writeback;
 use crate::error::Error;
+use crate::progress::{Progress, State};
 
-/// What a reply is sent through; the core only holds it, and asks whether anybody still waits.
+/// Where a reply is sent. The core only keeps it, and asks whether the caller still waits.
 pub(crate) trait Token {
-    /// Whether the one who asked has left, so that no work need be done for it.
+    /// Whether the caller has dropped its request, so that no work need be done for it.
     fn is_abandoned(&self) -> bool;
 }
 
-impl<T: Token> Token for (Read, T) {
-    fn is_abandoned(&self) -> bool {
-        self.1.is_abandoned()
-    }
+/// What happened.
+pub(crate) enum Event<T> {
+    /// A caller asks for a range.
+    Read { read: Read, token: T },
+    /// A caller asks for the end of the stream. The reply has no bytes.
+    Load { token: T },
+    /// A caller asks that all bytes that are resident now are spilled. The reply has no bytes.
+    Spill { token: T },
+    /// Requests were dropped, so less may be needed.
+    Withdrawn,
+    /// The last `WriteStore` is done: its bytes are in the store.
+    Written,
+    /// The last `WriteStore` failed. Its bytes stay in memory.
+    WriteFailed(Error),
 }
 
-/// A range that somebody wants.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Read {
-    pub(crate) offset: u64,
-    /// In bytes. A range past `u64::MAX` ends there.
-    pub(crate) len: u64,
-    pub(crate) want: Want,
-}
-
-/// How much of its range a read waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Want {
-    /// All of it; less only where the stream ends.
-    Exact,
-    /// Whatever is there, one byte at least, as one piece.
-    Piece,
-    /// The same, and as much of what follows as is no news: what it gets ahead of its reader must not
-    /// move the read-ahead.
-    Run,
-}
-
-impl Read {
-    /// A read of a byte that no stream has: answered, with nothing, when the stream has ended.
-    pub(crate) const END: Self = Self { offset: u64::MAX, len: 1, want: Want::Piece };
-
-    fn end(&self) -> u64 {
-        self.offset.saturating_add(self.len)
-    }
-
-    /// How many bytes must be loaded before this can be answered in full.
-    fn need(&self) -> u64 {
-        match self.want {
-            Want::Exact => self.end(),
-            Want::Piece | Want::Run => self.offset.saturating_add(1),
-        }
-    }
-}
-
-/// What the actor is to do.
+/// What the driver has to do.
 pub(crate) enum Action<T> {
-    /// Send this.
+    /// Send this reply. A reply to a read may hold fewer bytes than asked for: the caller asks again
+    /// for the rest. A reply without bytes means that the stream ends at or before the offset.
     Reply { token: T, result: Result<Pieces, Error> },
-    /// Read `len` bytes at `offset` back from the spill store, and send them followed by `rest`. The
-    /// first `enough` of them will do if those are at hand.
-    ReadFile { token: T, offset: u64, len: usize, enough: usize, rest: Pieces },
-    /// Write these to the spill store, one behind the other from `offset`; then report `spilled` or
-    /// `spill_failed`. There is never a second one under way.
-    WriteBlocks { offset: u64, blocks: Vec<Bytes> },
+    /// Read `range` from the store and send it to the token. The first `enough` bytes of it will do if
+    /// they can be read without waiting.
+    ReadStore { token: T, range: Range<u64>, enough: usize },
+    /// Write these blocks to the store, one after the other from `offset`. Then report `Written` or
+    /// `WriteFailed`. Only one write runs at a time.
+    WriteStore { offset: u64, blocks: Vec<Bytes> },
+    /// Publish this snapshot, with the failure of the source if there is one.
+    Publish { progress: Progress, failure: Option<Error> },
+    /// Drop the stream: it must not be polled again.
+    CloseStream,
+    /// Nothing to do: this many bytes were copied into memory, and count as work.
+    Absorbed { bytes: usize },
 }
 
 /// What the user of the buffer has chosen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// The size that the stream is expected to have, in bytes. A promise to check, never to trust.
+    /// The size that the stream is expected to have, in bytes. It is checked, and never trusted.
     pub(crate) declared: Option<u64>,
-    /// Bytes of memory before the oldest blocks go to disk.
+    /// Bytes of memory before the oldest blocks are spilled.
     pub(crate) max_memory: usize,
     /// Bytes to pull past the furthest byte delivered.
     pub(crate) read_ahead: u64,
 }
 
-/// How the stream is doing, for [`Core::status`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Waiting,
-    Pulling,
-    Complete,
-    Failed,
-}
-
-/// A snapshot of the watermarks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Status {
-    pub(crate) loaded: u64,
-    pub(crate) spilled: u64,
-    pub(crate) size: Option<u64>,
-    pub(crate) phase: Phase,
-}
-
+/// How the stream ended.
 enum Ending {
     Complete,
     Failed(Error),
 }
 
-/// The state of one buffer. `T` is what replies are sent through.
+/// A request that waits.
+enum Waiter<T> {
+    Read(Read, T),
+    Load(T),
+}
+
+/// The state of one buffer. `T` is where replies are sent.
 pub(crate) struct Core<T> {
     limits: Limits,
-    memory: Memory,
-    waiters: Waiters<(Read, T)>,
-    spool: Spool<T>,
-    /// The rest of the chunk pulled last. A chunk can be of any size, so it is absorbed a block at
-    /// a time, between other work.
+    layout: Layout,
+    waiters: Waiters<Waiter<T>>,
+    writeback: Writeback<T>,
+    /// The rest of the chunk pulled last. A chunk can have any size, so it is absorbed block by block,
+    /// between other work.
     arriving: Bytes,
-    /// The source sent more than was declared; to be told once `arriving` is absorbed.
+    /// The source sent more than was declared. It fails once `arriving` is absorbed.
     excess: bool,
     /// How the stream ended, once it has.
     ending: Option<Ending>,
-    /// The end of the furthest range delivered; `None` until a first byte is. Nobody having read
-    /// anything is no reason to read ahead of them.
+    /// Whether the driver still holds the stream.
+    stream_open: bool,
+    /// The end of the furthest range delivered; `None` before the first delivery, which starts the
+    /// read-ahead.
     delivered: Option<u64>,
-    /// Replies that became due together, first in first out.
-    due: VecDeque<(T, Result<Pieces, Error>)>,
-    /// Nothing has become due, nor has the status changed, since [`settle`](Self::settle).
-    settled: bool,
+    /// Actions that became due together, first in, first out.
+    due: VecDeque<Action<T>>,
+    /// The snapshot that was published last.
+    published: Progress,
+    /// Something happened since `poll_action` returned `None`.
+    dirty: bool,
+}
+
+/// Permission to poll the stream once. It takes the result of the poll; a poll without a result needs
+/// no report.
+pub(crate) struct Permit<'a, T> {
+    core: &'a mut Core<T>,
 }
 
 impl<T: Token> Core<T> {
     pub(crate) fn new(limits: Limits) -> Self {
+        let published =
+            Progress { loaded: 0, size: limits.declared, resident: 0, spilled: 0, state: State::Waiting };
         Self {
             limits,
-            memory: Memory::new(),
+            layout: Layout::new(),
             waiters: Waiters::new(),
-            spool: Spool::new(limits.max_memory),
+            writeback: Writeback::new(limits.max_memory),
             arriving: Bytes::new(),
             excess: false,
             ending: None,
+            stream_open: true,
             delivered: None,
             due: VecDeque::new(),
-            settled: false,
+            published,
+            // With unlimited read-ahead the source is pulled before anything happens.
+            dirty: true,
         }
     }
 
-    // ---- inputs ----
+    // ---- the protocol ----
 
-    /// Somebody asks for a range. Returns what to do for it now; otherwise the read is parked.
-    pub(crate) fn read(&mut self, read: Read, token: T) -> Option<Action<T>> {
-        match self.answer(&read, token) {
-            Ok(action) => Some(action),
-            Err(token) => {
-                self.settled = false;
-                // A failed write healed by nothing but trying: this read needs it, so try.
-                self.spool.retry();
-                self.waiters.park(read.need(), (read, token));
+    /// Takes in what happened. Returns what to do at once; the rest is due through `poll_action`.
+    pub(crate) fn handle_event(&mut self, event: Event<T>) -> Option<Action<T>> {
+        let action = match event {
+            Event::Read { read, token } => self.read(read, token),
+            event => {
+                self.dirty = true;
+                self.handle_other(event);
                 None
             }
+        }?;
+        if self.dirty {
+            // Progress must be published before the reply, so that the caller sees both.
+            self.due.push_back(action);
+            return None;
+        }
+        Some(action)
+    }
+
+    /// The next thing to do. `None` means idle: there is nothing to do until the next event.
+    pub(crate) fn poll_action(&mut self) -> Option<Action<T>> {
+        if !self.dirty {
+            return None;
+        }
+        let action = self.next_action();
+        let is_visible = matches!(action, Some(Action::Reply { .. } | Action::ReadStore { .. }) | None);
+        if is_visible && let Some(publish) = self.unpublished() {
+            // Progress is published before a reply, so that the caller sees both.
+            if let Some(action) = action {
+                self.due.push_front(action);
+            }
+            return Some(publish);
+        }
+        self.dirty = action.is_some();
+        action
+    }
+
+    /// Whether there is nothing to do until the next event.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.dirty
+    }
+
+    /// Whether to poll the stream now: more bytes are needed, and there is room for them.
+    pub(crate) fn permit(&mut self) -> Option<Permit<'_, T>> {
+        let wanted = self.arriving.is_empty()
+            && !self.has_ended()
+            && self.writeback.has_room(&self.layout)
+            && self.is_needed();
+        wanted.then_some(Permit { core: self })
+    }
+
+    /// Whether memory is within its limit, and so has room for buffers that are kept for reuse.
+    pub(crate) fn is_within_limit(&self) -> bool {
+        self.writeback.is_within_limit(&self.layout)
+    }
+
+    /// The snapshot that was published last.
+    pub(crate) fn published(&self) -> Progress {
+        self.published
+    }
+
+    // ---- events ----
+
+    fn handle_other(&mut self, event: Event<T>) {
+        match event {
+            Event::Read { .. } | Event::Withdrawn => {}
+            Event::Load { token } => {
+                self.writeback.retry();
+                self.waiters.park(u64::MAX, Waiter::Load(token));
+            }
+            Event::Spill { token } => self.writeback.spill(self.layout.loaded(), token),
+            Event::Written => self.writeback.written(&mut self.layout),
+            Event::WriteFailed(error) => {
+                let spills = self.writeback.write_failed(&self.layout);
+                self.due.extend(spills.map(|token| Action::Reply { token, result: Err(error.clone()) }));
+                if self.writeback.has_failed() {
+                    // Reads whose bytes are loaded only wait for their turn.
+                    let needy = self.waiters.take_beyond(self.reached());
+                    let replies = needy.map(|waiter| Action::Reply {
+                        token: waiter.into_token(),
+                        result: Err(error.clone()),
+                    });
+                    self.due.extend(replies);
+                }
+            }
         }
     }
 
-    /// Somebody asks that all that is resident now goes to disk.
-    pub(crate) fn spill(&mut self, token: T) {
-        self.settled = false;
-        self.spool.purge(self.memory.end(), token);
-    }
-
-    /// The source sent a chunk. Only to be called after [`wants_chunk`](Self::wants_chunk) said so.
-    pub(crate) fn append(&mut self, mut chunk: Bytes) {
-        self.settled = false;
-        debug_assert!(self.arriving.is_empty(), "pulled while a chunk was still arriving");
-        let allowed = self.limits.declared.map_or(u64::MAX, |size| size.saturating_sub(self.memory.end()));
-        if chunk.len() as u64 > allowed {
-            chunk.truncate(usize::try_from(allowed).unwrap_or(usize::MAX));
-            self.excess = true;
-        }
-        // An empty slice of a chunk would keep all of it alive.
-        if !chunk.is_empty() {
-            self.arriving = chunk;
-        }
-        self.settle_excess();
-    }
-
-    /// Takes in one block's worth of the chunk that is arriving. Returns false where nothing could
-    /// be: nothing is arriving, or memory is full and the disk is behind.
-    pub(crate) fn absorb(&mut self) -> bool {
-        if self.arriving.is_empty() || !self.has_memory() {
-            return false;
-        }
-        let now = self.memory.room().min(self.arriving.len());
-        if let Some(bytes) = self.arriving.get(..now) {
-            self.memory.append(bytes);
-        }
-        self.arriving.advance(now);
-        if self.arriving.is_empty() {
-            self.arriving = Bytes::new();
-        }
-        self.settle_excess();
-        true
-    }
-
-    /// The source ended.
-    pub(crate) fn end(&mut self) {
-        let loaded = self.memory.end();
-        match self.limits.declared {
-            Some(declared) if loaded < declared => self.fail(Error::truncated(loaded, declared)),
-            _ => self.finish(Ending::Complete),
+    /// A caller asks for a range. Returns what to do for it now; otherwise the read is parked.
+    fn read(&mut self, read: Read, token: T) -> Option<Action<T>> {
+        match self.decide(&read) {
+            Decision::Wait(until) => {
+                self.dirty = true;
+                // Retry the failed write: this read needs the memory.
+                self.writeback.retry();
+                self.waiters.park(until, Waiter::Read(read, token));
+                None
+            }
+            Decision::Act(outcome) => Some(self.carry_out(outcome, token)),
         }
     }
 
-    /// The source failed; for good.
-    pub(crate) fn fail(&mut self, error: Error) {
-        self.finish(Ending::Failed(error));
-    }
+    // ---- actions ----
 
-    /// The last `WriteBlocks` is on disk.
-    pub(crate) fn spilled(&mut self) {
-        self.settled = false;
-        if let Some(to) = self.spool.written() {
-            self.memory.forget(to);
+    fn next_action(&mut self) -> Option<Action<T>> {
+        if let Some(action) = self.due.pop_front() {
+            return Some(action);
         }
-    }
-
-    /// The last `WriteBlocks` failed. Its blocks stay where they are, and whoever waits on account
-    /// of it is told.
-    pub(crate) fn spill_failed(&mut self, error: &Error) {
-        self.settled = false;
-        let purges = self.spool.write_failed(&self.memory);
-        self.due.extend(purges.map(|token| (token, Err(error.clone()))));
-        if self.spool.has_failed() {
-            // Those whose bytes are there wait for nothing but their turn.
-            let needy = self.waiters.take_beyond(self.satisfied());
-            self.due.extend(needy.map(|(_, token)| (token, Err(error.clone()))));
-        }
-    }
-
-    /// Somebody has left, and perhaps nobody needs what that one did.
-    pub(crate) fn withdrawn(&mut self) {
-        self.settled = false;
-    }
-
-    /// All that is due has been done, and the status has been told.
-    pub(crate) fn settle(&mut self) {
-        self.settled = true;
-    }
-
-    // ---- outputs ----
-
-    /// Whether nothing has happened since [`settle`](Self::settle) but reads that were answered at
-    /// once: then nothing is due, and the status is what it was.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.settled
-    }
-
-    /// The next thing to do, if there is one.
-    pub(crate) fn next_action(&mut self) -> Option<Action<T>> {
-        if let Some((token, result)) = self.due.pop_front() {
-            return Some(Action::Reply { token, result });
-        }
-        if let Some(token) = self.spool.next_purged(self.memory.start()) {
+        if let Some(token) = self.writeback.next_spilled(&self.layout) {
             return Some(Action::Reply { token, result: Ok(Pieces::default()) });
         }
-        let satisfied = self.satisfied();
-        while let Some((read, token)) = self.waiters.pop(satisfied) {
-            if token.is_abandoned() {
+        while let Some(waiter) = self.waiters.pop(self.reached()) {
+            if waiter.is_abandoned() {
                 continue;
             }
-            match self.answer(&read, token) {
-                Ok(action) => return Some(action),
-                // Never so: what it waited for is there. Parked again it is not lost, at any rate.
-                Err(token) => self.waiters.park(read.need(), (read, token)),
+            let (read, token) = match waiter {
+                Waiter::Read(read, token) => (read, token),
+                Waiter::Load(token) => {
+                    let result =
+                        self.failure().map_or_else(|| Ok(Pieces::default()), |error| Err(error.clone()));
+                    return Some(Action::Reply { token, result });
+                }
+            };
+            match self.decide(&read) {
+                // A read waits only for an offset that is not reached yet: it is not popped again here.
+                Decision::Wait(until) => self.waiters.park(until, Waiter::Read(read, token)),
+                Decision::Act(outcome) => return Some(self.carry_out(outcome, token)),
             }
         }
-        let (offset, blocks) = self.spool.next_write(&mut self.memory)?;
-        Some(Action::WriteBlocks { offset, blocks })
-    }
-
-    /// Whether to pull the source: somebody needs more, and there is room for it.
-    pub(crate) fn wants_chunk(&mut self) -> bool {
-        self.arriving.is_empty() && !self.is_done() && self.has_memory() && self.is_needed()
-    }
-
-    /// Whether the source has nothing more to say: it must not be polled again.
-    pub(crate) fn is_done(&self) -> bool {
-        self.ending.is_some() || self.excess
-    }
-
-    /// Why the source failed, if it did.
-    pub(crate) fn failure(&self) -> Option<&Error> {
-        match &self.ending {
-            Some(Ending::Failed(error)) => Some(error),
-            _ => None,
+        if self.stream_open && self.has_ended() {
+            self.stream_open = false;
+            return Some(Action::CloseStream);
         }
+        if let Some((offset, blocks)) = self.writeback.next_write(&mut self.layout) {
+            return Some(Action::WriteStore { offset, blocks });
+        }
+        self.absorb()
     }
 
-    pub(crate) fn status(&mut self) -> Status {
-        let loaded = self.memory.end();
-        let pulling = !self.spool.has_failed() && self.is_needed();
-        let (phase, size) = match &self.ending {
-            Some(Ending::Complete) => (Phase::Complete, Some(loaded)),
-            // A size that has turned out to be wrong is not told any more.
-            Some(Ending::Failed(error)) if error.disproves_size() => (Phase::Failed, None),
-            Some(Ending::Failed(_)) => (Phase::Failed, self.limits.declared),
-            None if pulling => (Phase::Pulling, self.limits.declared),
-            None => (Phase::Waiting, self.limits.declared),
+    /// Takes in one block's worth of the chunk that is arriving, if memory has room.
+    fn absorb(&mut self) -> Option<Action<T>> {
+        if self.arriving.is_empty() || !self.writeback.has_room(&self.layout) {
+            return None;
+        }
+        let bytes = self.layout.append(&self.arriving);
+        self.arriving.advance(bytes);
+        if self.arriving.is_empty() {
+            // An empty slice would keep the whole chunk alive.
+            self.arriving = Bytes::new();
+        }
+        self.fail_if_oversized();
+        Some(Action::Absorbed { bytes })
+    }
+
+    /// The snapshot, if it differs from the one published last.
+    fn unpublished(&mut self) -> Option<Action<T>> {
+        let progress = self.progress();
+        if progress == self.published {
+            return None;
+        }
+        self.published = progress;
+        Some(Action::Publish { progress, failure: self.failure().cloned() })
+    }
+
+    fn progress(&mut self) -> Progress {
+        let (loaded, spilled) = (self.layout.loaded(), self.layout.stored());
+        let declared = self.limits.declared;
+        let pulling = self.ending.is_none() && !self.writeback.has_failed() && self.is_needed();
+        let (state, size) = match &self.ending {
+            Some(Ending::Complete) => (State::Complete, Some(loaded)),
+            // A size that has turned out to be wrong is not published any more.
+            Some(Ending::Failed(error)) if error.disproves_size() => (State::Failed, None),
+            Some(Ending::Failed(_)) => (State::Failed, declared),
+            None if pulling => (State::Pulling, declared),
+            None => (State::Waiting, declared),
         };
-        Status { loaded, spilled: self.memory.start(), size, phase }
+        Progress { loaded, size, resident: loaded - spilled, spilled, state }
     }
 
     // ---- decisions ----
 
-    /// Reads that need no more bytes than this can be answered: all of them, once there are no more.
-    fn satisfied(&self) -> u64 {
-        if self.ending.is_some() { u64::MAX } else { self.memory.end() }
+    fn decide(&self, read: &Read) -> Decision {
+        decide(read, &self.layout, self.ending.as_ref(), self.delivered.unwrap_or(0))
     }
 
-    /// What a read gets now; the token back if it must wait.
-    fn answer(&mut self, read: &Read, token: T) -> Result<Action<T>, T> {
-        let loaded = self.memory.end();
-        let location = Location::of(read.offset, read.len, loaded);
-        let enough =
-            location == Location::BeforeIndex || (location == Location::Bisected && read.want != Want::Exact);
-        if !enough {
-            match &self.ending {
-                None => return Err(token),
-                Some(Ending::Failed(error)) => {
-                    let result = Err(error.clone());
-                    return Ok(Action::Reply { token, result });
-                }
-                Some(Ending::Complete) => {}
+    /// What the driver has to do for a read that is answered.
+    fn carry_out(&mut self, outcome: Outcome, token: T) -> Action<T> {
+        let result = match outcome {
+            Outcome::Nothing => Ok(Pieces::default()),
+            Outcome::Failure(error) => Err(error),
+            Outcome::Resident { range, more_to } => {
+                let start = range.start;
+                let pieces = self.layout.slice(range, more_to);
+                self.deliver(start + pieces.len() as u64);
+                Ok(pieces)
             }
-        }
-        // A read past the end is empty, wherever it starts.
-        let end = read.end().min(loaded);
-        let start = read.offset.min(end);
-        if start == end {
-            return Ok(Action::Reply { token, result: Ok(Pieces::default()) });
-        }
-        // How far it may get more than a piece.
-        let more_to = match read.want {
-            Want::Exact => end,
-            Want::Piece => start,
-            Want::Run if self.ending.is_some() => end,
-            Want::Run => self.delivered.map_or(start, |delivered| delivered.min(end)),
+            Outcome::Stored { range, enough } => {
+                self.deliver(range.end);
+                return Action::ReadStore { token, range, enough };
+            }
         };
-        let spilled = self.memory.start();
-        if start >= spilled {
-            let pieces = self.memory.slice(start, end, more_to);
-            self.deliver(start, pieces.len());
-            return Ok(Action::Reply { token, result: Ok(pieces) });
-        }
-        let within = |to: u64| usize::try_from(to.min(spilled).saturating_sub(start)).unwrap_or(usize::MAX);
-        let piece = within(end).min(BLOCK);
-        let len = within(more_to).max(piece);
-        let (mut enough, mut rest) = (piece, Pieces::default());
-        if read.want == Want::Exact {
-            enough = len;
-            if end > spilled {
-                rest = self.memory.slice(spilled, end, end);
-            }
-        }
-        self.deliver(start, len + rest.len());
-        Ok(Action::ReadFile { token, offset: start, len, enough, rest })
+        Action::Reply { token, result }
     }
 
-    /// Notes what a read gets. A read of some may get less than there is: what it left is not
-    /// delivered, and reading ahead of that would pull the source along before its readers.
-    fn deliver(&mut self, start: u64, len: usize) {
-        let end = Some(start + len as u64);
-        if end > self.delivered {
-            self.settled = false;
-            self.delivered = end;
+    /// Requests that wait for this offset or less can be answered.
+    fn reached(&self) -> u64 {
+        if self.ending.is_some() { u64::MAX } else { self.layout.loaded() }
+    }
+
+    /// Notes the end of a delivered range. Only delivered bytes count, not the bytes asked for:
+    /// otherwise read-ahead would run ahead of its readers.
+    fn deliver(&mut self, end: u64) {
+        if Some(end) > self.delivered {
+            self.dirty = true;
+            self.delivered = Some(end);
         }
     }
 
-    /// Whether the memory bound lets one more block in. Pausing here is what lets the disk lag
-    /// without the memory growing.
-    fn has_memory(&self) -> bool {
-        self.spool.has_room(&self.memory)
-    }
-
-    /// Whether somebody needs a byte that has not been loaded yet.
+    /// Whether a byte that is not loaded is needed.
     fn is_needed(&mut self) -> bool {
         let ahead = match self.delivered {
             _ if self.limits.read_ahead == u64::MAX => u64::MAX,
             Some(end) => end.saturating_add(self.limits.read_ahead),
             None => 0,
         };
-        let loaded = self.memory.end();
-        ahead > loaded || self.waiters.furthest().is_some_and(|need| need > loaded)
+        let loaded = self.layout.loaded();
+        ahead > loaded || self.waiters.furthest().is_some_and(|until| until > loaded)
     }
 
-    fn settle_excess(&mut self) {
+    // ---- the end of the stream ----
+
+    /// Whether the stream must not be polled again.
+    fn has_ended(&self) -> bool {
+        self.ending.is_some() || self.excess
+    }
+
+    fn failure(&self) -> Option<&Error> {
+        match &self.ending {
+            Some(Ending::Failed(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    fn fail_if_oversized(&mut self) {
         if let (true, true, Some(declared)) = (self.excess, self.arriving.is_empty(), self.limits.declared) {
-            self.fail(Error::oversized(declared));
+            self.finish(Ending::Failed(Error::oversized(declared)));
         }
     }
 
     fn finish(&mut self, ending: Ending) {
         if self.ending.is_none() {
-            self.settled = false;
             self.ending = Some(ending);
-            self.memory.finish();
+            self.layout.finish();
+        }
+    }
+}
+
+impl<T: Token> Permit<'_, T> {
+    /// The stream yielded a chunk.
+    pub(crate) fn chunk(self, mut chunk: Bytes) {
+        let core = self.core;
+        core.dirty = true;
+        let allowed = core.limits.declared.map_or(u64::MAX, |size| size.saturating_sub(core.layout.loaded()));
+        if chunk.len() as u64 > allowed {
+            chunk.truncate(usize::try_from(allowed).unwrap_or(usize::MAX));
+            core.excess = true;
+        }
+        // An empty slice would keep the whole chunk alive.
+        if !chunk.is_empty() {
+            core.arriving = chunk;
+        }
+        core.fail_if_oversized();
+        // The first block at once: it saves a turn, and the permit says that there is room.
+        core.absorb();
+    }
+
+    /// The stream ended.
+    pub(crate) fn end(self) {
+        let core = self.core;
+        core.dirty = true;
+        let loaded = core.layout.loaded();
+        core.finish(match core.limits.declared {
+            Some(declared) if loaded < declared => Ending::Failed(Error::truncated(loaded, declared)),
+            _ => Ending::Complete,
+        });
+    }
+
+    /// The stream failed, for good.
+    pub(crate) fn fail(self, cause: std::io::Error) {
+        let core = self.core;
+        core.dirty = true;
+        core.finish(Ending::Failed(Error::source_failed(core.layout.loaded(), cause)));
+    }
+}
+
+impl<T: Token> Token for Waiter<T> {
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Read(_, token) | Self::Load(token) => token.is_abandoned(),
+        }
+    }
+}
+
+impl<T> Waiter<T> {
+    fn into_token(self) -> T {
+        match self {
+            Self::Read(_, token) | Self::Load(token) => token,
         }
     }
 }

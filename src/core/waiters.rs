@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 
 use super::Token;
 
-/// Abandoned requests are swept out only once this many are parked; below it they cost nothing worth
-/// a walk.
+/// The fewest parked requests at which abandoned ones are swept out. Fewer cost too little to be
+/// worth a walk.
 const SWEEP_AT_LEAST: usize = 64;
 
+/// Parked requests.
 pub(super) struct Waiters<W> {
-    /// By (how many bytes must be there first, order of arrival).
+    /// By (offset that must be reached first, order of arrival).
     parked: BTreeMap<(u64, u64), W>,
-    /// Order of arrival of the next one; keeps equal needs apart, first come first served.
+    /// The order of arrival of the next request. It keeps requests with equal offsets apart: first
+    /// come, first served.
     next: u64,
-    /// The size at which the next sweep is due: twice what the last one left. That makes a sweep
-    /// cost nothing per request on average, and bounds the abandoned by the living.
+    /// The number of parked requests at which the next sweep is due: twice the number that the last
+    /// sweep left. So a sweep costs little per request, and at most half of the requests are abandoned.
     sweep_at: usize,
 }
 
@@ -23,17 +25,17 @@ impl<W: Token> Waiters<W> {
         Self { parked: BTreeMap::new(), next: 0, sweep_at: SWEEP_AT_LEAST }
     }
 
-    /// Parks a request until `need` bytes are there.
-    pub(super) fn park(&mut self, need: u64, waiter: W) {
+    /// Parks a request until the offset `until` is reached.
+    pub(super) fn park(&mut self, until: u64, waiter: W) {
         if self.parked.len() >= self.sweep_at {
             self.parked.retain(|_, waiter| !waiter.is_abandoned());
             self.sweep_at = SWEEP_AT_LEAST.max(self.parked.len() * 2);
         }
-        self.parked.insert((need, self.next), waiter);
+        self.parked.insert((until, self.next), waiter);
         self.next += 1;
     }
 
-    /// The furthest need of a request that somebody still awaits. Forgets abandoned ones on its way.
+    /// The furthest offset that a request waits for. Removes abandoned requests on its way.
     pub(super) fn furthest(&mut self) -> Option<u64> {
         while let Some(last) = self.parked.last_entry() {
             if last.get().is_abandoned() {
@@ -45,15 +47,15 @@ impl<W: Token> Waiters<W> {
         None
     }
 
-    /// Takes the first request that `there` bytes satisfy.
-    pub(super) fn pop(&mut self, there: u64) -> Option<W> {
+    /// Removes the first request that waits for `reached` or less.
+    pub(super) fn pop(&mut self, reached: u64) -> Option<W> {
         let first = self.parked.first_entry()?;
-        (first.key().0 <= there).then(|| first.remove())
+        (first.key().0 <= reached).then(|| first.remove())
     }
 
-    /// Takes all requests that `there` bytes do not satisfy, in order.
-    pub(super) fn take_beyond(&mut self, there: u64) -> impl Iterator<Item = W> + use<W> {
-        self.parked.split_off(&(there, u64::MAX)).into_values()
+    /// Removes all requests that wait for more than `reached`, in order.
+    pub(super) fn take_beyond(&mut self, reached: u64) -> impl Iterator<Item = W> + use<W> {
+        self.parked.split_off(&(reached, u64::MAX)).into_values()
     }
 
     #[cfg(test)]

@@ -66,10 +66,10 @@ async fn rule_20_progress_tells_each_stage() {
 async fn rule_20_subscribers_see_progress_without_gaps_and_the_end_of_the_buffer() {
     let buffer = StreamBuffer::builder().read_ahead(u64::MAX).max_memory(MIB).spawn(ready(4 << 20, 70_000));
     let mut progress = buffer.subscribe();
-    let mut last = *progress.borrow_and_update();
+    let mut last = progress.latest();
     while last.state != State::Complete {
         progress.changed().await.unwrap();
-        let now = *progress.borrow_and_update();
+        let now = progress.latest();
         assert!(now.loaded >= last.loaded && now.spilled >= last.spilled, "{last:?} then {now:?}");
         assert_eq!(now.resident + now.spilled, now.loaded, "every byte is in one place");
         last = now;

@@ -23,9 +23,9 @@ fn rule_9_memory_stays_within_its_budget_whatever_the_chunks() {
                 async move { buffer.load().await }
             });
             let most = max_memory as u64 + SLACK;
-            while progress.borrow_and_update().loaded < size {
+            while progress.latest().loaded < size {
                 progress.changed().await.unwrap();
-                let resident = progress.borrow().resident;
+                let resident = progress.latest().resident;
                 assert!(resident <= most, "{resident} bytes in memory, {most} allowed");
             }
             assert_eq!(load.await.unwrap().unwrap(), size);

@@ -77,9 +77,9 @@ fn spill_for_ever(dir: &Path) {
             let buffer =
                 StreamBuffer::builder().max_memory(0).read_ahead(u64::MAX).spill_dir(dir).spawn(stream);
             let mut progress = buffer.subscribe();
-            while progress.borrow_and_update().spilled < 64 << 20 {
+            while progress.latest().spilled < 64 << 20 {
                 progress.changed().await.unwrap();
-                println!("spilled {}", progress.borrow().spilled);
+                println!("spilled {}", progress.latest().spilled);
             }
         }
     });

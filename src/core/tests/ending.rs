@@ -30,10 +30,10 @@ fn nothing_is_pulled_after_the_end_or_an_error() {
     let everything = Limits { read_ahead: u64::MAX, ..PLAIN };
     for ending in [World::end, World::fail] {
         let mut world = World::new(everything);
-        assert!(world.core.wants_chunk());
+        assert!(world.wants_chunk());
         ending(&mut world);
         world.read(0, 10);
-        assert!(world.core.is_done() && !world.core.wants_chunk());
+        assert!(world.core.has_ended() && !world.wants_chunk());
     }
 }
 
@@ -42,7 +42,7 @@ fn the_first_end_is_the_last() {
     // Rule 15: an error is never turned into an end of file.
     let mut world = World::new(PLAIN);
     world.fail();
-    world.core.end();
+    world.end_unseen();
     let read = world.read(0, 1);
     assert_eq!(world.error(&read).kind(), ErrorKind::Source);
 }
@@ -54,13 +54,13 @@ fn an_empty_chunk_changes_nothing() {
     let read = world.read(0, 10);
     for _ in 0..3 {
         world.send(0);
-        assert!(world.is_waiting(&read) && world.core.wants_chunk());
+        assert!(world.is_waiting(&read) && world.wants_chunk());
     }
     world.send(10);
     world.send(0);
     assert_eq!(world.bytes(&read), source(0, 10));
     world.end();
-    assert_eq!(world.status().phase, Phase::Complete);
+    assert_eq!(world.progress().state, State::Complete);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn an_empty_stream_is_complete() {
         let read = world.read(0, 1);
         world.end();
         assert_eq!(world.bytes(&read), "");
-        assert_eq!(world.status(), Status { loaded: 0, spilled: 0, size: Some(0), phase: Phase::Complete });
+        assert_eq!(world.progress(), progress(0, 0, Some(0), State::Complete));
     }
 }
 
@@ -78,10 +78,10 @@ fn an_empty_stream_is_complete() {
 fn a_source_error_is_told_to_each_read_that_needs_more_and_to_no_other() {
     // Rule 15.
     let mut world = World::new(PLAIN);
-    let waiting = [world.read(0, 101), world.read(100, 1), world.read_some(100, 1), world.ask(Read::END)];
+    let waiting = [world.read(0, 101), world.read(100, 1), world.read_some(100, 1), world.load()];
     world.send(100);
     world.fail();
-    let later = [world.read(99, 2), world.read_some(100, 5), world.read(1000, 1), world.ask(Read::END)];
+    let later = [world.read(99, 2), world.read_some(100, 5), world.read(1000, 1), world.load()];
     for read in waiting.iter().chain(&later) {
         let error = world.error(read);
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Source, 100));
@@ -103,7 +103,7 @@ fn a_stream_that_ends_early_is_truncated_and_stays_readable() {
     assert_eq!((error.kind(), error.offset()), (ErrorKind::Truncated, 99));
     let read = world.read(0, 99);
     assert_eq!(world.bytes(&read), source(0, 99));
-    assert_eq!(world.status(), Status { loaded: 99, spilled: 0, size: None, phase: Phase::Failed });
+    assert_eq!(world.progress(), progress(99, 0, None, State::Failed));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_stream_that_goes_on_is_oversized_and_its_declared_part_stays_readable() {
     // Rule 14: the excess in the same chunk, in one of its own, or all there is.
     for (size, chunks) in [(100, &[150][..]), (100, &[100, 1]), (0, &[5])] {
         let mut world = declared(size);
-        let load = world.ask(Read::END);
+        let load = world.load();
         for chunk in chunks {
             world.send(*chunk);
         }
@@ -119,8 +119,8 @@ fn a_stream_that_goes_on_is_oversized_and_its_declared_part_stays_readable() {
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Oversized, size));
         let read = world.read(0, size);
         assert_eq!(world.bytes(&read), source(0, size));
-        assert_eq!(world.status(), Status { loaded: size, spilled: 0, size: None, phase: Phase::Failed });
-        assert!(!world.core.wants_chunk());
+        assert_eq!(world.progress(), progress(size, 0, None, State::Failed));
+        assert!(!world.wants_chunk());
     }
 }
 
@@ -132,7 +132,7 @@ fn an_oversized_chunk_is_absorbed_up_to_the_declared_size_before_it_fails() {
     let (within, across) = (world.read(0, size), world.read(size - 1, 2));
     world.append(4 * BLOCK);
     // The source is not to be polled again, though the chunk is not yet in.
-    assert!(world.core.is_done() && world.is_waiting(&across));
+    assert!(world.core.has_ended() && world.is_waiting(&across));
     world.pump();
     assert_eq!(world.bytes(&within), source(0, size));
     assert_eq!(world.error(&across).kind(), ErrorKind::Oversized);
@@ -146,12 +146,12 @@ fn a_stream_of_its_declared_size_is_complete() {
     world.send(100);
     assert_eq!(world.bytes(&read), source(0, 100));
     // Nobody asks for the end, so nobody looks for it.
-    assert!(!world.core.wants_chunk());
-    let load = world.ask(Read::END);
-    assert!(world.core.wants_chunk());
+    assert!(!world.wants_chunk());
+    let load = world.load();
+    assert!(world.wants_chunk());
     world.end();
     assert_eq!(world.bytes(&load), "");
-    assert_eq!(world.status().size, Some(100));
+    assert_eq!(world.progress().size, Some(100));
 }
 
 #[test]
@@ -170,13 +170,13 @@ fn a_chunk_is_let_go_once_it_is_absorbed_or_refused() {
     for declared in [None, Some(100), Some(0)] {
         let mut world = World::new(Limits { declared, ..PLAIN });
         let chunk = Bytes::from(source(0, 150).to_vec());
-        world.core.append(chunk.clone());
+        world.chunk(chunk.clone());
         world.pump();
         assert!(chunk.is_unique(), "declared {declared:?}");
         let mut empty = chunk.clone();
         empty.advance(150);
         if declared.is_none() {
-            world.core.append(empty);
+            world.chunk(empty);
             assert!(chunk.is_unique());
         }
     }
@@ -186,14 +186,14 @@ fn a_chunk_is_let_go_once_it_is_absorbed_or_refused() {
 fn the_state_is_told_in_words_that_hold() {
     // Rule 20.
     let mut world = declared(100);
-    let told = |world: &mut World| (world.status().phase, world.status().size);
-    assert_eq!(told(&mut world), (Phase::Waiting, Some(100)));
+    let told = |world: &mut World| (world.progress().state, world.progress().size);
+    assert_eq!(told(&mut world), (State::Waiting, Some(100)));
     let read = world.read(0, 50);
-    assert_eq!(told(&mut world), (Phase::Pulling, Some(100)));
+    assert_eq!(told(&mut world), (State::Pulling, Some(100)));
     world.send(50);
     assert_eq!(world.bytes(&read).len(), 50);
-    assert_eq!(told(&mut world), (Phase::Waiting, Some(100)));
+    assert_eq!(told(&mut world), (State::Waiting, Some(100)));
     // A broken source says nothing about the size.
     world.fail();
-    assert_eq!(told(&mut world), (Phase::Failed, Some(100)));
+    assert_eq!(told(&mut world), (State::Failed, Some(100)));
 }

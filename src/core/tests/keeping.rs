@@ -21,7 +21,7 @@ fn memory_is_bounded_however_slow_the_disk() {
         assert_eq!(world.bytes(&read), source(0, sent));
         // Once the disk goes on, so does pulling.
         world.write_all();
-        assert!(world.core.wants_chunk());
+        assert!(world.wants_chunk());
         assert!(world.allocated() <= max_memory.max(BLOCK));
     }
 }
@@ -32,18 +32,18 @@ fn a_chunk_of_any_size_is_taken_in_as_memory_allows() {
     let all = generate(64 * MIB);
     let mut world = holding(MIB);
     let read = world.read(0, 1000);
-    world.core.append(all.clone());
+    world.chunk(all.clone());
     world.pump();
     assert_eq!(world.bytes(&read), source(0, 1000));
     while world.writing.is_some() {
         assert!(world.allocated() <= 2 * MIB);
-        let absorbed = world.status().loaded == all.len() as u64;
-        assert!(absorbed || !world.core.wants_chunk());
+        let absorbed = world.progress().loaded == all.len() as u64;
+        assert!(absorbed || !world.wants_chunk());
         world.write_succeeds();
         world.pump();
     }
-    assert_eq!(world.status().loaded, all.len() as u64);
-    assert!(world.core.wants_chunk());
+    assert_eq!(world.progress().loaded, all.len() as u64);
+    assert!(world.wants_chunk());
     assert!(world.disk == all[..world.disk.len()], "the disk holds other bytes");
     let tail = world.read(60 * MIB as u64, 4 * MIB as u64);
     assert_eq!(world.bytes(&tail), all[60 * MIB..]);
@@ -59,10 +59,10 @@ fn the_oldest_full_blocks_leave_first_in_order() {
     let (offset, blocks) = world.writing.as_ref().expect("the budget is exceeded");
     assert_eq!((*offset, blocks.as_slice()), (0, &[source(0, BLOCK as u64)][..]));
     world.write_all();
-    assert_eq!(world.status().spilled, BLOCK as u64);
+    assert_eq!(world.progress().spilled, BLOCK as u64);
     world.send(4 * BLOCK);
     world.write_all();
-    assert_eq!(world.status().spilled, 5 * BLOCK as u64);
+    assert_eq!(world.progress().spilled, 5 * BLOCK as u64);
     assert_eq!(world.disk, source(0, 5 * BLOCK as u64));
 }
 
@@ -72,7 +72,7 @@ fn the_open_block_leaves_when_the_stream_has_ended() {
     let mut world = holding(0);
     world.send(BLOCK + 10);
     world.write_all();
-    assert_eq!(world.status().spilled, BLOCK as u64);
+    assert_eq!(world.progress().spilled, BLOCK as u64);
     world.end();
     world.write_all();
     assert_eq!(world.allocated(), 0);
@@ -88,10 +88,10 @@ fn bytes_are_readable_before_during_and_after_their_write() {
     world.send(2 * BLOCK);
     assert!(world.writing.is_some());
     let before = world.read(100, BLOCK as u64);
-    assert_eq!(world.file_reads, 0);
+    assert_eq!(world.store_reads, 0);
     world.write_all();
     let after = world.read(100, BLOCK as u64);
-    assert_eq!(world.file_reads, 1);
+    assert_eq!(world.store_reads, 1);
     assert_eq!(world.bytes(&before), source(100, 100 + BLOCK as u64));
     assert_eq!(world.bytes(&before), world.bytes(&after));
 }
@@ -101,7 +101,7 @@ fn boundless_memory_never_touches_the_disk() {
     // Rule 9.
     let mut world = holding(usize::MAX);
     world.send_while_wanted(8 * MIB);
-    assert_eq!(world.status().loaded, 8 * MIB as u64);
+    assert_eq!(world.progress().loaded, 8 * MIB as u64);
     world.end();
     assert!(world.writing.is_none());
 }
@@ -113,7 +113,7 @@ fn a_small_stream_allocates_little_more_than_its_size_and_no_file() {
         let mut world = holding(BLOCK);
         for sent in (0..len).step_by(chunk) {
             world.send(chunk.min(len - sent));
-            let loaded = world.status().loaded as usize;
+            let loaded = world.progress().loaded as usize;
             assert!(world.allocated() <= (2 * loaded).max(KIB), "{} for {loaded}", world.allocated());
         }
         world.end();
@@ -135,11 +135,8 @@ fn a_failed_write_loses_nothing_and_tells_those_who_need_more() {
     for read in [&exact, &some] {
         assert_eq!(world.error(read).kind(), ErrorKind::Spill);
     }
-    assert!(!world.core.wants_chunk() && world.writing.is_none());
-    assert_eq!(
-        world.status(),
-        Status { loaded: 2 * BLOCK as u64, spilled: 0, size: None, phase: Phase::Waiting }
-    );
+    assert!(!world.wants_chunk() && world.writing.is_none());
+    assert_eq!(world.progress(), progress(2 * BLOCK as u64, 0, None, State::Waiting));
     // What is there is readable, and asking for it tries nothing.
     let read = world.read(0, 2 * BLOCK as u64);
     assert_eq!(world.bytes(&read), source(0, 2 * BLOCK as u64));
@@ -162,7 +159,7 @@ fn a_read_that_needs_more_has_a_failed_write_tried_again() {
     }
     let read = world.read(0, 2 * BLOCK as u64 + 1);
     world.write_all();
-    assert!(world.is_waiting(&read) && world.core.wants_chunk());
+    assert!(world.is_waiting(&read) && world.wants_chunk());
     assert_eq!(world.disk, source(0, 2 * BLOCK as u64));
     world.send(1);
     assert_eq!(world.bytes(&read), source(0, 2 * BLOCK as u64 + 1));
@@ -175,8 +172,8 @@ fn a_failed_write_stops_a_chunk_half_way_and_healing_takes_in_the_rest() {
     world.send(6 * MIB);
     world.write_fails();
     world.pump();
-    let loaded = world.status().loaded;
-    assert!(loaded < 6 * MIB as u64 && !world.core.absorb());
+    let loaded = world.progress().loaded;
+    assert!(loaded < 6 * MIB as u64 && world.core.absorb().is_none());
     let read = world.read(0, 6 * MIB as u64);
     world.write_all();
     assert_eq!(world.bytes(&read), source(0, 6 * MIB as u64));
@@ -190,7 +187,6 @@ fn a_failed_write_leaves_reads_alone_whose_bytes_are_there() {
     let (loaded, block) = (2 * BLOCK as u64, BLOCK as u64);
     let (satisfied, needy) = (world.read(0, loaded + block), world.read(0, loaded + block + 1));
     world.append(BLOCK);
-    assert!(world.core.absorb());
     world.write_fails();
     world.pump();
     assert_eq!(world.bytes(&satisfied), source(0, loaded + block));
@@ -202,8 +198,8 @@ fn a_failed_write_after_the_end_concerns_no_read() {
     // Rules 4, 16: when the stream has ended, no read needs more.
     let mut world = holding(0);
     world.send(2 * BLOCK);
-    let (all, load) = (world.read(BLOCK as u64, u64::MAX), world.ask(Read::END));
-    world.core.end();
+    let (all, load) = (world.read(BLOCK as u64, u64::MAX), world.load());
+    world.end_unseen();
     world.write_fails();
     world.pump();
     assert_eq!(world.bytes(&all), source(BLOCK as u64, 2 * BLOCK as u64));

@@ -26,8 +26,10 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 
 use super::memory::{BLOCK, Pieces};
-use super::{Action, Core, Limits, Phase, Read, Status, Token, Want};
+use super::read::{Read, Want};
+use super::{Action, Core, Event, Limits, Permit, Token};
 use crate::error::Error;
+use crate::progress::{Progress, State};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -84,57 +86,76 @@ impl Ask {
     }
 }
 
-/// Does what the actor does, at the test's pace.
+/// Drives the core as the actor does, at the test's pace.
 struct World {
     core: Core<Ticket>,
-    /// What has been sent by the source.
+    /// Bytes that the source has sent.
     sent: u64,
-    /// What was written, and behind it what a failed write left.
+    /// The bytes that were written, and after them the rest of a failed write.
     disk: Vec<u8>,
-    /// The write under way.
+    /// The running write.
     writing: Option<(u64, Vec<Bytes>)>,
+    /// By ticket: what is left of the range that it asks for, if it asks for one.
+    reads: Vec<Option<Read>>,
+    /// By ticket: the first parts of an exact read that is answered in parts.
+    parts: Vec<Vec<Bytes>>,
     /// By ticket.
     answers: Vec<Option<Answer>>,
-    /// Tickets answered since the test last looked.
+    /// Tickets that were answered since the test looked last.
     fresh: Vec<usize>,
-    file_reads: usize,
-    /// Whether what is read from the disk is at hand.
-    at_hand: bool,
-    /// Whether somebody has left since the core was told.
+    store_reads: usize,
+    /// Whether bytes of the store can be read without waiting.
+    cached: bool,
+    /// Whether a caller has left since the core was told.
     left: Rc<Cell<bool>>,
-    /// The status when the core was last settled.
-    told: Option<Status>,
+    published: Progress,
+    /// Whether the stream was closed.
+    closed: bool,
 }
 
 impl World {
     fn new(limits: Limits) -> Self {
+        let core = Core::new(limits);
+        let published = core.published();
         Self {
-            core: Core::new(limits),
+            core,
             sent: 0,
             disk: Vec::new(),
             writing: None,
+            reads: Vec::new(),
+            parts: Vec::new(),
             answers: Vec::new(),
             fresh: Vec::new(),
-            file_reads: 0,
-            at_hand: false,
+            store_reads: 0,
+            cached: false,
             left: Rc::default(),
-            told: None,
+            published,
+            closed: false,
         }
     }
 
     // ---- requests ----
 
-    fn ticket(&mut self) -> (Ticket, Ask) {
+    fn ticket(&mut self, read: Option<Read>) -> (Ticket, Ask) {
         let (id, gone) = (self.answers.len(), Rc::new(Cell::new(false)));
         self.answers.push(None);
+        self.parts.push(Vec::new());
+        self.reads.push(read);
         (Ticket { id, gone: Rc::clone(&gone) }, Ask { id, gone, left: Rc::clone(&self.left) })
     }
 
+    /// Asks, and carries out the replies that are due by then.
     fn ask(&mut self, read: Read) -> Ask {
-        let (ticket, ask) = self.ticket();
-        if let Some(action) = self.core.read(read, ticket) {
-            self.perform(action);
+        let ask = self.ask_only(read);
+        while !self.core.due.is_empty() {
+            self.act();
         }
+        ask
+    }
+
+    fn ask_only(&mut self, read: Read) -> Ask {
+        let (token, ask) = self.ticket(Some(read));
+        self.event(Event::Read { read, token });
         ask
     }
 
@@ -146,63 +167,98 @@ impl World {
         self.ask(Read { offset, len, want: Want::Piece })
     }
 
-    fn spill(&mut self) -> Ask {
-        let (ticket, ask) = self.ticket();
-        self.core.spill(ticket);
+    fn load(&mut self) -> Ask {
+        let ask = self.load_only();
+        self.pump();
         ask
+    }
+
+    fn load_only(&mut self) -> Ask {
+        let (token, ask) = self.ticket(None);
+        self.event(Event::Load { token });
+        ask
+    }
+
+    fn spill(&mut self) -> Ask {
+        let (token, ask) = self.ticket(None);
+        self.event(Event::Spill { token });
+        ask
+    }
+
+    fn event(&mut self, event: Event<Ticket>) {
+        if let Some(action) = self.core.handle_event(event) {
+            self.perform(action);
+        }
     }
 
     // ---- the source and the disk ----
 
-    /// The source sends the next `len` bytes, and all that follows from it happens.
+    /// Whether the source is to be pulled.
+    fn wants_chunk(&mut self) -> bool {
+        self.core.permit().is_some()
+    }
+
+    /// The source sends the next `len` bytes, and everything that follows from it happens.
     fn send(&mut self, len: usize) {
         self.append(len);
         self.pump();
     }
 
-    /// The source sends the next `len` bytes; nothing comes of it yet.
+    /// The source sends the next `len` bytes, whether they are needed or not.
     fn append(&mut self, len: usize) {
         let from = self.sent;
         self.sent += len as u64;
-        self.core.append(source(from, self.sent));
+        self.chunk(source(from, self.sent));
+    }
+
+    fn chunk(&mut self, chunk: Bytes) {
+        Permit { core: &mut self.core }.chunk(chunk);
     }
 
     fn end(&mut self) {
-        self.core.end();
+        self.end_unseen();
         self.pump();
+    }
+
+    /// The source ends; nothing follows from it yet.
+    fn end_unseen(&mut self) {
+        Permit { core: &mut self.core }.end();
     }
 
     fn fail(&mut self) {
-        let cause = io::Error::new(io::ErrorKind::ConnectionReset, "gone");
-        let loaded = self.status().loaded;
-        self.core.fail(Error::source_failed(loaded, cause));
+        self.fail_unseen();
         self.pump();
     }
 
-    /// Sends blocks for as long as they are wanted, `most` bytes in all.
+    fn fail_unseen(&mut self) {
+        let cause = io::Error::new(io::ErrorKind::ConnectionReset, "gone");
+        Permit { core: &mut self.core }.fail(cause);
+    }
+
+    /// Sends blocks while they are wanted, `most` bytes in all.
     fn send_while_wanted(&mut self, most: usize) {
         let to = self.sent + most as u64;
-        while self.sent < to && self.core.wants_chunk() {
+        while self.sent < to && self.wants_chunk() {
             self.send(64 * KIB);
         }
     }
 
-    /// The write under way ends well.
+    /// The running write succeeds.
     fn write_succeeds(&mut self) {
-        let (offset, blocks) = self.writing.take().expect("a write is under way");
+        let (offset, blocks) = self.writing.take().expect("a write is running");
         self.disk.truncate(offset as usize);
         self.disk.extend_from_slice(&blocks.concat());
-        self.core.spilled();
+        self.event(Event::Written);
     }
 
-    /// The write under way fails half-way.
+    /// The running write fails half-way.
     fn write_fails(&mut self) {
-        let (offset, _) = self.writing.take().expect("a write is under way");
+        let (offset, _) = self.writing.take().expect("a write is running");
         self.disk.extend_from_slice(b"half a write");
-        self.core.spill_failed(&Error::spill_write(offset, io::ErrorKind::StorageFull.into()));
+        self.event(Event::WriteFailed(Error::spill_write(offset, io::ErrorKind::StorageFull.into())));
     }
 
-    /// Every write ends well, until there is none.
+    /// Every write succeeds, until none is due.
     fn write_all(&mut self) {
         self.pump();
         while self.writing.is_some() {
@@ -213,37 +269,32 @@ impl World {
 
     // ---- the actor ----
 
-    /// One action, or one block of the chunk that is arriving. Returns whether there was any.
+    /// Carries out one action. Returns whether there was one.
     fn act(&mut self) -> bool {
-        let settled = self.was_settled();
-        let more = match self.core.next_action() {
+        self.tell_withdrawn();
+        match self.core.poll_action() {
             Some(action) => {
                 self.perform(action);
                 true
             }
-            None => self.core.absorb(),
-        };
-        self.settle(settled, more);
-        more
+            None => {
+                self.check_idle();
+                false
+            }
+        }
     }
 
-    /// Whether the actor would not look for anything to do now.
-    fn was_settled(&mut self) -> bool {
+    fn tell_withdrawn(&mut self) {
         if self.left.take() {
-            self.core.withdrawn();
+            self.event(Event::Withdrawn);
         }
-        self.core.is_settled()
     }
 
-    /// There was something to do, or not.
-    fn settle(&mut self, was_settled: bool, more: bool) {
-        if was_settled {
-            assert!(!more, "the actor would not have looked, and there was something to do");
-            assert_eq!(self.told, Some(self.core.status()), "the actor would not have told of it");
-        } else if !more {
-            self.told = Some(self.core.status());
-            self.core.settle();
-        }
+    /// An idle core has nothing to do, and its progress is published.
+    fn check_idle(&mut self) {
+        assert!(self.core.is_idle());
+        assert!(self.core.next_action().is_none(), "the core was idle, and an action was due");
+        assert_eq!(self.published, self.core.progress(), "the core was idle, and progress was not published");
     }
 
     fn pump(&mut self) {
@@ -252,39 +303,81 @@ impl World {
 
     fn perform(&mut self, action: Action<Ticket>) {
         match action {
-            Action::Reply { token, result } => self.answer(&token, result.map(Pieces::join)),
-            Action::ReadFile { token, offset, len, enough, rest } => {
-                assert!(0 < enough && enough <= len && (enough == len || rest.len() == 0));
-                let len = if self.at_hand { enough } else { len };
-                let end = offset + len as u64;
-                assert!(end <= self.status().spilled, "reads what is not on disk");
-                let mut bytes = self.disk[offset as usize..end as usize].to_vec();
-                bytes.extend_from_slice(&rest.join());
-                self.file_reads += 1;
-                self.answer(&token, Ok(bytes.into()));
+            Action::Reply { token, result } => {
+                assert!(self.left.get() || self.published == self.core.progress(), "reply before progress");
+                self.answer(token, result.map(Pieces::join));
             }
-            Action::WriteBlocks { offset, blocks } => {
+            Action::ReadStore { token, range, enough } => {
+                assert!(0 < enough && enough as u64 <= range.end - range.start);
+                let end = if self.cached { range.start + enough as u64 } else { range.end };
+                assert!(end <= self.progress().spilled, "reads bytes that are not in the store");
+                let bytes = Bytes::copy_from_slice(&self.disk[range.start as usize..end as usize]);
+                self.store_reads += 1;
+                self.answer(token, Ok(bytes));
+            }
+            Action::WriteStore { offset, blocks } => {
                 assert!(self.writing.is_none(), "two writes at once");
-                assert_eq!(offset, self.status().spilled, "writes are consecutive");
+                assert_eq!(offset, self.progress().spilled, "writes are consecutive");
                 self.writing = Some((offset, blocks));
             }
+            Action::Publish { progress, failure } => {
+                assert_ne!(progress, self.published, "published twice");
+                assert_eq!(failure.is_some(), progress.state == State::Failed);
+                self.published = progress;
+            }
+            Action::CloseStream => {
+                assert!(!self.closed, "closed twice");
+                self.closed = true;
+            }
+            Action::Absorbed { bytes } => assert!(bytes > 0 && bytes <= BLOCK),
         }
     }
 
-    fn answer(&mut self, ticket: &Ticket, answer: Answer) {
-        let twice = self.answers[ticket.id].replace(answer);
+    /// A reply arrives. As the handle does, asks for the rest of an exact read.
+    fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        let id = ticket.id;
+        if let (Ok(bytes), Some(read)) = (&answer, &mut self.reads[id])
+            && read.want == Want::Exact
+            && !bytes.is_empty()
+        {
+            self.parts[id].push(bytes.clone());
+            read.offset += bytes.len() as u64;
+            read.len -= bytes.len() as u64;
+            if read.len > 0 {
+                let read = *read;
+                return self.event(Event::Read { read, token: ticket });
+            }
+        }
+        let answer = answer.map(|bytes| match &std::mem::take(&mut self.parts[id])[..] {
+            [] => bytes,
+            [whole] => whole.clone(),
+            parts => parts.concat().into(),
+        });
+        let twice = self.answers[id].replace(answer);
         assert!(twice.is_none(), "answered twice");
-        self.fresh.push(ticket.id);
+        self.fresh.push(id);
+    }
+
+    /// The end of the furthest range of an action that is due but not carried out yet.
+    fn due_end(&self) -> Option<u64> {
+        let end = |action: &Action<Ticket>| match action {
+            Action::Reply { token, result: Ok(pieces) } if pieces.len() > 0 => {
+                self.reads[token.id].map(|read| read.offset + pieces.len() as u64)
+            }
+            Action::ReadStore { range, .. } => Some(range.end),
+            _ => None,
+        };
+        self.core.due.iter().filter_map(end).max()
     }
 
     // ---- what is seen ----
 
-    fn status(&mut self) -> Status {
-        self.core.status()
+    fn progress(&mut self) -> Progress {
+        self.core.progress()
     }
 
     fn allocated(&self) -> usize {
-        self.core.memory.allocated()
+        self.core.layout.allocated()
     }
 
     fn is_waiting(&self, ask: &Ask) -> bool {
@@ -302,4 +395,9 @@ impl World {
     fn error(&self, ask: &Ask) -> Error {
         self.answered(ask).expect_err("it is answered with an error")
     }
+}
+
+/// A progress in which all that is loaded is either spilled or resident.
+fn progress(loaded: u64, spilled: u64, size: Option<u64>, state: State) -> Progress {
+    Progress { loaded, size, resident: loaded - spilled, spilled, state }
 }

@@ -13,7 +13,8 @@ use crate::error::ErrorKind;
 
 enum What {
     Read(Read),
-    /// That all before this is on disk.
+    Load,
+    /// All bytes before this offset are to be in the store.
     Spill(u64),
 }
 
@@ -88,6 +89,7 @@ impl Model {
                 self.asked.push(Asked { ask, what: What::Spill(self.loaded), spill_failed: false });
                 (self.purge_to, self.stopped) = (self.loaded, false);
             }
+            Step::Load => self.load(),
             Step::Abandon(number) => {
                 if let Some(asked) = self.asked.get(number % self.asked.len().max(1)) {
                     asked.ask.abandon();
@@ -96,7 +98,7 @@ impl Model {
             Step::Append(len) if self.wants_chunk() => self.append(len as u64),
             Step::End if self.wants_chunk() => self.end(),
             Step::Fail if self.wants_chunk() => {
-                self.world.core.fail(Error::source_failed(self.loaded, io::ErrorKind::Other.into()));
+                self.world.fail_unseen();
                 self.ending = Some(Err(ErrorKind::Source));
             }
             Step::WriteSucceeds if self.world.writing.is_some() => {
@@ -114,14 +116,25 @@ impl Model {
     }
 
     fn read(&mut self, read: Read) {
-        self.world.at_hand = self.asked.len().is_multiple_of(2);
-        let ask = self.world.ask(read);
+        self.world.cached = self.asked.len().is_multiple_of(2);
+        let was_idle = self.world.core.is_idle();
+        let ask = self.world.ask_only(read);
         let now = !self.world.is_waiting(&ask);
-        assert_eq!(now, self.is_answerable(&read), "answered now or not: {read:?}");
+        let answerable = self.is_answerable(&read);
+        assert!(answerable || !now, "answered too early: {read:?}");
+        if was_idle && answerable && self.is_repeated(&read) {
+            assert!(now, "an idle core answers at once: {read:?}");
+        }
         // A read that needs more has a failed write tried again.
-        self.stopped &= now;
+        self.stopped &= answerable;
         self.asked.push(Asked { ask, what: What::Read(read), spill_failed: false });
         self.look();
+    }
+
+    fn load(&mut self) {
+        let ask = self.world.load_only();
+        self.asked.push(Asked { ask, what: What::Load, spill_failed: false });
+        self.stopped = false;
     }
 
     fn append(&mut self, len: u64) {
@@ -135,10 +148,11 @@ impl Model {
         self.arriving = len.min(allowed);
         self.excess = len > allowed;
         self.tell_excess();
+        self.absorb();
     }
 
     fn end(&mut self) {
-        self.world.core.end();
+        self.world.end_unseen();
         let early = self.limits.declared.is_some_and(|size| self.loaded < size);
         self.ending = Some(if early { Err(ErrorKind::Truncated) } else { Ok(()) });
     }
@@ -157,7 +171,7 @@ impl Model {
         for (asked, needy) in self.asked.iter_mut().zip(needy) {
             if self.world.answers[asked.ask.id].is_none() {
                 asked.spill_failed |= match asked.what {
-                    What::Read(_) => self.stopped && needy,
+                    What::Read(_) | What::Load => self.stopped && needy,
                     What::Spill(_) => true,
                 };
             }
@@ -165,33 +179,36 @@ impl Model {
     }
 
     fn act(&mut self) -> bool {
-        let settled = self.world.was_settled();
-        let more = self.do_something();
-        self.world.settle(settled, more);
-        more
-    }
-
-    fn do_something(&mut self) -> bool {
+        self.world.tell_withdrawn();
         let over_budget = self.is_over_budget();
-        if let Some(action) = self.world.core.next_action() {
-            if let Action::WriteBlocks { offset, blocks } = &action {
+        if let Some(action) = self.world.core.poll_action() {
+            if let Action::WriteStore { offset, blocks } = &action {
                 assert!(!self.stopped && (over_budget || self.purge_to > self.spilled), "a needless write");
                 let len = blocks.iter().map(|block| block.len() as u64).sum::<u64>();
                 assert!(0 < len && len <= MIB as u64 / 2, "more than half of the slack");
                 assert!(blocks.concat() == source(*offset, offset + len), "writes other bytes");
             }
+            let absorbed = if let Action::Absorbed { bytes } = action { bytes } else { 0 };
+            if absorbed > 0 {
+                assert_eq!(absorbed as u64, self.absorb());
+            }
             self.world.perform(action);
             self.look();
             return true;
         }
+        self.world.check_idle();
         self.check_idle();
-        let absorbed =
-            if self.has_room() { self.arriving.min(BLOCK as u64 - self.loaded % BLOCK as u64) } else { 0 };
-        assert_eq!(self.world.core.absorb(), absorbed > 0);
-        self.loaded += absorbed;
-        self.arriving -= absorbed;
+        assert!(self.arriving == 0 || !self.has_room(), "a chunk waits, and there is room");
+        false
+    }
+
+    /// A block's worth of the chunk that is arriving is loaded.
+    fn absorb(&mut self) -> u64 {
+        let bytes = self.arriving.min(BLOCK as u64 - self.loaded % BLOCK as u64);
+        self.loaded += bytes;
+        self.arriving -= bytes;
         self.tell_excess();
-        absorbed > 0
+        bytes
     }
 
     // ---- what the model expects ----
@@ -213,14 +230,25 @@ impl Model {
         enough || read.len == 0
     }
 
-    /// Whether somebody still waits for this, and for bytes to come.
+    /// Whether all bytes of a read were delivered before and lie in one place.
+    fn is_repeated(&self, read: &Read) -> bool {
+        let end = Self::end_of(read);
+        let in_one_place = end <= self.spilled || read.offset >= self.spilled;
+        Some(end) <= self.delivered && in_one_place && end <= self.loaded
+    }
+
+    /// Whether a caller still waits for this, and for bytes to come.
     fn needs_more(&self, asked: &Asked) -> bool {
-        let What::Read(read) = &asked.what else { return false };
-        self.world.is_waiting(&asked.ask) && !asked.spill_failed && !self.is_answerable(read)
+        let answerable = match &asked.what {
+            What::Read(read) => self.is_answerable(read),
+            What::Load => self.ending.is_some(),
+            What::Spill(_) => return false,
+        };
+        self.world.is_waiting(&asked.ask) && !asked.spill_failed && !answerable
     }
 
     fn is_needed(&self) -> bool {
-        let ahead = match (self.limits.read_ahead, self.delivered) {
+        let ahead = match (self.limits.read_ahead, self.delivered.max(self.world.due_end())) {
             (u64::MAX, _) => true,
             (ahead, Some(end)) => end + ahead > self.loaded,
             (_, None) => false,
@@ -243,7 +271,7 @@ impl Model {
     fn wants_chunk(&mut self) -> bool {
         let open = self.ending.is_none() && !self.excess && self.arriving == 0;
         let expected = open && self.has_room() && self.is_needed();
-        assert_eq!(self.world.core.wants_chunk(), expected, "wants a chunk");
+        assert_eq!(self.world.wants_chunk(), expected, "wants a chunk");
         expected
     }
 
@@ -251,16 +279,15 @@ impl Model {
 
     fn check(&mut self) {
         self.wants_chunk();
-        assert_eq!(self.world.core.is_done(), self.ending.is_some() || self.excess);
+        assert_eq!(self.world.core.has_ended(), self.ending.is_some() || self.excess);
         let (phase, size) = match self.ending {
-            None if self.is_needed() && !self.stopped => (Phase::Pulling, self.limits.declared),
-            None => (Phase::Waiting, self.limits.declared),
-            Some(Ok(())) => (Phase::Complete, Some(self.loaded)),
-            Some(Err(ErrorKind::Source)) => (Phase::Failed, self.limits.declared),
-            Some(Err(_)) => (Phase::Failed, None),
+            None if self.is_needed() && !self.stopped => (State::Pulling, self.limits.declared),
+            None => (State::Waiting, self.limits.declared),
+            Some(Ok(())) => (State::Complete, Some(self.loaded)),
+            Some(Err(ErrorKind::Source)) => (State::Failed, self.limits.declared),
+            Some(Err(_)) => (State::Failed, None),
         };
-        let expected = Status { loaded: self.loaded, spilled: self.spilled, size, phase };
-        assert_eq!(self.world.status(), expected);
+        assert_eq!(self.world.progress(), progress(self.loaded, self.spilled, size, phase));
         let (allocated, resident) = (self.world.allocated(), (self.loaded - self.spilled) as usize);
         assert!(allocated <= self.limits.max_memory.saturating_add(SLACK), "{allocated} bytes in memory");
         assert!(allocated >= resident, "{allocated} bytes hold {resident}");
@@ -276,6 +303,7 @@ impl Model {
             if self.world.is_waiting(&asked.ask) {
                 let waits = match &asked.what {
                     What::Read(read) => !self.is_answerable(read),
+                    What::Load => self.ending.is_none(),
                     What::Spill(to) => *to > self.spilled,
                 };
                 assert!(waits && !asked.spill_failed, "forgotten");
@@ -292,6 +320,8 @@ impl Model {
             match (&asked.what, answer) {
                 (_, Err(error)) if asked.spill_failed => assert_eq!(error.kind(), ErrorKind::Spill),
                 (_, _) if asked.spill_failed => panic!("a failed write was not told"),
+                (What::Load, Ok(bytes)) => assert!(bytes.is_empty() && self.ending == Some(Ok(()))),
+                (What::Load, Err(error)) => assert_eq!(Some(Err(error.kind())), self.ending),
                 (What::Spill(to), Ok(bytes)) => assert!(bytes.is_empty() && *to <= self.spilled),
                 (What::Spill(_), Err(error)) => panic!("{error}"),
                 (What::Read(read), Ok(bytes)) => {
@@ -364,7 +394,7 @@ proptest! {
         // All that was received within the declared size is there, wherever it lies by now.
         model.read(Read { offset: 0, len: model.loaded, want: Want::Exact });
         // And so is the end of it.
-        model.read(Read::END);
+        model.load();
         model.settle();
     }
 }

@@ -8,7 +8,7 @@ fn reading_ahead(read_ahead: u64) -> World {
 
 /// How far the source is pulled by chunks of `chunk` bytes before it is wanted no more.
 fn pulled_to(world: &mut World, chunk: usize) -> u64 {
-    while world.core.wants_chunk() {
+    while world.wants_chunk() {
         world.send(chunk);
     }
     world.sent
@@ -19,17 +19,17 @@ fn nothing_is_pulled_before_somebody_reads() {
     // Rule 6.
     for read_ahead in [0, 1, MIB as u64, u64::MAX - 1] {
         let mut world = reading_ahead(read_ahead);
-        assert!(!world.core.wants_chunk());
+        assert!(!world.wants_chunk());
         world.spill();
         world.read(5, 0);
-        assert!(!world.core.wants_chunk());
+        assert!(!world.wants_chunk());
     }
 }
 
 #[test]
 fn a_boundless_read_ahead_pulls_without_being_asked() {
     // Rule 6.
-    assert!(reading_ahead(u64::MAX).core.wants_chunk());
+    assert!(reading_ahead(u64::MAX).wants_chunk());
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn a_run_from_disk_gets_a_piece_or_what_is_no_news_where_it_waits_anyway() {
     assert_eq!(pulled_to(&mut world, BLOCK), 7 * block);
     world.spill();
     world.write_all();
-    let run = |world: &mut World, offset, at_hand| {
-        world.at_hand = at_hand;
+    let run = |world: &mut World, offset, cached| {
+        world.cached = cached;
         let ask = world.ask(Read { offset, len: ahead, want: Want::Run });
         let bytes = world.bytes(&ask);
         assert_eq!(bytes, source(offset, offset + bytes.len() as u64));
@@ -149,7 +149,7 @@ fn abandoned_reads_do_not_pile_up_while_the_source_stalls() {
         world.read(n, 10).abandon();
         assert!(world.core.waiters.len() <= 128);
     }
-    assert!(world.is_waiting(&living) && world.core.wants_chunk());
+    assert!(world.is_waiting(&living) && world.wants_chunk());
     world.end();
     assert_eq!(world.fresh, [living.id]);
 }
@@ -183,8 +183,9 @@ fn one_chunk_is_pulled_at_a_time() {
     // Rule 9: the next one waits until this one is in memory.
     let mut world = reading_ahead(u64::MAX);
     world.append(2 * BLOCK);
-    assert!(!world.core.wants_chunk());
-    assert!(world.core.absorb() && !world.core.wants_chunk());
-    assert!(world.core.absorb() && world.core.wants_chunk());
-    assert!(!world.core.absorb());
+    assert!(!world.wants_chunk());
+    assert_eq!(world.progress().loaded, BLOCK as u64, "the first block is taken in at once");
+    world.pump();
+    assert_eq!(world.progress().loaded, 2 * BLOCK as u64);
+    assert!(world.wants_chunk());
 }

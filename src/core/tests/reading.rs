@@ -1,31 +1,12 @@
 //! What a read gets, and when: rules 1 to 5.
 
 use super::*;
-use crate::core::index::Location;
 
 /// A hundred bytes are loaded, and more may come.
 fn hundred() -> World {
     let mut world = World::new(PLAIN);
     world.send(100);
     world
-}
-
-#[test]
-fn a_range_lies_before_across_at_or_after_the_index() {
-    for (offset, len, location) in [
-        (0, 100, Location::BeforeIndex),
-        (99, 1, Location::BeforeIndex),
-        (0, 101, Location::Bisected),
-        (99, u64::MAX, Location::Bisected),
-        (100, 1, Location::AtIndex),
-        (101, 1, Location::AfterIndex),
-        (u64::MAX, u64::MAX, Location::AfterIndex),
-        // An empty range needs nothing.
-        (100, 0, Location::BeforeIndex),
-        (u64::MAX, 0, Location::BeforeIndex),
-    ] {
-        assert_eq!(Location::of(offset, len, 100), location, "{len} bytes at {offset}");
-    }
 }
 
 #[test]
@@ -90,8 +71,8 @@ fn a_read_of_no_bytes_is_answered_at_once_wherever_it_lies() {
         assert_eq!(world.bytes(&exact), "");
         assert_eq!(world.bytes(&some), "");
     }
-    assert_eq!(world.file_reads, 0);
-    assert!(!world.core.wants_chunk());
+    assert_eq!(world.store_reads, 0);
+    assert!(!world.wants_chunk());
     world.fail();
     let read = world.read(500, 0);
     assert_eq!(world.bytes(&read), "");
@@ -104,7 +85,7 @@ fn a_range_past_the_last_offset_goes_to_the_end() {
     let all = world.read(10, u64::MAX);
     let far = world.read(u64::MAX, u64::MAX);
     let far_some = world.read_some(u64::MAX - 1, 5);
-    let end = world.ask(Read::END);
+    let end = world.load();
     world.send(100);
     assert_eq!(world.fresh.len(), 0);
     world.end();

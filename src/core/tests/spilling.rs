@@ -22,7 +22,7 @@ fn a_purge_moves_all_that_is_resident_and_is_answered_then() {
     world.write_all();
     assert_eq!(world.bytes(&purge), "");
     assert_eq!(world.disk, source(0, 300_000));
-    assert_eq!(world.status().spilled, 300_000);
+    assert_eq!(world.progress().spilled, 300_000);
     let read = world.read(0, 301_000);
     assert_eq!(world.bytes(&read), source(0, 301_000));
 }
@@ -34,9 +34,9 @@ fn a_purge_gives_back_all_memory() {
     world.spill();
     world.write_all();
     assert_eq!(world.allocated(), 0);
-    world.spill();
-    assert!(world.core.next_action().is_some());
-    assert!(world.core.next_action().is_none(), "there is nothing left to write");
+    let again = world.spill();
+    world.pump();
+    assert!(world.bytes(&again).is_empty() && world.writing.is_none(), "nothing is left to write");
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_large_purge_is_written_in_parts() {
     let purge = world.spill();
     world.pump();
     world.write_succeeds();
-    let part = world.status().spilled;
+    let part = world.progress().spilled;
     assert!(0 < part && part <= MIB as u64);
     assert!(world.is_waiting(&purge));
     world.write_all();
@@ -80,7 +80,7 @@ fn a_block_can_be_purged_again_and_again_as_it_fills() {
         assert_eq!(world.bytes(&purge), "");
         let read = world.read(0, world.sent);
         assert_eq!(world.bytes(&read), source(0, world.sent));
-        let near = world.status().spilled.saturating_sub(2);
+        let near = world.progress().spilled.saturating_sub(2);
         let read = world.read(near, world.sent - near);
         assert_eq!(world.bytes(&read), source(near, world.sent));
         step = step * 7 / 5 + 1;
@@ -103,7 +103,7 @@ fn a_part_purged_block_keeps_the_memory_bound() {
         world.send_while_wanted(400_000);
         assert!(world.allocated() <= BLOCK + SLACK);
         world.write_all();
-        assert!(world.core.wants_chunk());
+        assert!(world.wants_chunk());
         assert!(world.allocated() <= 2 * BLOCK);
     }
 }
@@ -120,7 +120,7 @@ fn a_failed_purge_leaves_reads_alone_while_memory_is_within_its_budget() {
     for purge in &purges {
         assert_eq!(world.error(purge).kind(), ErrorKind::Spill);
     }
-    assert!(world.is_waiting(&read) && world.core.wants_chunk());
+    assert!(world.is_waiting(&read) && world.wants_chunk());
     assert!(world.writing.is_none(), "nobody asks for it any more");
     world.send(1);
     assert_eq!(world.bytes(&read), source(0, 300_001));
@@ -153,7 +153,7 @@ fn an_abandoned_purge_goes_on() {
     let mut world = resident();
     world.spill().abandon();
     world.write_all();
-    assert_eq!(world.status().spilled, 300_000);
+    assert_eq!(world.progress().spilled, 300_000);
 }
 
 #[test]
@@ -170,13 +170,13 @@ fn abandoned_purges_do_not_pile_up_while_the_disk_stalls() {
         let next = world.spill();
         last.abandon();
         last = next;
-        assert!(world.core.spool.waiting() <= 128);
+        assert!(world.core.writeback.waiting() <= 128);
     }
     last.abandon();
     world.write_all();
     assert_eq!(world.bytes(&first), "");
     // They are gone, and what they asked for is done.
-    assert_eq!(world.status().spilled, world.sent);
+    assert_eq!(world.progress().spilled, world.sent);
 }
 
 #[test]

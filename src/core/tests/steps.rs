@@ -11,6 +11,7 @@ pub(super) enum Step {
         len: u64,
         want: Want,
     },
+    Load,
     Spill,
     /// Whoever asked, by number, leaves.
     Abandon(usize),
@@ -91,6 +92,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         25 => (at(), len, want).prop_map(|(at, len, want)| Step::Read { at, len, want }),
         30 => chunk.prop_map(Step::Append),
+        1 => Just(Step::Load),
         3 => Just(Step::Spill),
         6 => (0..100_usize).prop_map(Step::Abandon),
         8 => Just(Step::WriteSucceeds),

@@ -7,15 +7,26 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, watch};
 
-use crate::core::{Read, Want};
+use crate::actor::message::{Answer, Message, Request};
+use crate::actor::shared::{Shared, Snapshot};
+use crate::core::read::{Read, Want};
 use crate::error::Error;
-use crate::message::{Answer, Message, Request};
-use crate::progress::Progress;
-use crate::signal::Signal;
 
-/// The most that one message asks for, in bytes. Longer reads ask again and again, which bounds
-/// what the actor does, and what it holds, for one message.
-pub(crate) const ASK_MOST: u64 = 4 * 1024 * 1024;
+mod chunks;
+mod pending_read;
+mod reader;
+mod save;
+mod updates;
+mod weak;
+
+pub use self::chunks::Chunks;
+pub use self::reader::BufferReader;
+pub use self::updates::ProgressUpdates;
+pub use self::weak::WeakBufferHandle;
+
+/// The most bytes that one message asks for. Longer reads send several messages. This bounds the work
+/// of the actor for one message, and the bytes that it holds for it.
+const ASK_MOST: u64 = 4 * 1024 * 1024;
 
 /// A handle to a buffered stream: cheap to clone, and usable from any task or thread.
 ///
@@ -49,17 +60,17 @@ pub(crate) const ASK_MOST: u64 = 4 * 1024 * 1024;
 #[derive(Clone)]
 pub struct BufferHandle {
     requests: mpsc::UnboundedSender<Message>,
-    progress: watch::Receiver<Progress>,
-    signal: Arc<Signal>,
+    snapshots: watch::Receiver<Snapshot>,
+    shared: Arc<Shared>,
 }
 
 impl BufferHandle {
     pub(crate) fn new(
         requests: mpsc::UnboundedSender<Message>,
-        progress: watch::Receiver<Progress>,
-        signal: Arc<Signal>,
+        snapshots: watch::Receiver<Snapshot>,
+        shared: Arc<Shared>,
     ) -> Self {
-        Self { requests, progress, signal }
+        Self { requests, snapshots, shared }
     }
 
     /// Reads exactly the `len` bytes from `offset`, waiting for those that have not arrived yet.
@@ -127,7 +138,9 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn read_some(&self, offset: u64, max: usize) -> Result<Bytes, Error> {
-        let pieces = self.ask(Read { offset, len: max as u64, want: Want::Piece }).await?;
+        let pieces = self
+            .request(Request::Read(Read { offset, len: max as u64, want: Want::Piece }), &*self.shared)
+            .await?;
         Ok(pieces.join())
     }
 
@@ -214,8 +227,8 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn load(&self) -> Result<u64, Error> {
-        self.ask(Read::END).await?;
-        // The actor tells its progress before it answers, so this is the end just reached.
+        self.request(Request::Load, &*self.shared).await?;
+        // Progress is published before the reply, so this is the end just reached.
         Ok(self.progress().loaded)
     }
 
@@ -248,67 +261,7 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn spill(&self) -> Result<(), Error> {
-        self.request(Request::Spill, &*self.signal).await.map(drop)
-    }
-
-    /// How far the buffer has come, as of now.
-    #[must_use]
-    pub fn progress(&self) -> Progress {
-        *self.progress.borrow()
-    }
-
-    /// Tells of every change in the [`progress`](Self::progress), latest value first.
-    ///
-    /// The receiver does not keep the buffer alive: its
-    /// [`changed`](watch::Receiver::changed) fails once the buffer is gone.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
-    /// let buffer = streamspool::StreamBuffer::spawn(stream);
-    /// let mut progress = buffer.subscribe();
-    /// let (loaded, seen) = tokio::join!(buffer.load(), progress.wait_for(|p| p.loaded >= 10));
-    /// assert_eq!(seen?.loaded, loaded?);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Progress> {
-        self.progress.clone()
-    }
-
-    /// Why the source failed for good: what every read that needs more is answered with. `None`
-    /// unless the [state](crate::Progress::state) is [`Failed`](crate::State::Failed).
-    #[must_use]
-    pub fn error(&self) -> Option<Error> {
-        self.signal.failure().cloned()
-    }
-
-    /// A handle that does not keep the buffer alive, for example for a map of all buffers.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), streamspool::Error> {
-    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
-    /// let buffer = streamspool::StreamBuffer::spawn(stream);
-    /// let weak = buffer.downgrade();
-    /// let reader = weak.upgrade().expect("there is a handle").reader();
-    /// drop(buffer);
-    /// assert!(weak.upgrade().is_some(), "a reader keeps the buffer too");
-    /// drop(reader);
-    /// assert!(weak.upgrade().is_none());
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn downgrade(&self) -> WeakBufferHandle {
-        let (progress, signal) = (self.progress.clone(), Arc::clone(&self.signal));
-        WeakBufferHandle { requests: self.requests.downgrade(), progress, signal }
+        self.request(Request::Spill, &*self.shared).await.map(drop)
     }
 
     /// Ends the buffer for everybody: every waiting and every later request is answered with
@@ -327,87 +280,58 @@ impl BufferHandle {
     /// # }
     /// ```
     pub fn close(&self) {
-        self.signal.close();
+        self.shared.close();
     }
 
     /// The size where no question to the actor is needed for it.
     pub(crate) fn known_size(&self) -> Option<u64> {
-        if self.requests.is_closed() || self.signal.is_closed() { None } else { self.progress().size }
+        if self.requests.is_closed() || self.shared.is_closed() { None } else { self.progress().size }
     }
 
-    /// Asks for a part of a range, [`ASK_MOST`] bytes at most.
-    pub(crate) fn ask(&self, read: Read) -> Answer<&Signal> {
-        self.request(Request::Read(read), &*self.signal)
+    /// Asks for an exact range of at most [`ASK_MOST`] bytes. The reply may hold only its first bytes;
+    /// then the caller asks for the rest. A reply without bytes means that the stream ends there.
+    fn ask_exact(&self, offset: u64, len: u64) -> Answer<&Shared> {
+        let read = Read { offset, len: len.min(ASK_MOST), want: Want::Exact };
+        self.request(Request::Read(read), &*self.shared)
     }
 
-    pub(crate) fn signal(&self) -> Arc<Signal> {
-        Arc::clone(&self.signal)
-    }
-
-    /// Sends a request. What comes is the answer, or that there will be none.
-    pub(crate) fn request<S: Deref<Target = Signal>>(&self, request: Request, signal: S) -> Answer<S> {
-        let (message, mut answer) = Message::new(request, signal);
+    /// Sends a request. Resolves to the reply, or to `Closed`.
+    fn request<S: Deref<Target = Shared>>(&self, request: Request, shared: S) -> Answer<S> {
+        let (message, mut answer) = Message::new(request, shared);
         let sent = self.requests.send(message);
-        if sent.is_err() || self.requests.is_closed() || self.signal.is_closed() {
-            // Perhaps it came too late to be taken in, and nobody would ever answer it.
+        if sent.is_err() || self.requests.is_closed() || self.shared.is_closed() {
+            // The message may have come too late to be taken in. Then no reply would come.
             answer.close();
         }
         answer
     }
 
-    /// Joins what the actor hands out in pieces, here in the caller's own task.
+    /// Joins the pieces that the actor sends, here in the caller's own task.
     async fn read_exact(&self, offset: u64, len: u64) -> Result<Bytes, Error> {
-        let first = self.ask(Read { offset, len: len.min(ASK_MOST), want: Want::Exact }).await?;
-        if len <= ASK_MOST || (first.len() as u64) < ASK_MOST {
-            return Ok(first.join());
+        let mut pieces = self.ask_exact(offset, len).await?;
+        if pieces.len() as u64 == len {
+            return Ok(pieces.join());
         }
-        // Room for what exists, not for what `len` claims.
+        // Memory for the bytes that exist, not for what `len` claims.
         let exists = self.progress().loaded.saturating_sub(offset).min(len);
         let mut joined = BytesMut::with_capacity(usize::try_from(exists).unwrap_or(0));
-        let mut pieces = first;
-        loop {
-            let got = pieces.len() as u64;
+        while pieces.len() > 0 {
             for piece in pieces.as_slice() {
                 joined.extend_from_slice(piece);
             }
             let done = joined.len() as u64;
-            let asked = ASK_MOST.min(len - (done - got));
-            if got < asked || done == len {
-                return Ok(joined.freeze());
+            if done == len {
+                break;
             }
-            let next = offset.saturating_add(done);
-            let len = (len - done).min(ASK_MOST);
-            pieces = self.ask(Read { offset: next, len, want: Want::Exact }).await?;
+            pieces = self.ask_exact(offset.saturating_add(done), len - done).await?;
         }
+        Ok(joined.freeze())
     }
 }
 
 impl fmt::Debug for BufferHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BufferHandle").field("progress", &self.progress()).finish_non_exhaustive()
-    }
-}
-
-/// A handle that does not keep its buffer alive; made by [`BufferHandle::downgrade`].
-#[derive(Clone)]
-pub struct WeakBufferHandle {
-    requests: mpsc::WeakUnboundedSender<Message>,
-    progress: watch::Receiver<Progress>,
-    signal: Arc<Signal>,
-}
-
-impl WeakBufferHandle {
-    /// A handle, if the buffer still has one, or a reader or chunks, and is not closed.
-    #[must_use]
-    pub fn upgrade(&self) -> Option<BufferHandle> {
-        let requests = self.requests.upgrade().filter(|requests| !requests.is_closed())?;
-        Some(BufferHandle::new(requests, self.progress.clone(), Arc::clone(&self.signal)))
-    }
-}
-
-impl fmt::Debug for WeakBufferHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WeakBufferHandle").finish_non_exhaustive()
     }
 }
 

@@ -4,12 +4,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
-use tokio::task::spawn_blocking;
 
+use super::BufferHandle;
 use crate::core::memory::Pieces;
-use crate::core::{Read, Want};
-use crate::error::{Error, no_file_in};
-use crate::handle::BufferHandle;
+use crate::error::Error;
+use crate::store::{no_file_in, threads};
 
 /// How many bytes are written at a time, each time on a blocking thread: enough to make that cheap,
 /// little enough that a bar moves while a slow source arrives.
@@ -88,16 +87,14 @@ impl BufferHandle {
     ) -> Result<u64, Error> {
         let path = path.as_ref().to_path_buf();
         let mut saving = Saving { file: None, path, written: 0 };
-        saving = blocking(saving, Saving::begin).await?;
+        saving = on_thread(saving, Saving::begin).await?;
         loop {
-            let read = Read { offset: saving.written, len: STEP, want: Want::Exact };
-            let pieces = self.ask(read).await?;
-            let last = (pieces.len() as u64) < STEP;
-            saving = blocking(saving, move |saving| saving.write(&pieces)).await?;
-            on_written(saving.written);
-            if last {
-                return Ok(blocking(saving, Saving::finish).await?.written);
+            let pieces = self.ask_exact(saving.written, STEP).await?;
+            if pieces.len() == 0 {
+                return Ok(on_thread(saving, Saving::finish).await?.written);
             }
+            saving = on_thread(saving, move |saving| saving.write(&pieces)).await?;
+            on_written(saving.written);
         }
     }
 }
@@ -149,19 +146,19 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
     builder.tempfile_in(dir).map_err(|error| no_file_in(dir, &error))
 }
 
-/// Does one step of it on a blocking thread.
-async fn blocking(
+/// Runs one step on a thread that may block.
+async fn on_thread(
     mut saving: Saving,
     step: impl FnOnce(&mut Saving) -> io::Result<()> + Send + 'static,
 ) -> Result<Saving, Error> {
     let (path, offset) = (saving.path.clone(), saving.written);
-    let done = spawn_blocking(move || {
+    let job = threads::spawn(move || {
         let result = step(&mut saving);
         (saving, result)
     });
-    match done.await {
+    match job.await {
         Ok((saving, Ok(()))) => Ok(saving),
         Ok((saving, Err(error))) => Err(Error::save(&path, saving.written, error)),
-        Err(gone) => Err(Error::save(&path, offset, io::Error::other(gone))),
+        Err(error) => Err(Error::save(&path, offset, error)),
     }
 }

@@ -8,11 +8,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio_stream::Stream;
 
+use super::pending_read::PendingRead;
+use super::{BufferHandle, to_offset_and_len};
 use crate::core::memory::BLOCK;
-use crate::core::{Read, Want};
+use crate::core::read::{Read, Want};
 use crate::error::Error;
-use crate::fetch::Fetch;
-use crate::handle::{BufferHandle, to_offset_and_len};
 
 /// A range of a buffered stream as a [`Stream`] of pieces, each as soon as it is there.
 ///
@@ -23,7 +23,7 @@ use crate::handle::{BufferHandle, to_offset_and_len};
 /// Ends after its last byte, at the end of the stream, or after an error.
 pub struct Chunks {
     handle: BufferHandle,
-    fetch: Fetch,
+    pending: PendingRead,
     offset: u64,
     /// Bytes still to come; 0 when done.
     left: u64,
@@ -57,7 +57,7 @@ impl BufferHandle {
             Ok((offset, len)) => (offset, len, None),
             Err(error) => (error.offset(), 0, Some(error)),
         };
-        Chunks { handle: self.clone(), fetch: Fetch::default(), offset, left, invalid }
+        Chunks { handle: self.clone(), pending: PendingRead::default(), offset, left, invalid }
     }
 }
 
@@ -81,7 +81,7 @@ impl Stream for Chunks {
         }
         let read = Read { offset: self.offset, len: self.left.min(BLOCK as u64), want: Want::Piece };
         let this = &mut *self;
-        match ready!(this.fetch.poll(cx, &this.handle, read)) {
+        match ready!(this.pending.poll_piece(cx, &this.handle, read)) {
             Ok(pieces) => {
                 let piece = pieces.join();
                 if piece.is_empty() {

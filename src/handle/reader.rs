@@ -9,10 +9,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 
+use super::BufferHandle;
+use super::pending_read::PendingRead;
 use crate::core::memory::BLOCK;
-use crate::core::{Read, Want};
-use crate::fetch::Fetch;
-use crate::handle::BufferHandle;
+use crate::core::read::{Read, Want};
 
 /// How many bytes it asks for at a time once it has read a piece to its end. What has been read before
 /// comes all at once: a message for four blocks instead of four.
@@ -65,7 +65,7 @@ const RUN: u64 = 4 * BLOCK as u64;
 /// ```
 pub struct BufferReader {
     handle: BufferHandle,
-    fetch: Fetch,
+    pending: PendingRead,
     position: u64,
     /// Bytes of the stream from `piece_start`. Kept whole, so that short seeks stay inside it.
     piece: Bytes,
@@ -107,7 +107,7 @@ impl BufferHandle {
     pub fn reader_at(&self, offset: u64) -> BufferReader {
         BufferReader {
             handle: self.clone(),
-            fetch: Fetch::default(),
+            pending: PendingRead::default(),
             position: offset,
             piece: Bytes::new(),
             piece_start: offset,
@@ -129,13 +129,13 @@ impl BufferReader {
     ///
     /// Withdraws the read and the seek in flight. A position past the end is legal.
     pub fn set_position(&mut self, position: u64) {
-        self.fetch.cancel();
+        self.pending.cancel();
         self.from_end = None;
         self.in_order &= position == self.position;
         self.position = position;
-        let at_hand = self.piece.len() + self.following.iter().map(Bytes::len).sum::<usize>();
-        if !(self.piece_start..=self.piece_start + at_hand as u64).contains(&position) {
-            // Nothing of it is of use there, and who went there may stay for long.
+        let held = self.piece.len() + self.following.iter().map(Bytes::len).sum::<usize>();
+        if !(self.piece_start..=self.piece_start + held as u64).contains(&position) {
+            // These bytes are of no use at the new position, and the reader may stay there for long.
             self.piece = Bytes::new();
             self.following.clear();
         }
@@ -156,7 +156,7 @@ impl BufferReader {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.from_end.take().is_some() {
             // A seek that nobody waits for any more; what it fetches is not what is to be read.
-            self.fetch.cancel();
+            self.pending.cancel();
         }
         while self.at_hand().is_empty() {
             // Waiting must not keep a block alive that memory has parted with.
@@ -172,7 +172,8 @@ impl BufferReader {
             // Who jumps about, or stops soon, is not to hold four blocks for it.
             let want = if self.in_order { Want::Run } else { Want::Piece };
             let read = Read { offset: self.position, len: RUN, want };
-            (self.piece, self.following) = ready!(self.fetch.poll(cx, &self.handle, read))?.split_first();
+            (self.piece, self.following) =
+                ready!(self.pending.poll_piece(cx, &self.handle, read))?.split_first();
             self.piece_start = self.position;
             break;
         }
@@ -225,7 +226,7 @@ impl AsyncSeek for BufferReader {
                 self.set_position(position);
             }
             SeekFrom::End(by) => {
-                self.fetch.cancel();
+                self.pending.cancel();
                 self.from_end = Some(by);
             }
         }
@@ -235,14 +236,16 @@ impl AsyncSeek for BufferReader {
     fn poll_complete(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
         if let Some(by) = self.from_end {
             let this = &mut *self;
-            let size = if let Some(size) = this.handle.known_size() {
-                Ok(size)
-            } else {
-                ready!(this.fetch.poll(cx, &this.handle, Read::END)).map(|_| this.handle.progress().loaded)
+            let size = match this.handle.known_size() {
+                Some(size) => Ok(size),
+                None => {
+                    ready!(this.pending.poll_end(cx, &this.handle)).map(|()| this.handle.progress().loaded)
+                }
             };
-            self.fetch.cancel();
-            self.from_end = None;
-            self.position = moved(size?, by)?;
+            this.from_end = None;
+            this.pending.cancel();
+            let position = moved(size?, by)?;
+            this.set_position(position);
         }
         Poll::Ready(Ok(self.position))
     }

@@ -1,0 +1,70 @@
+//! A request that is polled instead of awaited. The reader and the chunks are built on it.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures::FutureExt;
+
+use super::BufferHandle;
+use crate::actor::message::{Answer, Request};
+use crate::actor::shared::Shared;
+use crate::core::memory::Pieces;
+use crate::core::read::{Read, Want};
+use crate::error::Error;
+
+/// At most one read that is under way, or one question for the end of the stream.
+#[derive(Default)]
+pub(super) struct PendingRead {
+    pending: Option<(Asked, Answer<Arc<Shared>>)>,
+}
+
+/// What the pending request asks for. A reply is only for the caller that asks for the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Piece { offset: u64 },
+    End,
+}
+
+impl PendingRead {
+    /// Polls for the first bytes of a range. A pending request for another offset is withdrawn first.
+    pub(super) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        handle: &BufferHandle,
+        read: Read,
+    ) -> Poll<Result<Pieces, Error>> {
+        debug_assert_ne!(read.want, Want::Exact, "a part of an exact read would look like the whole");
+        self.poll(cx, handle, Asked::Piece { offset: read.offset }, || Request::Read(read))
+    }
+
+    /// Polls for the end of the stream. A pending request for bytes is withdrawn first.
+    pub(super) fn poll_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        handle: &BufferHandle,
+    ) -> Poll<Result<(), Error>> {
+        self.poll(cx, handle, Asked::End, || Request::Load).map_ok(drop)
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        handle: &BufferHandle,
+        asked: Asked,
+        request: impl FnOnce() -> Request,
+    ) -> Poll<Result<Pieces, Error>> {
+        if self.pending.as_ref().is_some_and(|(pending, _)| *pending != asked) {
+            self.pending = None;
+        }
+        let ask = || (asked, handle.request(request(), Arc::clone(&handle.shared)));
+        let (_, answer) = self.pending.get_or_insert_with(ask);
+        let result = ready!(answer.poll_unpin(cx));
+        self.pending = None;
+        Poll::Ready(result)
+    }
+
+    /// Withdraws the pending request.
+    pub(super) fn cancel(&mut self) {
+        self.pending = None;
+    }
+}

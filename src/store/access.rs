@@ -1,0 +1,59 @@
+//! Whole reads and writes of a store, made of its calls, which may be short, be interrupted or panic.
+
+use std::io::{self, Error, ErrorKind};
+
+use bytes::{Bytes, BytesMut};
+
+use super::SpillStore;
+use crate::panics;
+
+/// Writes all `blocks`, one after the other from `offset`.
+pub(super) fn write_blocks(store: &dyn SpillStore, mut offset: u64, blocks: &[Bytes]) -> io::Result<()> {
+    for block in blocks {
+        let mut rest = &block[..];
+        while !rest.is_empty() {
+            match panics::catch("spill store", || store.write_at(offset, rest)) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(taken) => {
+                    rest = rest.get(taken..).ok_or_else(|| overclaimed(taken, rest.len()))?;
+                    offset += taken as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads exactly `len` bytes at `offset`.
+pub(super) fn read_range(store: &dyn SpillStore, offset: u64, len: usize) -> io::Result<Bytes> {
+    let mut bytes = BytesMut::zeroed(len);
+    let mut done = 0;
+    while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match panics::catch("spill store", || store.read_at(offset + done as u64, rest)) {
+            Ok(0) => {
+                // Not `UnexpectedEof`: decoders take that for the end of the stream.
+                let message = format!("the store ends at offset {}", offset + done as u64);
+                return Err(Error::new(ErrorKind::InvalidData, message));
+            }
+            Ok(read) if read > rest.len() => return Err(overclaimed(read, rest.len())),
+            Ok(read) => done += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes.freeze())
+}
+
+/// Fills `bytes` from `offset` if that needs no waiting.
+pub(super) fn try_read_range(store: &dyn SpillStore, offset: u64, mut bytes: BytesMut) -> io::Result<Bytes> {
+    let read = panics::catch("spill store", || store.try_read_at(offset, &mut bytes))?;
+    if read == bytes.len() { Ok(bytes.freeze()) } else { Err(ErrorKind::WouldBlock.into()) }
+}
+
+/// A store that reports more bytes than were asked for is broken: nothing it says can be trusted.
+fn overclaimed(claimed: usize, asked: usize) -> Error {
+    let message = format!("the store claims {claimed} bytes where {asked} were asked for");
+    Error::new(ErrorKind::InvalidData, message)
+}
