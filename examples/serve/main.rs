@@ -2,11 +2,11 @@
 //! forward, and each is served as a resource of which any range can be asked for.
 //!
 //! ```text
-//! cargo run --release --example serve                          # media shipped here, at a network's pace
-//! cargo run --release --example serve -- film.mp4 --rate 300   # a file, as if it came over a network
-//! cargo run --release --example serve -- https://host/song.mp3 # somebody else's server
-//! cat film.webm | cargo run --release --example serve -- -     # standard input
-//! cargo run --release --example serve -- 'exec:ffmpeg -i film.mkv -f webm -'
+//! cargo run --release -p serve                          # media shipped here, at a network's pace
+//! cargo run --release -p serve -- film.mp4 --rate 300   # a file, as if it came over a network
+//! cargo run --release -p serve -- https://host/song.mp3 # somebody else's server
+//! cat film.webm | cargo run --release -p serve -- -     # standard input
+//! cargo run --release -p serve -- 'exec:ffmpeg -i film.mkv -f webm -'
 //! ```
 //!
 //! Open the address that it prints: the page plays the resource and shows its buffer at work.

@@ -6,9 +6,9 @@
 //! how the reads fared.
 //!
 //! ```sh
-//! cargo run --release --example tour                      # the tune that comes with the crate
-//! cargo run --release --example tour -- song.flac         # a file of yours
-//! curl -s https://… | cargo run --release --example tour -- -
+//! cargo run --release -p tour                      # the tune that comes with the crate
+//! cargo run --release -p tour -- song.flac         # a file of yours
+//! curl -s https://… | cargo run --release -p tour -- -
 //! ```
 //!
 //! - `source` sends the input, and `sent` keeps a copy of it

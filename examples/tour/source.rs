@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::sent::Sent;
 
 /// The tune that comes with the crate; `assets/make-tune.sh` tells how it was made.
-const TUNE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/tune.mp3");
+const TUNE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tune.mp3");
 
 /// From less than a network packet to what a busy socket gives at once.
 const CHUNK: std::ops::RangeInclusive<usize> = 512..=16 * 1024;

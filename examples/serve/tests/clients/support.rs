@@ -1,9 +1,8 @@
 //! The running example, a source whose pace the test sets, and waiting with a deadline.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -21,11 +20,11 @@ use tokio::sync::mpsc;
 /// Far beyond what anything here takes; only a test that hangs meets it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-pub(crate) const CLIP: &[u8] = include_bytes!("../../assets/clip.mp4");
-pub(crate) const TUNE: &[u8] = include_bytes!("../../assets/tune.mp3");
+pub(crate) const CLIP: &[u8] = include_bytes!("../../../../assets/clip.mp4");
+pub(crate) const TUNE: &[u8] = include_bytes!("../../../../assets/tune.mp3");
 
 pub(crate) fn clip_path() -> String {
-    format!("{}/assets/clip.mp4", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/../../assets/clip.mp4", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// What it gives, unless that takes too long.
@@ -82,7 +81,7 @@ impl Server {
     }
 
     pub(crate) async fn start_with(args: &[&str], stdin: Stdio) -> Self {
-        let mut child = tokio::process::Command::new(example())
+        let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_serve"))
             .args(args)
             .stdin(stdin)
             .stdout(Stdio::piped())
@@ -136,32 +135,6 @@ impl Server {
         };
         in_time(what, found).await
     }
-}
-
-/// The program under test. `cargo test --test clients` alone would not build it, and an old one
-/// would be worse than none.
-fn example() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let build = || {
-        let mut profile = std::env::current_exe().unwrap();
-        profile.pop();
-        profile.pop();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--example", "serve", "--manifest-path"]);
-        cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
-        cargo.arg("--target-dir").arg(profile.parent().unwrap());
-        if profile.ends_with("release") {
-            cargo.arg("--release");
-        }
-        // What cargo tells a test of its package makes build scripts of others run again.
-        let told = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(told)) {
-            cargo.env_remove(name);
-        }
-        assert!(cargo.status().unwrap().success(), "the example does not build");
-        profile.join("examples/serve")
-    };
-    BUILT.get_or_init(build).clone()
 }
 
 pub(crate) fn http() -> reqwest::Client {

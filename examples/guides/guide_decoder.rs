@@ -78,7 +78,7 @@ fn decode(source: Source) -> Result<(), Error> {
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let song = include_bytes!("../assets/tune.mp3").as_slice();
+    let song = include_bytes!("../../assets/tune.mp3").as_slice();
     let buffer = StreamBuffer::builder()
         .size(song.len() as u64)
         .spawn(stream::iter(song.chunks(4096).map(|piece| Ok(Bytes::from_static(piece)))));
