@@ -11,7 +11,7 @@ use axum::response::sse::{Event, KeepAlive};
 use futures::Stream;
 use futures::stream::unfold;
 use serde_json::json;
-use streamspool::{Progress, ProgressUpdates, State as BufferState};
+use streamspool::{ProgressUpdates, State as BufferState};
 use tokio::time::{sleep, timeout};
 
 use crate::http::App;
@@ -58,7 +58,7 @@ pub(crate) async fn events(
 
 impl Watching {
     fn snapshot(&mut self) -> String {
-        let progress = *self.progress.borrow_and_update();
+        let progress = self.progress.latest();
         let resource = &self.resource;
         let state = match progress.state {
             BufferState::Waiting => "waiting",
