@@ -27,6 +27,34 @@ pub(super) struct Part {
     pub(super) place: Place,
 }
 
+/// The parts of a range; made by [`Layout::split`].
+pub(super) struct Parts {
+    rest: Range<u64>,
+    stored: u64,
+    loaded: u64,
+}
+
+impl Iterator for Parts {
+    type Item = Part;
+
+    #[inline]
+    fn next(&mut self) -> Option<Part> {
+        let start = self.rest.start;
+        if start >= self.rest.end {
+            return None;
+        }
+        let (place, border) = if start < self.stored {
+            (Place::Stored, self.stored)
+        } else if start < self.loaded {
+            (Place::Resident, self.loaded)
+        } else {
+            (Place::Missing, u64::MAX)
+        };
+        self.rest.start = self.rest.end.min(border);
+        Some(Part { range: start..self.rest.start, place })
+    }
+}
+
 pub(super) struct Layout {
     memory: Memory,
 }
@@ -37,16 +65,8 @@ impl Layout {
     }
 
     /// The parts of `range` in order, without gaps and without empty parts.
-    pub(super) fn split(&self, range: Range<u64>) -> impl Iterator<Item = Part> + use<> {
-        let borders = [
-            (0, self.stored(), Place::Stored),
-            (self.stored(), self.loaded(), Place::Resident),
-            (self.loaded(), u64::MAX, Place::Missing),
-        ];
-        borders.into_iter().filter_map(move |(from, to, place)| {
-            let range = range.start.max(from)..range.end.min(to);
-            (range.start < range.end).then_some(Part { range, place })
-        })
+    pub(super) fn split(&self, range: Range<u64>) -> Parts {
+        Parts { rest: range, stored: self.stored(), loaded: self.loaded() }
     }
 
     /// The offset of the first byte that is not loaded.

@@ -151,20 +151,18 @@ impl<T: Token> Core<T> {
 
     /// Takes in what happened. Returns what to do at once; the rest is due through `poll_action`.
     pub(crate) fn handle_event(&mut self, event: Event<T>) -> Option<Action<T>> {
-        let action = match event {
-            Event::Read { read, token } => self.read(read, token),
-            event => {
-                self.dirty = true;
-                self.handle_other(event);
-                None
-            }
-        }?;
+        let Event::Read { read, token } = event else {
+            self.dirty = true;
+            self.handle_other(event);
+            return None;
+        };
+        let action = self.read(read, token);
         if self.dirty {
             // Progress must be published before the reply, so that the caller sees both.
-            self.due.push_back(action);
+            self.due.extend(action);
             return None;
         }
-        Some(action)
+        action
     }
 
     /// The next thing to do. `None` means idle: there is nothing to do until the next event.
@@ -329,11 +327,13 @@ impl<T: Token> Core<T> {
 
     // ---- decisions ----
 
+    #[inline]
     fn decide(&self, read: &Read) -> Decision {
         decide(read, &self.layout, self.ending.as_ref(), self.delivered.unwrap_or(0))
     }
 
     /// What the driver has to do for a read that is answered.
+    #[inline]
     fn carry_out(&mut self, outcome: Outcome, token: T) -> Action<T> {
         let result = match outcome {
             Outcome::Nothing => Ok(Pieces::default()),

@@ -56,6 +56,7 @@ pub(super) enum Outcome {
 }
 
 /// Decides what `read` gets now. `delivered` is the end of the furthest range delivered so far.
+#[inline]
 pub(super) fn decide(read: &Read, layout: &Layout, ending: Option<&Ending>, delivered: u64) -> Decision {
     let end = match ending {
         Some(Ending::Complete) => read.end().min(layout.loaded()),
