@@ -132,9 +132,9 @@ impl Builder {
         // too. A bounded channel would reserve places for readers that are not polled any more, and
         // enough of those would lock out all others.
         let (requests, received) = mpsc::unbounded_channel();
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::new(Shared::new(tokio::time::Instant::now().into_std()));
         let (snapshots, actor) =
-            StreamBuffer::new(received, stream, self.limits, store, Arc::clone(&shared), span);
+            StreamBuffer::new(received, stream, self.limits, store, Arc::clone(&shared), id, span);
         (BufferHandle::new(requests, snapshots, shared), actor)
     }
 

@@ -1,5 +1,7 @@
 //! How far a buffer has come, and what it is doing.
 
+use crate::error::Error;
+
 /// How far a buffer has come, in bytes.
 ///
 /// This is a snapshot. [`BufferHandle::progress`](crate::BufferHandle::progress) takes one, and
@@ -39,6 +41,10 @@ pub struct Progress {
     pub spilled: u64,
     /// What the buffer is doing.
     pub state: State,
+    /// Whether the last write to the spill store failed, and no write has succeeded since.
+    /// [`BufferHandle::store_error`](crate::BufferHandle::store_error) says why. No byte is lost: bytes
+    /// stay in memory, and the write is retried.
+    pub store_failing: bool,
 }
 
 /// What a buffer is doing.
@@ -63,7 +69,21 @@ impl State {
     }
 }
 
+/// What the actor publishes for its handles.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) progress: Progress,
+    /// The failure of the source that lasts now.
+    pub(crate) source_error: Option<Error>,
+    /// The failure of the store that lasts now.
+    pub(crate) store_error: Option<Error>,
+}
+
 impl Progress {
+    /// The progress of a buffer that has loaded no byte, and knows no size.
+    pub(crate) const EMPTY: Self =
+        Self { loaded: 0, size: None, resident: 0, spilled: 0, state: State::Waiting, store_failing: false };
+
     /// Where `len` bytes from `offset` lie, seen from the bytes that have arrived.
     #[must_use]
     pub fn locate(&self, offset: u64, len: u64) -> Location {

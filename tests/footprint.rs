@@ -154,3 +154,19 @@ fn rules_3_and_14_nothing_is_allocated_from_a_claim() {
         assert!(grown < 64 * KIB, "{grown} bytes for two streams of 1000");
     });
 }
+
+#[test]
+fn rule_9_a_thousand_short_replies_hold_little() {
+    alone(async {
+        let size = 256 * MIB;
+        let buffer = StreamBuffer::spawn(zeros(size, 64 * KIB));
+        let before = HEAP.current_usage();
+        let mut held = Vec::new();
+        for n in 0..1000 {
+            held.push(buffer.read(n * 256 * KIB as u64, 1).await.unwrap());
+        }
+        let grown = HEAP.current_usage().saturating_sub(before);
+        assert!(grown < 8 * MIB, "1,000 bytes hold {grown}");
+        assert!(held.iter().all(|byte| byte[..] == [0]));
+    });
+}

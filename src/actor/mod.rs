@@ -4,42 +4,38 @@
 pub(crate) mod message;
 pub(crate) mod shared;
 mod streams;
+mod timer;
+mod work;
 
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use tokio::task::coop;
 use tokio_stream::Stream;
 use tracing::{Instrument, Span, debug, warn};
 
 use self::message::{Inbox, Message, Reply, Request};
-use self::shared::{Shared, Snapshot};
+use self::shared::Shared;
 use self::streams::Streams;
+use self::timer::{NoTimer, Timer};
+use self::work::Work;
 use crate::core::memory::{BLOCK, Pieces};
 use crate::core::{Action, Core, Event, Limits, Token};
 use crate::error::Error;
+use crate::progress::Snapshot;
 use crate::store::SpillStore;
 use crate::store::io::{StoreIo, StoreRead};
 
 /// The most requests that are taken from the channel at a time. Many at a time make each one cheap.
-/// This many keep the source waiting for less than a millisecond, or two if all are long reads of the
-/// store.
 const BATCH: usize = 64;
 
-/// The most bytes that are pulled in a turn from a stream that is always ready: one block, which takes
-/// about 20 microseconds of copying.
+/// The most bytes that are pulled before waiting reads are answered: one block.
 const PULL_MOST: usize = BLOCK;
-
-/// The least that a chunk counts for in `PULL_MOST`. It bounds how often a stream is polled in a turn.
-const PULL_LEAST: usize = 4 * 1024;
-
-/// The most actions that are carried out before new requests and chunks get their turn.
-const BURST: usize = 64;
 
 /// The actor: owns the stream, the spilled file and the index of one buffer, and serves its handles.
 ///
@@ -53,6 +49,19 @@ pub struct StreamBuffer {
     snapshots: watch::Sender<Snapshot>,
     shared: Arc<Shared>,
     span: Span,
+    timer: Timer,
+    /// The time that the core is told. It is read only for events for which time matters.
+    now: Instant,
+}
+
+/// How a turn ended.
+enum Turn {
+    /// There is more to do.
+    Busy,
+    /// There is nothing to do until the task is woken.
+    Idle,
+    /// The last handle is gone, or the buffer is closed.
+    Closed,
 }
 
 impl StreamBuffer {
@@ -62,12 +71,15 @@ impl StreamBuffer {
         limits: Limits,
         store: Arc<dyn SpillStore>,
         shared: Arc<Shared>,
+        seed: u64,
         span: Span,
     ) -> (watch::Receiver<Snapshot>, Self) {
-        let core = Core::new(limits);
-        let (snapshots, seen) = watch::channel(Snapshot { progress: core.published(), failure: None });
+        let core = Core::new(limits, seed);
+        let snapshot = Snapshot { progress: core.published(), source_error: None, store_error: None };
+        let (snapshots, seen) = watch::channel(snapshot);
         let (inbox, streams, store) = (Inbox(requests), Streams::new(stream), StoreIo::new(store));
-        (seen, Self { inbox, streams, core, store, snapshots, shared, span })
+        let (timer, now) = (Timer::default(), timer::now());
+        (seen, Self { inbox, streams, core, store, snapshots, shared, span, timer, now })
     }
 
     /// Serves the handles until the last one is dropped, or one of them closes the buffer.
@@ -106,64 +118,114 @@ impl StreamBuffer {
     async fn serve(mut self) {
         debug!("serving");
         let mut batch = Vec::new();
-        while poll_fn(|cx| self.poll_turn(cx, &mut batch)).await {
-            // A source that is always ready must not keep this thread from other tasks.
-            coop::consume_budget().await;
-        }
+        poll_fn(|cx| self.poll_serve(cx, &mut batch)).await;
         // Requests that came in together with the close get the same answer as the waiting ones.
         drop(batch);
         self.shut_down().await;
     }
 
-    /// One turn: carries out due actions, then polls every input once, so that no input that is always
-    /// ready keeps the actor from the others. Actions come first: the wakers of the disk work that they
-    /// start are registered by the polls. Ready with whether to go on; `batch` is empty then.
-    fn poll_turn(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>) -> Poll<bool> {
-        self.act();
-        let Some(full) = self.poll_requests(cx, batch) else { return Poll::Ready(false) };
-        self.poll_store(cx);
-        self.poll_streams(cx);
-        if full || !self.core.is_idle() { Poll::Ready(true) } else { Poll::Pending }
+    /// Takes turns until there is nothing to do, or the work of one poll is done. Then other tasks, and
+    /// other futures of the same task, get their time. Ready when the buffer is to be shut down.
+    fn poll_serve(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>) -> Poll<()> {
+        let mut work = Work::default();
+        let polled = self.poll_turns(cx, batch, &mut work);
+        if work.has_reads() {
+            self.shared.note_read(timer::now());
+        }
+        polled
     }
 
-    /// Takes in requests, a batch of them at most. Returns whether there may be more; `None` if the
-    /// last handle is gone, or the buffer is closed.
-    fn poll_requests(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>) -> Option<bool> {
-        let mut room = BATCH;
-        while room > 0 {
-            let Poll::Ready(taken) = self.inbox.0.poll_recv_many(cx, batch, room) else {
+    fn poll_turns(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>, work: &mut Work) -> Poll<()> {
+        while !work.is_spent() {
+            match self.poll_turn(cx, batch, work) {
+                Turn::Busy => {}
+                Turn::Idle => return Poll::Pending,
+                Turn::Closed => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One turn: carries out due actions, then polls every input once, so that no input that is always
+    /// ready keeps the actor from the others. Actions come first: the wakers of the disk work that they
+    /// start are registered by the polls.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>, work: &mut Work) -> Turn {
+        self.act(work);
+        let Some(more) = self.poll_requests(cx, batch, work) else { return Turn::Closed };
+        self.poll_store(cx);
+        self.poll_streams(cx, work);
+        if more || !self.core.is_idle() {
+            return Turn::Busy;
+        }
+        // Only an idle core waits for a deadline.
+        let deadline = self.core.next_deadline();
+        let Poll::Ready(passed) = self.timer.poll(cx, deadline) else { return Turn::Idle };
+        self.handle(match passed {
+            Ok(()) => Event::DeadlinePassed,
+            Err(NoTimer) => {
+                warn!("the runtime has no timer: failures are not retried in the background");
+                Event::NoTimer
+            }
+        });
+        Turn::Busy
+    }
+
+    /// Takes in requests, as many as the work of this poll allows. Returns whether there may be more;
+    /// `None` if the last handle is gone, or the buffer is closed.
+    fn poll_requests(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &mut Vec<Message>,
+        work: &mut Work,
+    ) -> Option<bool> {
+        if batch.is_empty() {
+            let Poll::Ready(taken) = self.inbox.0.poll_recv_many(cx, batch, BATCH) else {
                 // Register the waker only before returning `Pending`.
                 if self.shared.poll(cx) {
                     self.handle(Event::Withdrawn);
                 }
                 return (!self.shared.is_closed()).then_some(false);
             };
-            if taken == 0 || self.shared.is_closed() {
+            if taken == 0 {
                 return None;
             }
-            for message in batch.drain(..) {
-                self.take(message);
-            }
-            room -= taken;
+            work.poll();
+            // Messages are taken from the end of the batch, the oldest first.
+            batch.reverse();
+        }
+        if self.shared.is_closed() {
+            return None;
+        }
+        while !work.is_spent()
+            && let Some(message) = batch.pop()
+        {
+            self.take(message, work);
         }
         Some(true)
     }
 
     /// Tells the core of a request.
-    fn take(&mut self, message: Message) {
+    fn take(&mut self, message: Message, work: &mut Work) {
         let Message { request, reply: token } = message;
+        work.request();
         if token.is_abandoned() {
             return;
         }
         let event = match request {
-            Request::Read(read) => Event::Read { read, token },
+            Request::Read(read) => {
+                work.read();
+                Event::Read { read, token }
+            }
             Request::Load => Event::Load { token },
             Request::Spill => {
                 self.store.shrink();
                 Event::Spill { token }
             }
         };
-        self.handle(event);
+        if let Some(action) = self.core.handle_event(self.now, event) {
+            self.perform(action, work);
+        }
     }
 
     /// Takes in finished writes and reads of the store.
@@ -185,16 +247,18 @@ impl StreamBuffer {
 
     /// Pulls chunks that are ready and needed, up to a block. Waiting reads are answered after that, so
     /// that they are woken once for many bytes.
-    fn poll_streams(&mut self, cx: &mut Context<'_>) {
+    fn poll_streams(&mut self, cx: &mut Context<'_>, work: &mut Work) {
         let mut pulled = 0;
         while pulled < PULL_MOST
+            && !work.is_spent()
             && let Some(permit) = self.core.permit()
             && let Poll::Ready(item) = self.streams.poll_chunk(cx)
         {
-            pulled += PULL_LEAST;
+            work.poll();
             match item {
                 Some(Ok(chunk)) => {
-                    pulled += chunk.len().saturating_sub(PULL_LEAST);
+                    pulled += chunk.len();
+                    work.bytes(chunk.len().min(BLOCK));
                     permit.chunk(chunk);
                 }
                 Some(Err(error)) => {
@@ -206,43 +270,51 @@ impl StreamBuffer {
         }
     }
 
+    /// Tells the core of an event that calls for no action at once.
     fn handle(&mut self, event: Event<Reply>) {
-        if let Some(action) = self.core.handle_event(event) {
-            self.perform(action);
+        if matches!(event, Event::WriteFailed(_) | Event::DeadlinePassed) {
+            self.now = timer::now();
         }
+        let action = self.core.handle_event(self.now, event);
+        debug_assert!(action.is_none(), "only a read is answered at once");
     }
 
-    /// Carries out due actions, a bounded number of them.
-    fn act(&mut self) {
-        for _ in 0..BURST {
-            let Some(action) = self.core.poll_action() else { return };
-            // One block a turn: it costs as much as many replies.
+    /// Carries out due actions, as many as the work of this poll allows.
+    fn act(&mut self, work: &mut Work) {
+        while !work.is_spent()
+            && let Some(action) = self.core.poll_action()
+        {
+            // New requests and chunks get their turn after each block.
             let is_absorbed = matches!(action, Action::Absorbed { .. });
-            self.perform(action);
+            self.perform(action, work);
             if is_absorbed {
                 return;
             }
         }
     }
 
-    fn perform(&mut self, action: Action<Reply>) {
+    fn perform(&mut self, action: Action<Reply>, work: &mut Work) {
         match action {
-            Action::Reply { token, result } => reply(token, result),
+            Action::Reply { token, result } => {
+                work.request();
+                reply(token, result);
+            }
             Action::ReadStore { token, range, enough } => {
                 let keep = self.core.is_within_limit();
                 if let Some((token, result)) = self.store.read(StoreRead { token, range, enough }, keep) {
+                    work.bytes(enough);
                     reply(token, result);
                 }
             }
             Action::WriteStore { offset, blocks } => self.store.write(offset, blocks),
-            Action::Publish { progress, failure } => {
-                self.snapshots.send_replace(Snapshot { progress, failure });
+            Action::Publish(snapshot) => {
+                self.snapshots.send_replace(snapshot);
             }
             Action::CloseStream => {
                 debug!(progress = ?self.core.published(), "the source is done");
                 self.streams.close();
             }
-            Action::Absorbed { .. } => {}
+            Action::Absorbed { bytes } => work.bytes(bytes),
         }
     }
 

@@ -1,32 +1,43 @@
 //! The state that the actor and its handles share, besides messages and replies.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Context;
+use std::time::{Duration, Instant};
 
 use futures::task::AtomicWaker;
 
-use crate::error::Error;
-use crate::progress::Progress;
-
-/// What the actor publishes for its handles.
-#[derive(Clone, Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) progress: Progress,
-    /// Why the source failed, once it has failed for good.
-    pub(crate) failure: Option<Error>,
-}
-
 /// Flags that handles set for the actor. No message tells the actor of them, so they wake it.
-#[derive(Default)]
 pub(crate) struct Shared {
     closed: AtomicBool,
     /// Whether a request was dropped since the actor checked last.
     withdrawn: AtomicBool,
     /// Wakes the actor.
     waker: AtomicWaker,
+    /// When the buffer was made: the start of `last_read`.
+    made: Instant,
+    /// When the actor took in a read last, in nanoseconds after `made`; 0 before the first read.
+    last_read: AtomicU64,
 }
 
 impl Shared {
+    pub(crate) fn new(made: Instant) -> Self {
+        let (closed, withdrawn) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { closed, withdrawn, waker: AtomicWaker::new(), made, last_read: AtomicU64::new(0) }
+    }
+
+    /// Notes that a read was taken in.
+    pub(crate) fn note_read(&self, now: Instant) {
+        let nanos = now.saturating_duration_since(self.made).as_nanos();
+        self.last_read.store(u64::try_from(nanos).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_read(&self) -> Option<Instant> {
+        match self.last_read.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => self.made.checked_add(Duration::from_nanos(nanos)),
+        }
+    }
+
     /// Closes the buffer.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);

@@ -21,6 +21,11 @@ pub(crate) const BLOCK: usize = 256 * 1024;
 /// the segments of a block to 64, and such a copy costs less than sharing.
 const MIN_SEGMENT: usize = 4 * 1024;
 
+/// The longest slice that is copied, unless it is a large part of its block. A shared slice keeps a
+/// block of 256 KiB alive for as long as its caller holds it. A copy of 1 KiB takes about 40 ns more
+/// than sharing, and one of 4 KiB four times that.
+const COPY_MOST: usize = 1024;
+
 /// The smallest buffer that the first block grows by.
 const MIN_GROWTH: usize = 1024;
 
@@ -231,11 +236,11 @@ impl Memory {
         pieces
     }
 
-    /// The longest slice that starts at `at` and ends at `to` or before.
+    /// The longest slice that starts at `at` and ends at `to` or before. A short one is a copy.
     fn piece(&mut self, at: u64, to: u64) -> Option<Bytes> {
         let open_start = self.end - self.open.len() as u64;
         if at >= open_start {
-            if self.open.len() < MIN_SEGMENT {
+            if self.open.len() < MIN_SEGMENT || span(at, to) <= COPY_MOST {
                 let (from, to) = (span(open_start, at), span(open_start, to));
                 return self.open.get(from..to).map(Bytes::copy_from_slice);
             }
@@ -247,7 +252,12 @@ impl Memory {
         for segment in block.segments.as_slice() {
             let end = start + segment.len() as u64;
             if at < end {
-                return Some(segment.slice(span(start, at)..span(start, to.min(end))));
+                let range = span(start, at)..span(start, to.min(end));
+                return if range.len() <= COPY_MOST && block.allocated > 4 * range.len() {
+                    segment.get(range).map(Bytes::copy_from_slice)
+                } else {
+                    Some(segment.slice(range))
+                };
             }
             start = end;
         }

@@ -8,7 +8,12 @@
 //! - [`permit`](Core::permit) before it polls the source. The permit takes the result of one poll.
 //! - [`poll_action`](Core::poll_action) until it returns `None`: then the core is idle, and stays idle
 //!   until the next event.
+//! - [`next_deadline`](Core::next_deadline) while the core is idle: at that time it reports
+//!   [`Event::DeadlinePassed`].
+//!
+//! Time is an argument: the core reads no clock.
 
+mod backoff;
 mod layout;
 pub(crate) mod memory;
 pub(crate) mod read;
@@ -19,6 +24,7 @@ mod writeback;
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 
@@ -28,7 +34,7 @@ use self::read::{Decision, Outcome, Read, decide};
 use self::waiters::Waiters;
 use self::writeback::Writeback;
 use crate::error::Error;
-use crate::progress::{Progress, State};
+use crate::progress::{Progress, Snapshot, State};
 
 /// Where a reply is sent. The core only keeps it, and asks whether the caller still waits.
 pub(crate) trait Token {
@@ -50,6 +56,10 @@ pub(crate) enum Event<T> {
     Written,
     /// The last `WriteStore` failed. Its bytes stay in memory.
     WriteFailed(Error),
+    /// The time of `next_deadline` has come.
+    DeadlinePassed,
+    /// There is no timer: `next_deadline` will not be reported.
+    NoTimer,
 }
 
 /// What the driver has to do.
@@ -63,8 +73,8 @@ pub(crate) enum Action<T> {
     /// Write these blocks to the store, one after the other from `offset`. Then report `Written` or
     /// `WriteFailed`. Only one write runs at a time.
     WriteStore { offset: u64, blocks: Vec<Bytes> },
-    /// Publish this snapshot, with the failure of the source if there is one.
-    Publish { progress: Progress, failure: Option<Error> },
+    /// Publish this snapshot.
+    Publish(Snapshot),
     /// Drop the stream: it must not be polled again.
     CloseStream,
     /// Nothing to do: this many bytes were copied into memory, and count as work.
@@ -114,8 +124,10 @@ pub(crate) struct Core<T> {
     delivered: Option<u64>,
     /// Actions that became due together, first in, first out.
     due: VecDeque<Action<T>>,
-    /// The snapshot that was published last.
+    /// The progress that was published last.
     published: Progress,
+    /// Whether deadlines are reported.
+    has_timer: bool,
     /// Something happened since `poll_action` returned `None`.
     dirty: bool,
 }
@@ -127,14 +139,13 @@ pub(crate) struct Permit<'a, T> {
 }
 
 impl<T: Token> Core<T> {
-    pub(crate) fn new(limits: Limits) -> Self {
-        let published =
-            Progress { loaded: 0, size: limits.declared, resident: 0, spilled: 0, state: State::Waiting };
+    pub(crate) fn new(limits: Limits, seed: u64) -> Self {
+        let published = Progress { size: limits.declared, ..Progress::EMPTY };
         Self {
             limits,
             layout: Layout::new(),
             waiters: Waiters::new(),
-            writeback: Writeback::new(limits.max_memory),
+            writeback: Writeback::new(limits.max_memory, seed),
             arriving: Bytes::new(),
             excess: false,
             ending: None,
@@ -142,6 +153,7 @@ impl<T: Token> Core<T> {
             delivered: None,
             due: VecDeque::new(),
             published,
+            has_timer: true,
             // With unlimited read-ahead the source is pulled before anything happens.
             dirty: true,
         }
@@ -150,10 +162,10 @@ impl<T: Token> Core<T> {
     // ---- the protocol ----
 
     /// Takes in what happened. Returns what to do at once; the rest is due through `poll_action`.
-    pub(crate) fn handle_event(&mut self, event: Event<T>) -> Option<Action<T>> {
+    pub(crate) fn handle_event(&mut self, now: Instant, event: Event<T>) -> Option<Action<T>> {
         let Event::Read { read, token } = event else {
             self.dirty = true;
-            self.handle_other(event);
+            self.handle_other(now, event);
             return None;
         };
         let action = self.read(read, token);
@@ -202,16 +214,28 @@ impl<T: Token> Core<T> {
         self.writeback.is_within_limit(&self.layout)
     }
 
-    /// The snapshot that was published last.
+    /// The progress that was published last.
     pub(crate) fn published(&self) -> Progress {
         self.published
     }
 
+    /// When to report `DeadlinePassed`. To be called only while the core is idle.
+    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
+        let retry_at = self.writeback.retry_at().filter(|_| self.has_timer)?;
+        self.is_needed().then_some(retry_at)
+    }
+
     // ---- events ----
 
-    fn handle_other(&mut self, event: Event<T>) {
+    fn handle_other(&mut self, now: Instant, event: Event<T>) {
         match event {
             Event::Read { .. } | Event::Withdrawn => {}
+            Event::NoTimer => self.has_timer = false,
+            Event::DeadlinePassed => {
+                if self.writeback.retry_at().is_some_and(|at| at <= now) {
+                    self.writeback.retry();
+                }
+            }
             Event::Load { token } => {
                 self.writeback.retry();
                 self.waiters.park(u64::MAX, Waiter::Load(token));
@@ -219,7 +243,7 @@ impl<T: Token> Core<T> {
             Event::Spill { token } => self.writeback.spill(self.layout.loaded(), token),
             Event::Written => self.writeback.written(&mut self.layout),
             Event::WriteFailed(error) => {
-                let spills = self.writeback.write_failed(&self.layout);
+                let spills = self.writeback.write_failed(now, &self.layout, error.clone());
                 self.due.extend(spills.map(|token| Action::Reply { token, result: Err(error.clone()) }));
                 if self.writeback.has_failed() {
                     // Reads whose bytes are loaded only wait for their turn.
@@ -307,7 +331,8 @@ impl<T: Token> Core<T> {
             return None;
         }
         self.published = progress;
-        Some(Action::Publish { progress, failure: self.failure().cloned() })
+        let (source_error, store_error) = (self.failure().cloned(), self.writeback.error().cloned());
+        Some(Action::Publish(Snapshot { progress, source_error, store_error }))
     }
 
     fn progress(&mut self) -> Progress {
@@ -322,7 +347,8 @@ impl<T: Token> Core<T> {
             None if pulling => (State::Pulling, declared),
             None => (State::Waiting, declared),
         };
-        Progress { loaded, size, resident: loaded - spilled, spilled, state }
+        let (resident, store_failing) = (loaded - spilled, self.writeback.error().is_some());
+        Progress { loaded, size, resident, spilled, state, store_failing }
     }
 
     // ---- decisions ----

@@ -3,17 +3,19 @@
 use std::fmt;
 use std::ops::{Bound, Deref, RangeBounds};
 use std::sync::Arc;
+use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, watch};
 
 use crate::actor::message::{Answer, Message, Request};
-use crate::actor::shared::{Shared, Snapshot};
+use crate::actor::shared::Shared;
 use crate::core::read::{Read, Want};
 use crate::error::Error;
+use crate::progress::Snapshot;
 
 mod chunks;
 mod pending_read;
+mod read;
 mod reader;
 mod save;
 mod updates;
@@ -73,114 +75,13 @@ impl BufferHandle {
         Self { requests, snapshots, shared }
     }
 
-    /// Reads exactly the `len` bytes from `offset`, waiting for those that have not arrived yet.
-    ///
-    /// The result is shorter only because the stream ends there, and empty past its end. A range
-    /// past [`u64::MAX`] means "to the end". A `len` of 0 answers at once and pulls nothing. Memory
-    /// is allocated for bytes that exist, never for what `len` claims.
-    ///
-    /// The bytes are a slice of the buffer's memory where the range lies in one block there, and a
-    /// copy otherwise.
+    /// The size of the whole stream in bytes: the declared size at once, else found by loading to the
+    /// end. Without a declared size it does not return for an endless stream.
     ///
     /// # Errors
     ///
-    /// [`Source`](crate::ErrorKind::Source), [`Truncated`](crate::ErrorKind::Truncated) or
-    /// [`Oversized`](crate::ErrorKind::Oversized) if the stream failed before the range was
-    /// complete; [`Spill`](crate::ErrorKind::Spill) if the disk failed;
-    /// [`Closed`](crate::ErrorKind::Closed) if the buffer is gone.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe; see [the type](Self#cancel-safety).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), streamspool::Error> {
-    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
-    /// let buffer = streamspool::StreamBuffer::spawn(stream);
-    /// assert_eq!(buffer.read(6, 3).await?, "678");
-    /// assert_eq!(buffer.read(2, 3).await?, "234");
-    /// assert_eq!(buffer.read(8, 100).await?, "89");
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn read(&self, offset: u64, len: usize) -> Result<Bytes, Error> {
-        self.read_exact(offset, len as u64).await
-    }
-
-    /// Reads what is there at `offset`: 1 to `max` bytes, as soon as there is one.
-    ///
-    /// Empty only at or past the end of the stream, or if `max` is 0. Never more than one piece of
-    /// memory, and so never a copy of resident bytes; ask again for what follows.
-    ///
-    /// # Errors
-    ///
-    /// As [`read`](Self::read), but only if the very byte at `offset` can't be had.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe; see [the type](Self#cancel-safety).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), streamspool::Error> {
-    /// # use futures::StreamExt;
-    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"012"))]);
-    /// # let stream = stream.chain(futures::stream::pending());
-    /// // Three bytes have come so far, and nobody knows whether there will be more.
-    /// let buffer = streamspool::StreamBuffer::spawn(stream);
-    /// assert_eq!(buffer.read_some(1, 100).await?, "12");
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn read_some(&self, offset: u64, max: usize) -> Result<Bytes, Error> {
-        let pieces = self
-            .request(Request::Read(Read { offset, len: max as u64, want: Want::Piece }), &*self.shared)
-            .await?;
-        Ok(pieces.join())
-    }
-
-    /// Reads a range, for example `1024..2048`, `..100` or `4096..`.
-    ///
-    /// Like [`read`](Self::read); a range without an end goes to the end of the stream.
-    ///
-    /// # Errors
-    ///
-    /// As [`read`](Self::read); [`InvalidInput`](crate::ErrorKind::InvalidInput) if the range ends
-    /// before it starts.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe; see [the type](Self#cancel-safety).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), streamspool::Error> {
-    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
-    /// let buffer = streamspool::StreamBuffer::spawn(stream);
-    /// assert_eq!(buffer.slice(2..5).await?, "234");
-    /// assert_eq!(buffer.slice(7..).await?, "789");
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn slice(&self, range: impl RangeBounds<u64> + Send) -> Result<Bytes, Error> {
-        let (offset, len) = to_offset_and_len(&range)?;
-        drop(range);
-        self.read_exact(offset, len).await
-    }
-
-    /// The size of the whole in bytes: the declared one at once, otherwise by loading to the end.
-    ///
-    /// # Errors
-    ///
-    /// As [`load`](Self::load) where it must be loaded, or where the declared size has turned out
-    /// to be wrong.
+    /// As [`load`](Self::load), if the end must be found, or if the declared size has turned out to be
+    /// wrong.
     ///
     /// # Cancel safety
     ///
@@ -204,7 +105,8 @@ impl BufferHandle {
         }
     }
 
-    /// Pulls the stream to its end and returns the number of bytes.
+    /// Pulls the stream to its end and returns the number of bytes. It does not return for an endless
+    /// stream.
     ///
     /// # Errors
     ///
@@ -232,19 +134,20 @@ impl BufferHandle {
         Ok(self.progress().loaded)
     }
 
-    /// Moves all that is in memory now to the spill store, whatever the memory budget.
+    /// Moves all bytes that are in memory now to the spill store, even if memory is within its limit.
     ///
-    /// Worth a call when a buffer is not used for a while. What arrives later is kept in memory
+    /// This is useful when a buffer is not read for a while. Bytes that arrive later are kept in memory
     /// again.
     ///
     /// # Errors
     ///
-    /// [`Spill`](crate::ErrorKind::Spill) if the store failed: then everything stays in memory, and
-    /// readable. [`Closed`](crate::ErrorKind::Closed) if the buffer is gone.
+    /// [`Spill`](crate::ErrorKind::Spill) if the store failed: then all bytes stay in memory, and
+    /// readable. [`Closed`](crate::ErrorKind::Closed) if the buffer is closed.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe; see [the type](Self#cancel-safety). A purge once asked for goes on.
+    /// Cancel safe; see [the type](Self#cancel-safety). The bytes are spilled even if the future is
+    /// dropped.
     ///
     /// # Examples
     ///
@@ -264,8 +167,8 @@ impl BufferHandle {
         self.request(Request::Spill, &*self.shared).await.map(drop)
     }
 
-    /// Ends the buffer for everybody: every waiting and every later request is answered with
-    /// [`Closed`](crate::ErrorKind::Closed), the source is dropped and the temporary file is gone.
+    /// Closes the buffer for all handles: every waiting and every later request gets
+    /// [`Closed`](crate::ErrorKind::Closed), and the source and the temporary file are dropped.
     ///
     /// # Examples
     ///
@@ -283,9 +186,53 @@ impl BufferHandle {
         self.shared.close();
     }
 
-    /// The size where no question to the actor is needed for it.
-    pub(crate) fn known_size(&self) -> Option<u64> {
-        if self.requests.is_closed() || self.shared.is_closed() { None } else { self.progress().size }
+    /// Whether the buffer is closed: by [`close`](Self::close), or because its actor has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closed() || self.requests.is_closed()
+    }
+
+    /// Waits until the buffer is closed and its source is dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only waits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let stream = futures::stream::pending();
+    /// let buffer = streamspool::StreamBuffer::spawn(stream);
+    /// assert!(!buffer.is_closed());
+    /// buffer.close();
+    /// buffer.closed().await;
+    /// assert!(buffer.is_closed());
+    /// # }
+    /// ```
+    pub async fn closed(&self) {
+        self.requests.closed().await;
+    }
+
+    /// The number of handles of this buffer, readers and chunks included. Weak handles do not count.
+    #[must_use]
+    pub fn handle_count(&self) -> usize {
+        self.requests.strong_count()
+    }
+
+    /// When the actor took in a read last; `None` before the first read. A cache can evict the buffer
+    /// that was not read for the longest time.
+    ///
+    /// Reads of bytes that a [`BufferReader`] already holds do not count.
+    #[must_use]
+    pub fn last_read(&self) -> Option<Instant> {
+        self.shared.last_read()
+    }
+
+    /// The size, if it is known without asking the actor.
+    fn known_size(&self) -> Option<u64> {
+        if self.is_closed() { None } else { self.progress().size }
     }
 
     /// Asks for an exact range of at most [`ASK_MOST`] bytes. The reply may hold only its first bytes;
@@ -299,33 +246,11 @@ impl BufferHandle {
     fn request<S: Deref<Target = Shared>>(&self, request: Request, shared: S) -> Answer<S> {
         let (message, mut answer) = Message::new(request, shared);
         let sent = self.requests.send(message);
-        if sent.is_err() || self.requests.is_closed() || self.shared.is_closed() {
+        if sent.is_err() || self.is_closed() {
             // The message may have come too late to be taken in. Then no reply would come.
             answer.close();
         }
         answer
-    }
-
-    /// Joins the pieces that the actor sends, here in the caller's own task.
-    async fn read_exact(&self, offset: u64, len: u64) -> Result<Bytes, Error> {
-        let mut pieces = self.ask_exact(offset, len).await?;
-        if pieces.len() as u64 == len {
-            return Ok(pieces.join());
-        }
-        // Memory for the bytes that exist, not for what `len` claims.
-        let exists = self.progress().loaded.saturating_sub(offset).min(len);
-        let mut joined = BytesMut::with_capacity(usize::try_from(exists).unwrap_or(0));
-        while pieces.len() > 0 {
-            for piece in pieces.as_slice() {
-                joined.extend_from_slice(piece);
-            }
-            let done = joined.len() as u64;
-            if done == len {
-                break;
-            }
-            pieces = self.ask_exact(offset.saturating_add(done), len - done).await?;
-        }
-        Ok(joined.freeze())
     }
 }
 
@@ -335,8 +260,8 @@ impl fmt::Debug for BufferHandle {
     }
 }
 
-/// A range as its offset and how many bytes it covers; [`u64::MAX`] where it has no end.
-pub(crate) fn to_offset_and_len(range: &impl RangeBounds<u64>) -> Result<(u64, u64), Error> {
+/// A range as its offset and its length; the length is [`u64::MAX`] if the range has no end.
+fn to_offset_and_len(range: &impl RangeBounds<u64>) -> Result<(u64, u64), Error> {
     let start = match range.start_bound() {
         Bound::Included(start) => *start,
         Bound::Excluded(before) => before.saturating_add(1),

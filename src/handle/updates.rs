@@ -10,9 +10,8 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::WatchStream;
 
 use super::BufferHandle;
-use crate::actor::shared::Snapshot;
 use crate::error::Error;
-use crate::progress::Progress;
+use crate::progress::{Progress, Snapshot};
 
 /// The changes of a buffer's [`Progress`]; made by [`BufferHandle::subscribe`].
 ///
@@ -181,7 +180,17 @@ impl BufferHandle {
     /// `None` unless the [state](Progress::state) is [`Failed`](crate::State::Failed).
     #[must_use]
     pub fn error(&self) -> Option<Error> {
-        self.snapshots.borrow().failure.clone()
+        self.snapshots.borrow().source_error.clone()
+    }
+
+    /// Why the last write to the spill store failed; `None` once a write has succeeded again.
+    ///
+    /// A failed write loses no byte. If memory exceeds its limit, it stops pulling; while bytes are
+    /// needed, the write is retried in the background, after 100 ms at first and at most every 15 s.
+    /// A runtime without a timer retries it only for the next read that needs more.
+    #[must_use]
+    pub fn store_error(&self) -> Option<Error> {
+        self.snapshots.borrow().store_error.clone()
     }
 }
 

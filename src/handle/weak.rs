@@ -7,7 +7,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::BufferHandle;
 use crate::actor::message::Message;
-use crate::actor::shared::{Shared, Snapshot};
+use crate::actor::shared::Shared;
+use crate::progress::Snapshot;
 
 /// A handle that does not keep its buffer alive; made by [`BufferHandle::downgrade`].
 #[derive(Clone)]

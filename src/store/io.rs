@@ -1,6 +1,7 @@
 //! The store as the actor uses it: without waiting where that is possible, else on a disk thread.
 
 use std::collections::VecDeque;
+use std::convert::identity;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::sync::Arc;
@@ -118,7 +119,7 @@ impl<T: Token> StoreIo<T> {
             let Poll::Ready(done) = job.poll_unpin(cx) else { continue };
             let (StoreRead { token, range, .. }, _) = self.reading.swap_remove(at);
             self.start_reads();
-            let result = done.flatten().map(Pieces::One);
+            let result = done.and_then(identity).map(Pieces::One);
             let failed = |error| Error::spill_read(range.start, range.end - range.start, error);
             return Poll::Ready((token, result.map_err(failed)));
         }
@@ -142,7 +143,7 @@ impl<T: Token> StoreIo<T> {
         let Some((offset, job)) = &mut self.writing else { return Poll::Pending };
         let (offset, done) = (*offset, ready!(job.poll_unpin(cx)));
         self.writing = None;
-        Poll::Ready((offset, done.flatten()))
+        Poll::Ready((offset, done.and_then(identity)))
     }
 
     /// Waits for the running work, so that the store is dropped when the actor is. Callers do not wait

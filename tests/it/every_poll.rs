@@ -20,8 +20,8 @@ type Request = Pin<Box<dyn Future<Output = ()>>>;
 /// Chunks that the source has.
 const CHUNKS: usize = 12;
 
-/// More polls than any request takes.
-const MANY: usize = 60;
+/// More polls than any request takes. A read of 10 MiB yields after each 64 KiB that it copies.
+const MANY: usize = 300;
 
 struct Trial {
     feed: Feed,

@@ -308,3 +308,42 @@ fn rules_13_and_16_short_accesses_and_panics_of_a_store_are_survived() {
         assert_bytes(&buffer.read(0, size).await.unwrap(), &data(0, size), 0);
     });
 }
+
+#[test]
+fn rule_16_a_failed_write_is_published_and_a_background_load_heals_by_itself() {
+    on_both_runtimes(|| async {
+        let control = Control::default();
+        control.fail_writes(true);
+        let size = 4 * MIB as u64;
+        let builder = StreamBuffer::builder().max_memory(0).read_ahead(u64::MAX).store(control.store());
+        let buffer = builder.spawn(ready(size, 64 * KIB));
+        let mut updates = buffer.subscribe();
+        updates.wait_for(|progress| progress.store_failing).await.unwrap();
+        let error = buffer.store_error().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Spill);
+        assert!(buffer.error().is_none(), "the source has not failed");
+        control.fail_writes(false);
+        // No request is made: the load goes on by itself.
+        let progress = updates.wait_for(|progress| progress.state == State::Complete).await.unwrap();
+        assert_eq!((progress.loaded, progress.store_failing), (size, false));
+        assert!(buffer.store_error().is_none());
+        assert_bytes(&buffer.read(0, 4 * MIB).await.unwrap(), &data(0, 4 * MIB), 0);
+    });
+}
+
+#[test]
+fn rule_16_without_a_timer_a_failed_write_is_an_error_and_the_next_read_heals_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let control = Control::default();
+        control.fail_writes(true);
+        let builder = StreamBuffer::builder().max_memory(0).read_ahead(u64::MAX).store(control.store());
+        let buffer = builder.spawn(ready(4 * MIB as u64, 64 * KIB));
+        buffer.subscribe().wait_for(|progress| progress.store_failing).await.unwrap();
+        assert_eq!(buffer.load().await.unwrap_err().kind(), ErrorKind::Spill);
+        assert_eq!(buffer.store_error().unwrap().kind(), ErrorKind::Spill);
+        control.fail_writes(false);
+        assert_eq!(buffer.load().await.unwrap(), 4 * MIB as u64);
+        assert_bytes(&buffer.read(0, 4 * MIB).await.unwrap(), &data(0, 4 * MIB), 0);
+    });
+}

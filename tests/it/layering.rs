@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("panics", &[]),
-    ("progress", &[]),
+    ("progress", &["error"]),
     ("core", &["error", "progress"]),
     ("store", &["error", "panics", "core"]),
     ("actor::shared", &["error", "progress"]),
     ("actor::message", &["error", "core", "actor::shared"]),
     ("handle", &["error", "progress", "core", "store", "actor::shared", "actor::message"]),
-    ("actor", &["error", "panics", "core", "store", "actor::shared", "actor::message"]),
+    ("actor", &["error", "panics", "progress", "core", "store", "actor::shared", "actor::message"]),
     ("builder", &["core", "store", "actor::shared", "handle", "actor"]),
 ];
 

@@ -34,3 +34,4 @@ mod seeking;
 mod spilling;
 mod stores;
 mod support;
+mod turns;

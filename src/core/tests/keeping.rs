@@ -136,7 +136,8 @@ fn a_failed_write_loses_nothing_and_tells_those_who_need_more() {
         assert_eq!(world.error(read).kind(), ErrorKind::Spill);
     }
     assert!(!world.wants_chunk() && world.writing.is_none());
-    assert_eq!(world.progress(), progress(2 * BLOCK as u64, 0, None, State::Waiting));
+    let expected = progress(2 * BLOCK as u64, 0, None, State::Waiting);
+    assert_eq!(world.progress(), Progress { store_failing: true, ..expected });
     // What is there is readable, and asking for it tries nothing.
     let read = world.read(0, 2 * BLOCK as u64);
     assert_eq!(world.bytes(&read), source(0, 2 * BLOCK as u64));
@@ -204,4 +205,65 @@ fn a_failed_write_after_the_end_concerns_no_read() {
     world.pump();
     assert_eq!(world.bytes(&all), source(BLOCK as u64, 2 * BLOCK as u64));
     assert_eq!(world.bytes(&load), "");
+}
+
+#[test]
+fn a_background_load_retries_a_failed_write_with_growing_delays() {
+    // Rule 16.
+    let mut world = holding(0);
+    world.send(2 * BLOCK);
+    let mut last = Duration::ZERO;
+    for attempt in 0..20 {
+        let failed_at = world.now;
+        world.write_fails();
+        world.pump();
+        assert!(world.published.store_failing && world.writing.is_none() && !world.wants_chunk());
+        assert!(world.pass_deadline(), "attempt {attempt}");
+        let delay = world.now - failed_at;
+        let most = Duration::from_millis(100 << attempt.min(8)).min(Duration::from_secs(15));
+        assert!(delay > most * 49 / 100 && delay <= most, "{delay:?} for attempt {attempt}");
+        assert!(attempt > 6 || delay > last / 2);
+        last = delay;
+        world.pump();
+        assert!(world.writing.is_some(), "the write is retried");
+    }
+    world.write_all();
+    assert!(!world.published.store_failing && world.core.next_deadline().is_none());
+    assert!(world.wants_chunk());
+    assert_eq!(world.disk, source(0, 2 * BLOCK as u64));
+    // The next series starts with the first delay.
+    world.send(2 * BLOCK);
+    let failed_at = world.now;
+    world.write_fails();
+    assert!(world.pass_deadline());
+    assert!(world.now - failed_at <= Duration::from_millis(100));
+}
+
+#[test]
+fn a_failed_write_is_not_retried_while_no_byte_is_needed() {
+    // Rule 16: read-ahead is over, and no read waits.
+    let mut world = World::new(Limits { max_memory: 0, ..PLAIN });
+    let read = world.read(0, 2 * BLOCK as u64);
+    world.send(2 * BLOCK);
+    assert_eq!(world.bytes(&read).len(), 2 * BLOCK);
+    world.write_fails();
+    world.pump();
+    assert!(world.published.store_failing);
+    assert_eq!(world.core.next_deadline(), None);
+}
+
+#[test]
+fn without_a_timer_a_failed_write_waits_for_the_next_read() {
+    // Rule 16.
+    let mut world = holding(0);
+    world.send(2 * BLOCK);
+    world.write_fails();
+    world.pump();
+    assert!(world.core.next_deadline().is_some());
+    world.event(Event::NoTimer);
+    world.pump();
+    assert_eq!(world.core.next_deadline(), None);
+    let read = world.read(0, 2 * BLOCK as u64 + 1);
+    world.write_all();
+    assert!(world.is_waiting(&read) && world.wants_chunk());
 }

@@ -22,6 +22,7 @@ use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -29,7 +30,7 @@ use super::memory::{BLOCK, Pieces};
 use super::read::{Read, Want};
 use super::{Action, Core, Event, Limits, Permit, Token};
 use crate::error::Error;
-use crate::progress::{Progress, State};
+use crate::progress::{Progress, Snapshot, State};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -111,11 +112,12 @@ struct World {
     published: Progress,
     /// Whether the stream was closed.
     closed: bool,
+    now: Instant,
 }
 
 impl World {
     fn new(limits: Limits) -> Self {
-        let core = Core::new(limits);
+        let core = Core::new(limits, 1);
         let published = core.published();
         Self {
             core,
@@ -131,6 +133,7 @@ impl World {
             left: Rc::default(),
             published,
             closed: false,
+            now: Instant::now(),
         }
     }
 
@@ -186,7 +189,7 @@ impl World {
     }
 
     fn event(&mut self, event: Event<Ticket>) {
-        if let Some(action) = self.core.handle_event(event) {
+        if let Some(action) = self.core.handle_event(self.now, event) {
             self.perform(action);
         }
     }
@@ -267,6 +270,20 @@ impl World {
         }
     }
 
+    /// The time of the core's next deadline comes. Returns whether there is one.
+    fn pass_deadline(&mut self) -> bool {
+        self.tell_withdrawn();
+        let Some(deadline) = self.core.next_deadline() else { return false };
+        assert!(deadline > self.now, "a deadline in the past");
+        // Too early has no effect.
+        self.now = deadline - Duration::from_nanos(1);
+        self.event(Event::DeadlinePassed);
+        assert_eq!(self.core.next_deadline(), Some(deadline));
+        self.now = deadline;
+        self.event(Event::DeadlinePassed);
+        true
+    }
+
     // ---- the actor ----
 
     /// Carries out one action. Returns whether there was one.
@@ -320,9 +337,10 @@ impl World {
                 assert_eq!(offset, self.progress().spilled, "writes are consecutive");
                 self.writing = Some((offset, blocks));
             }
-            Action::Publish { progress, failure } => {
+            Action::Publish(Snapshot { progress, source_error, store_error }) => {
                 assert_ne!(progress, self.published, "published twice");
-                assert_eq!(failure.is_some(), progress.state == State::Failed);
+                assert_eq!(source_error.is_some(), progress.state == State::Failed);
+                assert_eq!(store_error.is_some(), progress.store_failing);
                 self.published = progress;
             }
             Action::CloseStream => {
@@ -397,7 +415,7 @@ impl World {
     }
 }
 
-/// A progress in which all that is loaded is either spilled or resident.
+/// The progress of a buffer whose store does not fail.
 fn progress(loaded: u64, spilled: u64, size: Option<u64>, state: State) -> Progress {
-    Progress { loaded, size, resident: loaded - spilled, spilled, state }
+    Progress { loaded, size, resident: loaded - spilled, spilled, state, store_failing: false }
 }

@@ -42,8 +42,10 @@ struct Model {
     asked: Vec<Asked>,
     /// How far purges want the disk to be.
     purge_to: u64,
-    /// Whether pulling stopped on account of a failed write.
+    /// Whether pulling stopped because of a failed write.
     stopped: bool,
+    /// Whether the last write failed.
+    store_failing: bool,
 }
 
 impl Model {
@@ -68,6 +70,7 @@ impl Model {
             asked: Vec::new(),
             purge_to: 0,
             stopped: false,
+            store_failing: false,
         }
     }
 
@@ -104,8 +107,15 @@ impl Model {
             Step::WriteSucceeds if self.world.writing.is_some() => {
                 self.world.write_succeeds();
                 self.spilled = self.world.disk.len() as u64;
+                self.store_failing = false;
             }
             Step::WriteFails if self.world.writing.is_some() => self.write_fails(),
+            Step::Deadline => {
+                let retries = self.stopped && self.is_needed();
+                let is_due = self.world.pass_deadline();
+                assert_eq!(is_due, retries, "a failed write is retried in time while bytes are needed");
+                self.stopped &= !retries;
+            }
             Step::Act => {
                 self.act();
             }
@@ -166,6 +176,7 @@ impl Model {
     fn write_fails(&mut self) {
         self.world.write_fails();
         self.stopped = self.is_over_budget();
+        self.store_failing = true;
         self.purge_to = 0;
         let needy: Vec<bool> = self.asked.iter().map(|asked| self.needs_more(asked)).collect();
         for (asked, needy) in self.asked.iter_mut().zip(needy) {
@@ -287,7 +298,9 @@ impl Model {
             Some(Err(ErrorKind::Source)) => (State::Failed, self.limits.declared),
             Some(Err(_)) => (State::Failed, None),
         };
-        assert_eq!(self.world.progress(), progress(self.loaded, self.spilled, size, phase));
+        let store_failing = self.store_failing;
+        let expected = Progress { store_failing, ..progress(self.loaded, self.spilled, size, phase) };
+        assert_eq!(self.world.progress(), expected);
         let (allocated, resident) = (self.world.allocated(), (self.loaded - self.spilled) as usize);
         assert!(allocated <= self.limits.max_memory.saturating_add(SLACK), "{allocated} bytes in memory");
         assert!(allocated >= resident, "{allocated} bytes hold {resident}");

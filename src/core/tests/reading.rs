@@ -135,7 +135,7 @@ fn reads_of_a_full_block_share_its_memory() {
     // Rule 5.
     let mut world = World::new(PLAIN);
     world.send(2 * BLOCK);
-    for (offset, len) in [(0, BLOCK as u64), (1000, 1), (BLOCK as u64, 70_000)] {
+    for (offset, len) in [(0, BLOCK as u64), (1000, 1025), (BLOCK as u64, 70_000)] {
         let (one, two) = (world.read(offset, len), world.read_some(offset, len));
         assert_eq!(world.bytes(&one), source(offset, offset + len));
         assert_eq!(world.bytes(&one).as_ptr(), world.bytes(&two).as_ptr());
@@ -176,4 +176,33 @@ fn a_read_across_disk_and_memory_is_joined_without_a_gap() {
     assert_eq!(world.bytes(&some), source(299_990, 300_000));
     let some = world.read_some(10, u64::MAX);
     assert_eq!(world.bytes(&some), source(10, 10 + BLOCK as u64));
+}
+
+#[test]
+fn a_short_reply_keeps_no_block_alive() {
+    // Rule 9: a thousand one-byte replies must not hold a thousand blocks, full or open.
+    let mut world = World::new(PLAIN);
+    world.send(2 * BLOCK + 100_000);
+    for offset in [0, 1000, BLOCK as u64, 2 * BLOCK as u64, 2 * BLOCK as u64 + 90_000] {
+        for (len, is_shared) in [(1, false), (100, false), (1024, false), (1025, true)] {
+            for reply in [world.read(offset, len), world.read_some(offset, len)] {
+                let bytes = world.bytes(&reply);
+                world.answers[reply.id] = None;
+                assert_eq!(bytes, source(offset, offset + len));
+                assert_eq!(!bytes.is_unique(), is_shared, "{len} bytes at {offset}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_short_reply_that_is_a_large_part_of_its_block_is_shared() {
+    // Rule 5: a small stream in one small block.
+    let mut world = World::new(PLAIN);
+    world.send(100);
+    world.end();
+    let (part, more) = (world.read(0, 20), world.read(0, 26));
+    assert_ne!(world.bytes(&part).as_ptr(), world.bytes(&more).as_ptr());
+    let all = world.read(0, 100);
+    assert_eq!(world.bytes(&all).as_ptr(), world.bytes(&more).as_ptr());
 }

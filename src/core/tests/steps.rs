@@ -21,6 +21,8 @@ pub(super) enum Step {
     Fail,
     WriteSucceeds,
     WriteFails,
+    /// The time of the next deadline comes.
+    Deadline,
     /// One action, or one block of what is arriving.
     Act,
     /// All that there is to do.
@@ -97,6 +99,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..100_usize).prop_map(Step::Abandon),
         8 => Just(Step::WriteSucceeds),
         4 => Just(Step::WriteFails),
+        2 => Just(Step::Deadline),
         12 => Just(Step::Act),
         6 => Just(Step::Pump),
         1 => Just(Step::End),
