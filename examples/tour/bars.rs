@@ -33,11 +33,7 @@ impl Bars {
     }
 }
 
-async fn run(
-    progress: ProgressUpdates,
-    checked: Arc<AtomicU64>,
-    mut stopped: oneshot::Receiver<()>,
-) {
+async fn run(progress: ProgressUpdates, checked: Arc<AtomicU64>, mut stopped: oneshot::Receiver<()>) {
     let screen = MultiProgress::new();
     let plain = screen.is_hidden();
     let lines = Lines::new(&screen);
