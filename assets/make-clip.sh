@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes clip.mp4 anew from ffmpeg's own test sources; it is in the public domain.
+# Makes clip.mp4 from ffmpeg's own test sources. The clip is in the public domain.
 #
-# clip.mp4 is what a phone or a camera writes: its index (the moov box) stands at the end of the
-# file, so a player has to jump there before it can show anything. The white bar at the bottom
-# grows with the time, so that a test, or an eye, can tell from the picture where it stands.
+# Phones and cameras write such files: the index (the moov box) is at the end, so a player must jump
+# there before it can show anything. A white bar at the bottom grows with the time. So a test, or a
+# person, can read the time from the picture.
 #
-# Another version of ffmpeg writes other bytes; nothing depends on them.
+# Other versions of ffmpeg write other bytes. No test depends on them.
 set -eu
 cd "$(dirname "$0")"
 

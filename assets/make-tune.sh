@@ -1,12 +1,12 @@
 #!/bin/sh
-# Makes tune.mp3, the piece that the examples stream.
+# Makes tune.mp3, the music that the examples stream.
 #
 # The tune, its sound and this script are our own work, under the licences of the crate
-# (MIT OR Apache-2.0). It needs python3 and an ffmpeg that has libmp3lame. Another version of the
-# encoder may give other bytes of the same music.
+# (MIT OR Apache-2.0). The script needs python3 and an ffmpeg with libmp3lame. Other versions of the
+# encoder may write other bytes of the same music.
 #
-# MP3 because a player can begin it long before its end has arrived; a constant bit rate because
-# that spreads the bytes evenly over the time.
+# The format is MP3, because a player can start it before the end has arrived. The bit rate is
+# constant, so the bytes are spread evenly over the time.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -84,7 +84,7 @@ for bar, chord in enumerate(HARMONY):
         for delay, note in enumerate(notes + ["A4", "D5"]):
             pluck(note, beat + delay * 0.25, 6, 0.20, 0.2 + 0.15 * delay)
     else:
-        # Up and down again in quavers.
+        # Up and down in quavers.
         for quaver, pick in enumerate((0, 1, 2, 1, 2, 1)):
             pluck(notes[pick], beat + quaver / 2, 1.4, 0.16, 0.25 + 0.1 * pick)
 
@@ -96,7 +96,7 @@ for item in MELODY:
         flute(note[:-1] + str(int(note[-1]) - 1), beat, float(beats) * 0.97, 0.11, 0.3)
     beat += float(beats)
 
-# A little room: echoes that cross from side to side.
+# Reverberation: echoes that cross between the sides.
 delay = int(0.27 * RATE)
 for i in range(delay, LENGTH):
     left[i] += 0.22 * right[i - delay]
@@ -119,6 +119,6 @@ with wave.open(sys.argv[1], "wb") as out:
     out.writeframes(frames.tobytes())
 PYTHON
 
-# No tags, and no version of the encoder.
+# Write neither tags nor the encoder's version.
 ffmpeg -nostdin -loglevel error -y -f wav -i "$wav" -map_metadata -1 -fflags +bitexact -flags:a +bitexact \
     -c:a libmp3lame -b:a 128k -id3v2_version 0 "$here/tune.mp3"

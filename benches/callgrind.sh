@@ -1,7 +1,7 @@
 #!/bin/sh
-# Instructions per operation of the hot paths, in user space. They hardly depend on the machine or on
-# what else it does: each is the difference of two counts that differ only in how often the path is
-# taken. Needs cargo and valgrind; prints a Markdown table.
+# Counts the instructions per operation of the hot paths, in user space, and prints a Markdown table. Each figure
+# is the difference of two counts which differ only in the number of operations. So it hardly depends on the
+# machine or its load. Needs cargo and valgrind.
 #
 #     benches/callgrind.sh [PATH ...]
 set -eu

@@ -1,6 +1,6 @@
-//! What a read costs while the buffer grows: `cargo bench --bench growth`.
+//! How the cost of a read grows with the buffer: `cargo bench --bench growth`.
 //!
-//! Prints a Markdown table: bytes loaded, reads parked and handles in use, against the time per read.
+//! Prints a Markdown table: the time per read for growing numbers of loaded bytes, parked reads and handles.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,7 +9,7 @@
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
-    reason = "a benchmark that can't go on must not go on"
+    reason = "a benchmark stops at the first error"
 )]
 
 mod common;
@@ -39,13 +39,14 @@ fn main() {
 }
 
 const NOTES: &str = "
-Reads of 4 KiB at random offsets, one task, a runtime with 2 workers unless told. The rows of a group are measured in \
-turn, round by round, each against the first of its round; medians of the rounds. In memory, the \
-reader gets slices and does not look at them: what is measured is finding them. Spilled, the system \
-copies the bytes from its page cache, so its own misses in a larger file are part of it. In the last \
-rows each handle is used by a task of its own, and the time is for all of them together.";
+One task reads 4 KiB at random offsets. The runtime has 2 workers unless --workers says otherwise. The rows \
+of a group are measured in turn, round by round. Each row is compared with the first row of its round; the \
+figures are medians over the rounds. In memory, a read returns slices and the task does not read their \
+bytes, so only the look-up is measured. Spilled, the system copies the bytes from its page cache, so cache \
+misses in a larger file are included. In the last rows each handle belongs to one task, and the time is that of \
+all tasks together divided by all reads.";
 
-/// One thing that grows, and a buffer for each of its sizes.
+/// One quantity that grows, with a buffer for each of its values.
 struct Growth<'a> {
     args: &'a Args,
     growing: &'static str,
@@ -71,7 +72,7 @@ impl<'a> Growth<'a> {
     async fn measure(self) {
         let reads = |case: &Case| self.args.scale(128_000, 1000).max(case.tasks);
         let mut rounds = Vec::new();
-        // One untimed round first.
+        // The first round warms up and is dropped.
         for _ in 0..=self.args.rounds(7) {
             let mut round = Vec::new();
             for case in &self.cases {
@@ -92,7 +93,7 @@ impl<'a> Growth<'a> {
     }
 }
 
-/// In MiB.
+/// The sizes of the buffers, in MiB.
 fn sizes(args: &Args) -> &'static [usize] {
     if args.quick { &[1, 4] } else { &[1, 16, 256, 1024, 4096] }
 }
@@ -121,7 +122,7 @@ async fn loaded_and_spilled(args: &Args) {
     growth.measure().await;
 }
 
-/// Reads of what is there, while others wait for what never comes.
+/// Reads of loaded bytes, while other reads wait for bytes that never arrive.
 async fn parked(args: &Args) {
     let Some(mut growth) = Growth::new(args, "parked reads") else { return };
     let data = generate(16 * MIB);
@@ -134,7 +135,7 @@ async fn parked(args: &Args) {
         }
         growth.case(count.to_string(), &buffer, data.len(), 1);
     }
-    // So that all of them have asked.
+    // Let every task send its request.
     for _ in 0..100 {
         yield_now().await;
     }
@@ -151,7 +152,7 @@ async fn handles(args: &Args) {
     growth.measure().await;
 }
 
-/// All of `data` in memory, and a source that sends no more, and does not end either.
+/// A buffer with all of `data` in memory. Its source sends nothing more and does not end.
 async fn stalled(data: &Bytes) -> BufferHandle {
     let source = Source::of(data).chain(futures::stream::pending());
     let buffer = StreamBuffer::builder().max_memory(usize::MAX).spawn(source);

@@ -1,6 +1,7 @@
-//! The hot paths, each a given number of times, for `benches/callgrind.sh` to count instructions of.
+//! Runs one hot path a given number of times: `hot PATH COUNT`. `benches/callgrind.sh` counts the
+//! instructions.
 //!
-//! `hot PATH COUNT`; without arguments it runs each path a few times, to prove that it does.
+//! Without arguments it runs each path a few times, to show that they work.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,7 +10,7 @@
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
-    reason = "a benchmark that can't go on must not go on"
+    reason = "a benchmark stops at the first error"
 )]
 
 mod common;
@@ -35,7 +36,7 @@ fn main() {
 }
 
 fn walk(path: &str, count: usize) {
-    // One thread and no clock, so that every run takes the same path.
+    // One thread and no timer, so that every run executes the same instructions.
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let data = generate(SIZE);
     runtime.block_on(async {
@@ -51,7 +52,7 @@ fn walk(path: &str, count: usize) {
     });
 }
 
-/// A message and its reply, and nothing else: what is the runtime's of a read.
+/// A message and its reply, and nothing else. This is the runtime's share of a read.
 async fn channel(count: usize) {
     let (requests, mut received) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
     tokio::spawn(async move {
@@ -83,14 +84,14 @@ async fn spilled(data: &Bytes) -> BufferHandle {
     buffer
 }
 
-/// A read by handle of 4 KiB.
+/// Reads of 4 KiB by handle.
 async fn pages(buffer: BufferHandle, count: usize) {
     for at in offsets(SIZE, 0).take(count) {
         black_box(buffer.read(at as u64, PAGE).await.expect("reads"));
     }
 }
 
-/// A read through the reader of 64 KiB.
+/// Reads of 64 KiB through the reader.
 async fn through(buffer: BufferHandle, count: usize) {
     let mut buf = vec![0; BUFFER];
     let mut reader = buffer.reader();
@@ -102,7 +103,7 @@ async fn through(buffer: BufferHandle, count: usize) {
     }
 }
 
-/// A chunk of 64 KiB taken in, all in memory.
+/// Chunks of 64 KiB appended to memory.
 async fn append(data: &Bytes, count: usize) {
     let total = (count * CHUNK) as u64;
     let buffer = StreamBuffer::builder().max_memory(usize::MAX).spawn(Source::cycle(data, total));

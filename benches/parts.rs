@@ -1,4 +1,4 @@
-//! The parts of the crate, one by one, with criterion: `cargo bench --bench parts`.
+//! Each part of the crate alone, measured with criterion: `cargo bench --bench parts`.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,7 +7,7 @@
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
-    reason = "a benchmark that can't go on must not go on"
+    reason = "a benchmark stops at the first error"
 )]
 
 mod common;
@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 
 const SIZE: usize = 16 * MIB;
 
-/// One thread, so that an await costs no wake-up across threads.
+/// A runtime with one thread, so that no await wakes another thread.
 fn single() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
@@ -37,7 +37,7 @@ fn workers() -> Runtime {
     Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build().expect("a runtime")
 }
 
-/// All of `data` in memory, and a source that has not ended.
+/// A buffer with all of `data` in memory. Its source has not ended.
 async fn resident(data: &Bytes) -> BufferHandle {
     let source = Source::of(data).chain(futures::stream::pending());
     let buffer = StreamBuffer::builder().max_memory(usize::MAX).spawn(source);
@@ -52,7 +52,7 @@ async fn spilled(data: &Bytes) -> BufferHandle {
     buffer
 }
 
-/// Reads by handle of several lengths, from memory and from the file.
+/// Reads of several lengths by handle, from memory and from the store.
 fn reads(c: &mut Criterion) {
     let (runtime, data) = (single(), generate(SIZE));
     let places =
@@ -72,7 +72,7 @@ fn reads(c: &mut Criterion) {
     }
 }
 
-/// Everything through the reader, once it is loaded.
+/// Reads all loaded bytes through the reader.
 fn reader(c: &mut Criterion) {
     let (runtime, data) = (single(), generate(SIZE));
     let places =
@@ -94,7 +94,7 @@ fn reader(c: &mut Criterion) {
     }
 }
 
-/// The same pages for more and more tasks at once.
+/// The same number of reads, divided among more and more tasks.
 fn fan_out(c: &mut Criterion) {
     const READS: usize = 4096;
     let (runtime, data) = (workers(), generate(SIZE));
@@ -121,7 +121,7 @@ fn fan_out(c: &mut Criterion) {
     }
 }
 
-/// A whole life of a buffer: spawn, read it all, drop.
+/// The whole life of a buffer: spawn, read all of it, drop.
 fn first_read(c: &mut Criterion) {
     let runtime = single();
     let mut group = c.benchmark_group("first read");
@@ -142,7 +142,8 @@ fn first_read(c: &mut Criterion) {
     }
 }
 
-/// What the core decides, as near as the public face comes to it: the rest of each is the channel.
+/// The decisions of the core, as far as the public API can isolate them. The rest is the cost of the
+/// channels.
 fn core(c: &mut Criterion) {
     let (runtime, data) = (single(), generate(SIZE));
     let buffer = runtime.block_on(resident(&data));
@@ -186,7 +187,7 @@ fn core(c: &mut Criterion) {
     });
 }
 
-/// Loads `total` bytes without reading any; what is over the budget goes to the file.
+/// Loads `total` bytes without a read. Bytes above the memory limit are spilled.
 async fn load(data: &Bytes, total: u64) -> Duration {
     let start = std::time::Instant::now();
     let buffer = StreamBuffer::spawn(Source::cycle(data, total));

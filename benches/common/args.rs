@@ -1,16 +1,17 @@
-//! What the command line asks for.
+//! The command line.
 
 use super::WORKERS;
 
-/// The arguments behind `--` of `cargo bench`; those that it adds itself are understood too.
+/// The arguments after the `--` of `cargo bench`, and those that cargo adds itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Args {
-    /// Only prove that everything runs. So under `cargo test`, which does not pass `--bench`.
+    /// Run everything briefly, without measuring. This is the case under `cargo test`, which does not pass
+    /// `--bench`.
     pub(crate) quick: bool,
     /// Threads of the runtime.
     pub(crate) workers: usize,
     rounds: Option<usize>,
-    /// Only rows that contain one of these.
+    /// Run only rows whose name contains one of these words.
     filters: Vec<String>,
 }
 
@@ -45,7 +46,7 @@ impl Args {
         self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
     }
 
-    /// `full` for a measurement, `tiny` to prove that it runs.
+    /// `full` for a measurement, `tiny` for a brief run.
     pub(crate) fn scale(&self, full: usize, tiny: usize) -> usize {
         if self.quick { tiny } else { full }
     }

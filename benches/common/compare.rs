@@ -1,20 +1,21 @@
-//! Two ways to do the same work, in turn.
+//! Comparison of two ways to do the same work.
 
 use std::time::Duration;
 
-/// What two ways took, round by round.
+/// The results of a comparison.
 #[derive(Debug)]
 pub(crate) struct Compared {
     pub(crate) ours: Duration,
     pub(crate) theirs: Duration,
-    /// Theirs through ours: how many times as fast we are.
+    /// Their time divided by ours: how many times as fast we are. The median of the rounds.
     pub(crate) ratio: f64,
+    /// The lowest and the highest ratio of the rounds.
     pub(crate) spread: (f64, f64),
 }
 
-/// Runs both once untimed, and then in turn: what changes on the machine meanwhile meets both.
+/// Runs both once to warm up, and then in turn, so that a change of the machine's speed affects both.
 ///
-/// Each of the two says itself what it took, so that it can prepare and clean up off the clock.
+/// Each side returns its own time, so that it can exclude preparation and clean-up.
 pub(crate) async fn compare(
     rounds: usize,
     mut ours: impl AsyncFnMut() -> Duration,
@@ -37,19 +38,20 @@ pub(crate) async fn compare(
     }
 }
 
-/// The middle one.
+/// The value in the middle.
 pub(crate) fn median<T: PartialOrd>(values: impl Iterator<Item = T>) -> T {
     let mut values: Vec<T> = values.collect();
     values.sort_by(|a, b| a.partial_cmp(b).expect("numbers"));
     values.swap_remove(values.len() / 2)
 }
 
-/// What only one in a hundred exceeds.
+/// The value that one in a hundred exceeds.
 pub(crate) fn p99(mut values: Vec<Duration>) -> Duration {
     values.sort_unstable();
     values[(values.len() - 1) * 99 / 100]
 }
 
+/// The lowest and the highest value.
 pub(crate) fn spread(values: &[f64]) -> (f64, f64) {
     (values.iter().copied().fold(f64::INFINITY, f64::min), values.iter().copied().fold(0.0, f64::max))
 }

@@ -1,4 +1,4 @@
-//! The bytes that everybody streams, and the stream that everybody gets them from.
+//! The bytes that all sides stream, and the source that sends them.
 
 use std::io;
 use std::pin::Pin;
@@ -9,17 +9,17 @@ use streamspool::Bytes;
 
 use super::{KIB, MIB};
 
-/// What a source sends at a time.
+/// The size of the source's chunks.
 pub(crate) const CHUNK: usize = 64 * KIB;
 
-/// What a reader reads at a time.
+/// The size of a reader's buffer.
 pub(crate) const BUFFER: usize = 64 * KIB;
 
-/// What a random read asks for.
+/// The length of a random read.
 pub(crate) const PAGE: usize = 4 * KIB;
 
-/// `len` bytes of which no stretch is like another: one block that all caches hold would flatter
-/// everybody.
+/// `len` bytes that do not repeat. A repeated block would stay in the processor's caches and make every side
+/// look faster.
 pub(crate) fn generate(len: usize) -> Bytes {
     let mut bytes = Vec::with_capacity(len + 8);
     let mut state = 0_u64;
@@ -30,8 +30,8 @@ pub(crate) fn generate(len: usize) -> Bytes {
     bytes.into()
 }
 
-/// What [`generate`] has at `at`, the first eight bytes of it, without a look at what it made: that
-/// would cost as much as the read to be checked.
+/// The eight bytes that [`generate`] has at `at`. They are computed, because loading them from memory would
+/// cost as much as the read that they check.
 pub(crate) fn expected(at: usize) -> [u8; 8] {
     let mut state = STEP.wrapping_mul(at as u64 / 8);
     let (low, high) = (next(&mut state), next(&mut state));
@@ -50,16 +50,16 @@ pub(crate) fn next(state: &mut u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// Offsets at which a [`PAGE`] can be read, any byte of `len` being as likely as another. The same
-/// ones for the same `seed`.
+/// Random offsets at which a [`PAGE`] of `len` bytes can be read, all equally likely. The same `seed` gives
+/// the same offsets.
 pub(crate) fn offsets(len: usize, seed: usize) -> impl Iterator<Item = usize> + Send {
     let mut state = (seed as u64) << 32;
     let most = (len - PAGE) as u64;
-    // Multiply and shift: a division would be part of what is measured.
+    // Multiply and shift, because the time of a division would be measured too.
     std::iter::repeat_with(move || ((u128::from(next(&mut state)) * u128::from(most)) >> 64) as usize)
 }
 
-/// A source that costs next to nothing: slices of bytes that exist, and always ready.
+/// A source that costs nearly nothing: it is always ready and sends slices of existing bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     all: Bytes,
@@ -69,16 +69,17 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// `all` once.
+    /// Sends `all` once.
     pub(crate) fn of(all: &Bytes) -> Self {
         Self::cycle(all, all.len() as u64)
     }
 
-    /// `all` over and over, `total` bytes.
+    /// Sends `all` again and again, `total` bytes in all.
     pub(crate) fn cycle(all: &Bytes, total: u64) -> Self {
         Self { all: all.clone(), rest: all.clone(), chunk: CHUNK, left: total }
     }
 
+    /// The next chunk.
     pub(crate) fn pull(&mut self) -> Option<Bytes> {
         if self.left == 0 {
             return None;
@@ -101,7 +102,7 @@ impl Stream for Source {
     }
 }
 
-/// For a reader that is not async.
+/// For synchronous readers.
 impl io::Read for Source {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let chunk = self.chunk;
@@ -113,6 +114,7 @@ impl io::Read for Source {
     }
 }
 
-/// The size of the whole for the rows of the table.
+/// The size of the stream in a measurement.
 pub(crate) const WHOLE: usize = 256 * MIB;
+/// The size of the stream in a brief run.
 pub(crate) const TINY: usize = 2 * MIB;

@@ -1,4 +1,4 @@
-//! A Markdown table, line by line as the results come in.
+//! A Markdown table, printed line by line.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,12 +12,13 @@ pub(crate) fn line<S: AsRef<str>>(cells: impl IntoIterator<Item = S>) {
     println!("{line}");
 }
 
+/// Prints the head of a table.
 pub(crate) fn head(cells: &[&str]) {
     line(cells);
     line(cells.iter().map(|_| "---"));
 }
 
-/// A time, with the digits that matter.
+/// A time with three significant digits or so.
 pub(crate) fn time(time: Duration) -> String {
     let ns = time.as_secs_f64() * 1e9;
     match ns {
@@ -27,7 +28,7 @@ pub(crate) fn time(time: Duration) -> String {
     }
 }
 
-/// Bytes in a time.
+/// A rate in bytes per second.
 pub(crate) fn rate(bytes: usize, time: Duration) -> String {
     format!("{:.2} GB/s", bytes as f64 / time.as_secs_f64() / 1e9)
 }

@@ -1,4 +1,4 @@
-//! What people write by hand: a spooled temporary file behind an async mutex.
+//! The usual solution by hand: a spooled temporary file behind an async mutex.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) fn loaded(kept: Kept, all: &Bytes) -> ByHand {
     Arc::new(Mutex::new(file))
 }
 
-/// `count` random reads by each of `tasks`, into a buffer that each of them keeps.
+/// `count` random reads by each of `tasks`. Each task reads into a buffer of its own.
 pub(crate) async fn random(file: &ByHand, all: &Bytes, tasks: usize, count: usize, check: bool) -> Duration {
     let start = Instant::now();
     let mut running = JoinSet::new();

@@ -1,7 +1,7 @@
-//! The crate streamcatcher: memory only, synchronous, and here one reader only: with several it
-//! corrupts its heap.
+//! The crate streamcatcher: synchronous, in memory only. It runs with one reader here, because several
+//! readers corrupt its heap.
 //!
-//! Chunks of 64 KiB instead of its default of 4 KiB, which is to its advantage.
+//! Its chunks are 64 KiB instead of the default of 4 KiB. This makes it faster.
 
 use std::io::{Seek, SeekFrom};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ fn open(all: &Bytes) -> Catcher<Source> {
     config.build(Source::of(all)).expect("a valid configuration")
 }
 
-/// From the first byte of the stream to its last; and its joining of all chunks off the clock.
+/// Reads the stream from the first byte to the last. The time in which it joins its chunks is excluded.
 pub(crate) async fn first_read(all: &Bytes, check: bool) -> Duration {
     let all = all.clone();
     let work = move || {
@@ -43,7 +43,7 @@ pub(crate) async fn loaded(all: &Bytes) -> Catcher<Source> {
     spawn_blocking(work).await.expect("the work ends")
 }
 
-/// All that is loaded already.
+/// Reads all bytes of a loaded stream.
 pub(crate) async fn read_again(catcher: &mut Option<Catcher<Source>>) -> Duration {
     let mut inner = catcher.take().expect("a catcher");
     let work = move || {
@@ -57,8 +57,8 @@ pub(crate) async fn read_again(catcher: &mut Option<Catcher<Source>>) -> Duratio
     taken
 }
 
-/// It joins its chunks on a thread of its own once the stream has ended; whether that is done it can only
-/// be asked.
+/// Waits until it has joined its chunks, which it does on its own thread after the stream has ended. It has
+/// no notification, so this polls.
 fn settle(catcher: &Catcher<Source>) {
     while !catcher.is_finalised() {
         std::thread::sleep(Duration::from_millis(1));

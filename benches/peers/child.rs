@@ -1,5 +1,5 @@
-//! Memory, measured from outside: in a process of its own for each row, so that nothing that another
-//! row left behind counts, and so that no counting allocator slows the others.
+//! Memory of a process. Each row runs in its own process, so that memory left by another row does not count
+//! and no counting allocator slows the other rows.
 
 use std::process::Command;
 
@@ -12,7 +12,7 @@ use crate::common::data::{BUFFER, Source, generate};
 use crate::common::table::line;
 use crate::common::{KIB, MIB, WORKERS, run, spawned};
 
-/// Tells a child what to do: a work and a number, such as `peak 1024`.
+/// The variable that tells a child process what to do: a kind of work and a number, such as `peak 1024`.
 const ASKED: &str = "STREAMSPOOL_BENCH_CHILD";
 
 pub(crate) fn rows(args: &Args) {
@@ -53,7 +53,7 @@ fn ask(what: &str) -> f64 {
     String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number")
 }
 
-/// Whether this is the child process; then it has done what it was asked for, and told the result.
+/// Does the work and prints the result if this is a child process. Returns whether it is one.
 pub(crate) fn is_one() -> bool {
     let Ok(asked) = std::env::var(ASKED) else { return false };
     let (work, number) = asked.split_once(' ').expect("a work and a number");
@@ -66,7 +66,7 @@ pub(crate) fn is_one() -> bool {
     true
 }
 
-/// Bytes of the process per buffer that nobody has read from, actor task and all.
+/// Bytes of the process per buffer without any read, including its actor task.
 async fn idle(buffers: usize) -> f64 {
     let spawn = || StreamBuffer::spawn(futures::stream::pending());
     let mut held = Vec::with_capacity(buffers + 1);
@@ -78,13 +78,13 @@ async fn idle(buffers: usize) -> f64 {
     (status("VmRSS:") - before) / buffers as f64
 }
 
-/// Lets every actor run until it waits. A round trip would tell when, and would also make each of them
-/// allocate what an idle one has not: so they get far more time than they need.
+/// Lets every actor run until it waits. A request would make each actor allocate memory that an idle actor
+/// does not have, so this waits far longer than they need.
 async fn settle() {
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
 }
 
-/// By how many bytes the process grows at most while `mib` MiB go through.
+/// The peak growth of the process in bytes while `mib` MiB are read.
 async fn peak(mib: usize) -> f64 {
     let data = generate(8 * MIB);
     let mut buf = vec![1; BUFFER];
@@ -104,7 +104,7 @@ async fn peak(mib: usize) -> f64 {
     status("VmHWM:") - before
 }
 
-/// A size that the system tells about this process, in bytes.
+/// A size that the system reports for this process, in bytes.
 fn status(name: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("a Linux system");
     let line = status.lines().find(|line| line.starts_with(name)).expect("a line");

@@ -1,6 +1,6 @@
-//! The crate stream-download: one synchronous reader, driven on a blocking thread.
+//! The crate stream-download: one synchronous reader on a blocking thread.
 //!
-//! It is told the size, and otherwise left at its defaults.
+//! It knows the size of the stream. All other settings are its defaults.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -66,7 +66,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     spawn_blocking(work).await.expect("the work ends")
 }
 
-/// From the first byte of the stream to its last.
+/// Reads the stream from the first byte to the last.
 pub(crate) async fn first_read<P>(storage: P, all: &Bytes, check: bool) -> Duration
 where
     P: StorageProvider<Reader: 'static> + 'static,
@@ -84,7 +84,7 @@ where
     taken
 }
 
-/// A reader of a stream that has been loaded to its end.
+/// A reader of a stream that is loaded to its end.
 pub(crate) async fn loaded<P>(storage: P, all: &Bytes) -> StreamDownload<P>
 where
     P: StorageProvider<Reader: 'static> + 'static,
@@ -98,7 +98,7 @@ where
     .await
 }
 
-/// `count` random reads; the reader goes in and comes out again, for the thread that it runs on.
+/// `count` random reads. The reader moves to the blocking thread and back.
 pub(crate) async fn random<P>(
     reader: &mut Option<StreamDownload<P>>,
     all: &Bytes,

@@ -1,4 +1,4 @@
-//! Work whose cost has a limit of its own.
+//! Work with a fixed limit instead of a competitor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,7 +45,7 @@ fn row(args: &Args, work: &str, taken: &[Duration], goal: Duration) {
     line([work, "", &time(ours), "", "", &spread, &goal, reached]);
 }
 
-/// Each chunk is sent once all readers have read the one before it, and wait for the next.
+/// Sends each chunk after all readers have read the previous one and wait for the next.
 async fn live_edge(readers: usize, chunks: usize) -> Duration {
     let data = generate(chunks * PAGE);
     let (sender, source) = mpsc::unbounded_channel();

@@ -1,4 +1,4 @@
-//! What the machine gives at most.
+//! The limits of the machine, measured without the crate.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -13,7 +13,7 @@ use crate::common::data::{BUFFER, PAGE, Source, offsets};
 use crate::common::spawned;
 use crate::ours::verify;
 
-/// Copies `all` into a buffer of the size that the readers use.
+/// Copies `all` into a buffer of the readers' size.
 pub(crate) fn copy(all: &Bytes) -> Duration {
     let mut buf = vec![0; BUFFER];
     let start = Instant::now();
@@ -45,7 +45,7 @@ pub(crate) fn pread(file: &File) -> Duration {
     }
 }
 
-/// `count` random reads of the file, one behind the other on one thread.
+/// `count` random reads of the file, one after the other on one thread.
 pub(crate) async fn random_pread(file: &File, all: &Bytes, count: usize) -> Duration {
     let (file, all) = (file.try_clone().expect("a file"), all.clone());
     spawned(async move {
@@ -60,9 +60,9 @@ pub(crate) async fn random_pread(file: &File, all: &Bytes, count: usize) -> Dura
     .await
 }
 
-/// Chunk by chunk into memory where all of it stays, and from there into a buffer of the size that the
-/// readers use. One allocation, which is so large that the allocator never has it in stock: all of it
-/// is new to the process.
+/// Copies each chunk into memory that keeps all of them, and from there into a buffer of the readers' size.
+/// The memory is one allocation. It is so large that the allocator has no free memory for it, so all its
+/// pages are new to the process.
 pub(crate) async fn into_new_memory(all: &Bytes) -> Duration {
     let all = all.clone();
     spawned(async move {
@@ -81,8 +81,8 @@ pub(crate) async fn into_new_memory(all: &Bytes) -> Duration {
     .await
 }
 
-/// `count` messages by each of `tasks` to a task that answers them, and nothing else: no bytes are
-/// looked up, and whoever gets an answer looks at the original.
+/// `count` messages by each of `tasks` to a task that only answers them. It looks up no bytes, so the caller
+/// reads the original bytes instead.
 pub(crate) async fn message_and_reply(all: &Bytes, tasks: usize, count: usize) -> Duration {
     let (requests, mut received) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
     let actor = tokio::spawn(async move {

@@ -1,6 +1,7 @@
-//! This crate beside others, and beside the bare machine: `cargo bench --bench peers`.
+//! Compares this crate with others and with the bare machine: `cargo bench --bench peers`.
 //!
-//! Prints one Markdown table. Behind `--`: words to choose rows by, `--rounds N`, `--workers N`, `--quick`.
+//! Prints one Markdown table. Arguments after `--`: words that select rows, `--rounds N`, `--workers N`,
+//! `--quick`.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,7 +10,7 @@
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
-    reason = "a benchmark that can't go on must not go on"
+    reason = "a benchmark stops at the first error"
 )]
 
 mod by_hand;
@@ -46,19 +47,19 @@ fn main() {
 
 const NOTES: &str = "
 How it was measured:
-- Both sides of a row run in turn in one process, one untimed round first. The ratio is the median of \
-the rounds' ratios, times as fast as the other; the spread is the lowest and the highest of them. In \
-the last rows, which have a limit instead, lower is better.
-- 256 MiB that repeat nowhere, in chunks of 64 KiB, sliced from memory by a source that is always ready. \
-All sides are told the size. Every side's bytes are compared with the original off the clock.
-- A tokio runtime with 2 workers unless told; our side runs as tasks on it. The reader is read with \
-`AsyncReadExt::read` into a buffer of 64 KiB, and so are the others.
-- The rows without a goal tell how much of what stands between us and a goal is ours. Message and reply \
-alone is a task that answers over the same channels, and whoever gets the answer looks at the original. \
-New memory is copied into chunk by chunk, and out of, by one thread. The loops of pread read a file of \
-the same bytes, on one thread and always into the same buffer.
-- Temporary files are in the system's temporary directory, and stay in the page cache.
-- stream-download has one synchronous reader; it runs in `spawn_blocking`, with default settings. \
-streamcatcher keeps all in memory; only one reader is compared, because several corrupt its heap. Its \
-chunks are 64 KiB here, not its default of 4 KiB, which serves it better. By hand means a \
+- Both sides of a row run in turn in one process, after one round to warm up. The ratio says how many times as \
+fast we are: the median of the rounds' ratios. The spread is the lowest and the highest of them. The last rows \
+have a limit instead; there, lower is better.
+- The source is always ready. It sends 256 MiB that do not repeat, in chunks of 64 KiB sliced from memory. All \
+sides know the size. The bytes of every side are compared with the original, outside the measured time.
+- The tokio runtime has 2 workers unless --workers says otherwise; our side runs as tasks on it. The reader and \
+its competitors read into a buffer of 64 KiB.
+- The rows without a goal show how much of a missed goal is our cost. \"Message and reply alone\" is a task that \
+answers over the same channels; the caller reads the original bytes. \"Copied into new memory\" copies each \
+chunk into new memory and out of it, on one thread. The pread loops read a file of the same bytes into one \
+buffer, on one thread.
+- Temporary files are in the system's temporary directory and stay in the page cache.
+- stream-download has one synchronous reader. It runs in `spawn_blocking` with default settings. \
+streamcatcher keeps everything in memory. It is compared with one reader only, because several readers corrupt \
+its heap. Its chunks are 64 KiB instead of the default of 4 KiB, which makes it faster. \"By hand\" is a \
 `tokio::sync::Mutex<SpooledTempFile>`.";

@@ -1,4 +1,4 @@
-//! This crate at work.
+//! The work of the rows, done by this crate.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -29,7 +29,8 @@ impl Kept {
     }
 }
 
-/// A buffer and the task of its actor: to be awaited, so that no clean-up runs into the next work.
+/// A buffer and the task of its actor. The end of the task is awaited, so that clean-up does not overlap the
+/// next measurement.
 #[derive(Debug)]
 pub(crate) struct Ours {
     pub(crate) buffer: BufferHandle,
@@ -42,7 +43,7 @@ impl Ours {
         Self { buffer, actor: tokio::spawn(actor.run()) }
     }
 
-    /// One that has loaded everything; nothing at all in memory if it is to be spilled.
+    /// A buffer that has loaded everything. If `kept` is `Spilled`, nothing is in memory.
     pub(crate) async fn loaded(kept: Kept, all: &Bytes) -> Self {
         let ours = Self::new(kept, all);
         ours.buffer.load().await.expect("loads");
@@ -58,7 +59,7 @@ impl Ours {
     }
 }
 
-/// From the first byte of the stream to its last, through the reader.
+/// Reads the stream from the first byte to the last through the reader.
 pub(crate) async fn first_read(kept: Kept, all: &Bytes, check: bool) -> Duration {
     let all = all.clone();
     spawned(async move {
@@ -72,7 +73,7 @@ pub(crate) async fn first_read(kept: Kept, all: &Bytes, check: bool) -> Duration
     .await
 }
 
-/// All that is loaded already, through a new reader.
+/// Reads all loaded bytes through a new reader.
 pub(crate) async fn read_again(buffer: &BufferHandle, check: Option<&Bytes>) -> Duration {
     let (buffer, check) = (buffer.clone(), check.cloned());
     spawned(async move {
@@ -83,7 +84,7 @@ pub(crate) async fn read_again(buffer: &BufferHandle, check: Option<&Bytes>) -> 
     .await
 }
 
-/// The same without a copy of ours: all that is loaded already, in pieces.
+/// Reads all loaded bytes as pieces, without copying them.
 pub(crate) async fn chunks_again(buffer: &BufferHandle, check: Option<&Bytes>) -> Duration {
     let (buffer, check) = (buffer.clone(), check.cloned());
     spawned(async move {
@@ -144,7 +145,8 @@ pub(crate) async fn random(
     start.elapsed()
 }
 
-/// The first bytes always, so that whoever returns bytes also looks at them; all of them if `check`.
+/// Always compares the first eight bytes, so that every side also reads bytes that it returns as a slice.
+/// Compares all of them if `check` is set.
 pub(crate) fn verify(bytes: &[u8], all: &Bytes, at: usize, check: bool) {
     assert!(bytes.len() == PAGE && bytes[..8] == expected(at), "wrong bytes at {at}");
     assert!(!check || *bytes == all[at..at + PAGE], "wrong bytes at {at}");

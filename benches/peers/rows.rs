@@ -1,4 +1,4 @@
-//! The rows that compare us with others at the same work.
+//! The rows that compare this crate with others.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const TEMP: &str = "stream-download, temp file";
 const CATCHER: &str = "streamcatcher, one reader";
 const HAND: &str = "mutex by hand, 16 tasks";
 
-/// How often a round reads at random, all tasks together.
+/// Random reads in one round, by all tasks together.
 const READS: usize = 96_000;
 const TASKS: usize = 16;
 
@@ -32,7 +32,7 @@ pub(crate) async fn all(args: Args) {
     rows.beside_the_bare_machine().await;
 }
 
-/// One at a time: what one row holds in memory or on disk is gone before the next.
+/// The rows run one after the other. Memory and files of a row are released before the next row.
 struct Rows {
     args: Args,
     data: Bytes,
@@ -172,7 +172,7 @@ impl Rows {
         ours.end().await;
     }
 
-    /// How much of what stands between us and our goals is ours.
+    /// The same work on the bare machine. It shows how much of a missed goal is our cost.
     async fn beside_the_bare_machine(&self) {
         let (data, rounds, reads) = (&self.data, self.args.rounds(9), self.args.scale(READS, 160));
         let (work, against) = ("first read through the reader, all in memory", "copied into new memory");

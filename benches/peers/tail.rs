@@ -1,4 +1,4 @@
-//! How long the slowest of the cached reads take, while much else goes on in the same buffer.
+//! The slowest cached reads of a buffer under load.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::common::data::{CHUNK, Source};
 use crate::common::data::{PAGE, generate, offsets};
 use crate::common::table::{line, time};
 
-/// How far up to the live edge a read counts as cached.
+/// The cached reads lie at most this far before the frontier.
 const RECENT: usize = MIB;
 
 const GOAL: f64 = 5.0;
@@ -30,7 +30,7 @@ pub(crate) async fn rows(args: Args) {
 #[derive(Clone, Copy, Debug)]
 enum Pace {
     BackToBack,
-    /// So that a pause of the actor is met by as many reads as it is long.
+    /// A pause of the actor delays as many reads as it has milliseconds.
     EachMillisecond,
 }
 
@@ -89,7 +89,7 @@ async fn sample(buffer: &BufferHandle, pace: Pace, samples: usize) -> Duration {
     p99(taken)
 }
 
-/// A buffer with default limits and a slow disk, in the middle of a stream without an end.
+/// A buffer with default limits and a slow disk, in the middle of an endless stream.
 struct Scene {
     buffer: BufferHandle,
     actor: JoinHandle<()>,
@@ -105,7 +105,7 @@ impl Scene {
         let store = SlowStore { inner: TempFileStore::new(), slow: Arc::clone(&slow) };
         let (buffer, actor) = StreamBuffer::builder().store(store).build(Source::cycle(&data, u64::MAX));
         let actor = tokio::spawn(actor.run());
-        // What lies beyond is pulled only under load.
+        // Later bytes are pulled only under load.
         buffer.read((range + 8 * MIB) as u64 - 1, 1).await.expect("reads");
         let mut progress = buffer.subscribe();
         progress.wait_for(|now| now.resident <= 6 * MIB as u64).await.expect("spills");
@@ -118,7 +118,7 @@ impl Scene {
         for n in 0..args.scale(10_000, 100) as u64 {
             let buffer = self.buffer.clone();
             tasks.spawn(async move {
-                // Beyond what the slow disk lets in.
+                // The slow disk prevents the stream from getting there.
                 let _ = buffer.read((1 << 40) + n * CHUNK as u64, PAGE).await;
             });
         }
@@ -129,7 +129,7 @@ impl Scene {
                 assert_eq!(bytes.len(), range);
             }
         });
-        // All of it goes on once a slow write has ended.
+        // The load is complete once a slow write has ended.
         let mut progress = self.buffer.subscribe();
         let before = progress.latest().spilled;
         progress.wait_for(|now| now.spilled > before).await.expect("spills");
@@ -151,7 +151,7 @@ struct SlowStore {
 impl SpillStore for SlowStore {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         if self.slow.load(Ordering::Relaxed) {
-            // What is measured: a slow disk.
+            // The slow disk that is measured.
             std::thread::sleep(Duration::from_millis(100));
         }
         self.inner.write_at(offset, bytes)

@@ -1,6 +1,6 @@
 //! Guide: serve any range of a stream with axum, while the stream still arrives.
 //!
-//! Only what every range server needs; `examples/serve` answers the rest of the standard too.
+//! This is the minimum of a range server. `examples/serve` implements the rest of the standard.
 
 use std::io;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use futures::{StreamExt, stream};
 use streamspool::{BufferHandle, Bytes, StreamBuffer};
 
 async fn media(State(buffer): State<BufferHandle>, headers: HeaderMap) -> Result<Response, StatusCode> {
-    // Declared, or loaded to the end to learn it.
+    // The declared size. Without one, this loads the stream to its end.
     let size = buffer.size().await.map_err(|_| StatusCode::BAD_GATEWAY)?;
     let asked = headers.get(RANGE).and_then(|range| range.to_str().ok());
     let asked = asked.and_then(|range| http_range_header::parse_range_header(range).ok());
@@ -33,8 +33,8 @@ async fn media(State(buffer): State<BufferHandle>, headers: HeaderMap) -> Result
                 (CONTENT_RANGE, format!("bytes {first}-{last}/{size}")),
                 (CONTENT_LENGTH, (last - first + 1).to_string()),
             ];
-            // Zero-copy pieces, each as soon as it is there. A client that goes away drops them, and
-            // its demand with them; a fault of the source breaks the transfer.
+            // Each piece is sent as soon as it is loaded, without a copy. When the client disconnects, the
+            // body is dropped and withdraws its demand. A failure of the source breaks the transfer.
             let body = Body::from_stream(buffer.chunks(first..=last));
             Ok((StatusCode::PARTIAL_CONTENT, headers, body).into_response())
         }
@@ -48,7 +48,7 @@ async fn media(State(buffer): State<BufferHandle>, headers: HeaderMap) -> Result
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let slow = stream::iter(0..100_u8).then(async |number| {
-        // As slow as a network, so that requests come in while it arrives.
+        // As slow as a network, so that requests arrive before the stream has ended.
         tokio::time::sleep(Duration::from_millis(2)).await;
         Ok::<_, io::Error>(Bytes::from(vec![number; 10_000]))
     });

@@ -1,4 +1,4 @@
-//! Guide: feed a decoder that blocks and seeks, here symphonia, from a stream that does neither.
+//! Guide: feed a blocking decoder that seeks, here symphonia, from an asynchronous stream that cannot seek.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -14,14 +14,14 @@ use tokio_util::io::SyncIoBridge;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// `SyncIoBridge` makes the reader `Read + Seek`; symphonia also asks for the size.
+/// `SyncIoBridge` makes the reader `Read + Seek`. Symphonia also needs the size.
 struct Source {
     reader: SyncIoBridge<BufferReader>,
     buffer: BufferHandle,
 }
 
 impl Source {
-    /// To be made on the runtime, and used on a thread that may block.
+    /// Call this on the runtime. Use the result on a thread that may block.
     fn new(buffer: BufferHandle) -> Self {
         Self { reader: SyncIoBridge::new(buffer.reader()), buffer }
     }
@@ -44,18 +44,18 @@ impl MediaSource for Source {
         true
     }
 
-    /// Told the size, symphonia looks for tags at the end before it plays the first note, and would
-    /// wait until all has arrived. So it learns it once all is here.
+    /// If symphonia knows the size, it looks for tags at the end before it plays, and so waits for the whole
+    /// stream. So it gets the size only when all bytes are loaded.
     ///
-    /// Ogg is the exception: symphonia seeks in it only if it knew the size from the beginning.
-    /// `examples/tour` looks at the first four bytes to tell.
+    /// Ogg is the exception: symphonia seeks in it only if it knows the size from the beginning.
+    /// `examples/tour` recognizes Ogg by the first four bytes.
     fn byte_len(&self) -> Option<u64> {
         let progress = self.buffer.progress();
         progress.size.filter(|_| progress.state == State::Complete)
     }
 }
 
-/// Plays nothing, but decodes a packet at the start and one half a minute later.
+/// Decodes a packet at the start and one at 30 s.
 fn decode(source: Source) -> Result<(), Error> {
     let stream = MediaSourceStream::new(Box::new(source), MediaSourceStreamOptions::default());
     let probe = symphonia::default::get_probe();

@@ -1,6 +1,6 @@
-//! Guide: one buffer for each resource, shared by all who listen, and gone with the last of them.
+//! Guide: one buffer per resource. All listeners share it, and it is dropped with the last of them.
 //!
-//! A handle keeps its buffer alive, and so does a reader; a weak handle in the map does not.
+//! A handle or a reader keeps its buffer alive. The weak handle in the map does not.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,7 +15,7 @@ struct Registry {
 }
 
 impl Registry {
-    /// Joins those who listen to `key`, or opens it where nobody does.
+    /// Returns the buffer of `key`. Opens the resource if it has no listener yet.
     fn listen<S>(&self, key: &str, open: impl FnOnce() -> S) -> BufferHandle
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -24,7 +24,7 @@ impl Registry {
         if let Some(shared) = buffers.get(key).and_then(WeakBufferHandle::upgrade) {
             return shared;
         }
-        // What others have left behind is no more than a key.
+        // Remove the keys of buffers that no longer exist.
         buffers.retain(|_, buffer| buffer.upgrade().is_some());
         let buffer = StreamBuffer::builder().name(key).spawn(open());
         buffers.insert(key.into(), buffer.downgrade());
@@ -44,7 +44,7 @@ async fn main() -> Result<(), streamspool::Error> {
     let two = registry.listen("song", || download("song"));
     println!("one reads {:?}, two reads {:?}", one.read(0, 4).await?, two.read(4995, 4).await?);
 
-    // The receiver does not keep the buffer alive, so it tells when the buffer is gone.
+    // A subscription does not keep the buffer alive. It ends with the buffer.
     let mut gone = one.subscribe();
     drop((one, two));
     while gone.changed().await.is_ok() {}

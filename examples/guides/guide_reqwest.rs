@@ -1,6 +1,6 @@
 //! Guide: buffer the body of a request, and read its end before its middle.
 //!
-//! The server here stands in for any on the web; it gives a body once, from front to back.
+//! The server in this file stands for any HTTP server. It sends a body once, from front to back.
 
 use std::io;
 
@@ -13,18 +13,18 @@ use streamspool::{BufferHandle, Bytes, StreamBuffer};
 
 type Error = Box<dyn std::error::Error>;
 
-/// Starts the request and buffers its body; nothing more is pulled before somebody reads.
+/// Starts the request and buffers its body. The body is not pulled before the first read.
 async fn open(url: &str) -> Result<BufferHandle, reqwest::Error> {
     let response = reqwest::get(url).await?.error_for_status()?;
     Ok(StreamBuffer::builder()
-        // What `Content-Length` promises is checked, and tells the size without loading all.
+        // The buffer checks the size, and knows it without loading the body.
         .size(response.content_length())
         .spawn(response.bytes_stream().map_err(io::Error::other)))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    // reqwest is built here without a TLS provider of its own.
+    // In this workspace, reqwest is built without a TLS provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let buffer = open(&serve().await?).await?;
 

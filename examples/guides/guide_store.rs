@@ -1,7 +1,7 @@
-//! Guide: write a `SpillStore`. This one puts noise on the disk: each byte is combined with one of a
-//! key stream on its way to the default store, an unnamed temporary file, and again on its way back.
+//! Guide: write a `SpillStore`. This one combines each byte with a byte of a key stream before it writes it
+//! to the default store, an unnamed temporary file, and again after it reads it.
 //!
-//! The noise here hides nothing from anybody who tries; put a real cipher in its place.
+//! This key stream is not secure. Use a real cipher instead.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ struct NoiseStore {
 }
 
 impl NoiseStore {
-    /// A function of the offset, as in a cipher's counter mode: an access may start anywhere.
+    /// The key stream depends on the offset only, like a cipher in counter mode, because an access may start
+    /// anywhere.
     fn apply(&self, offset: u64, bytes: &mut [u8]) {
         for (byte, offset) in bytes.iter_mut().zip(offset..) {
             let mixed = (offset ^ self.key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -24,12 +25,12 @@ impl NoiseStore {
     }
 }
 
-/// Positional and through `&self`: bytes are read back from several threads, also during a write.
+/// Each call has an offset and takes `&self`, because several threads read at once, also during a write.
 impl SpillStore for NoiseStore {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         let mut noisy = bytes.to_vec();
         self.apply(offset, &mut noisy);
-        // It may take fewer than it was given; the rest is written next.
+        // A store may write fewer bytes than it is given. The buffer then writes the rest.
         self.inner.write_at(offset, &noisy)
     }
 
@@ -39,7 +40,7 @@ impl SpillStore for NoiseStore {
         Ok(read)
     }
 
-    /// May be left out; with it, what the page cache holds is read without a blocking thread.
+    /// Optional. With it, bytes in the page cache are read without a blocking thread.
     fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.try_read_at(offset, buf)?;
         self.apply(offset, buf.get_mut(..read).unwrap_or_default());
@@ -50,7 +51,7 @@ impl SpillStore for NoiseStore {
 #[tokio::main]
 async fn main() -> io::Result<()> {
     let text = Bytes::from_static(b"what nobody else should read; ");
-    // Shared, so that it can be looked at while the buffer uses it.
+    // Shared, so that this program can inspect the store while the buffer uses it.
     let store = Arc::new(NoiseStore { inner: TempFileStore::new(), key: 0x5eed });
     let buffer = StreamBuffer::builder()
         .max_memory(256 * 1024)

@@ -1,4 +1,4 @@
-//! The body of a response: the buffer's own pieces, and the list of readers told of each.
+//! Bodies of responses: pieces of the buffer, reported to the list of readers.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::ranges::Part;
 use crate::readers::Ticket;
 use crate::resource::Resource;
 
-/// A range on its way out, zero-copy: `Chunks` hands out slices of the buffer's memory, and hyper
-/// writes them as they are. An error goes to hyper, which breaks the connection, so that no client
-/// takes half a resource for a whole one. Dropped with the connection, it withdraws its demand.
+/// A range that is being sent, without a copy: `Chunks` returns slices of the buffer's memory, and hyper
+/// writes them to the connection. After an error hyper breaks the connection, so that no client takes half a
+/// resource for a whole one. When the client disconnects, this is dropped and withdraws its demand.
 struct Outgoing {
     chunks: Chunks,
     ticket: Ticket,
@@ -46,7 +46,7 @@ impl Outgoing {
     }
 }
 
-/// All of it, as far as it goes.
+/// The whole resource.
 pub(crate) fn whole(resource: &Resource, label: &str) -> Body {
     Body::from_stream(Outgoing::whole(resource, label))
 }
@@ -56,7 +56,7 @@ pub(crate) fn part(resource: &Resource, label: &str, part: Part) -> Body {
     Body::from_stream(Outgoing::part(resource, label, part))
 }
 
-/// Several ranges as `multipart/byteranges` (RFC 9110, section 14.6), and the length of it all.
+/// Several ranges as `multipart/byteranges` (RFC 9110, section 14.6), and the length of that body.
 pub(crate) fn parts(
     resource: &Arc<Resource>,
     label: &str,

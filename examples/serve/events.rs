@@ -1,4 +1,4 @@
-//! What the page draws, as server-sent events: the buffer's progress and the list of readers.
+//! Server-sent events for the page: the buffer's progress and its readers.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use tokio::time::{sleep, timeout};
 use crate::http::App;
 use crate::resource::Resource;
 
-/// The page is told at most so often.
+/// The shortest time between two events.
 const BEAT: Duration = Duration::from_millis(80);
 
-/// Readers move without telling, so they are looked at so often.
+/// How often the readers are checked. Unlike the progress, they send no notification.
 const LOOK: Duration = Duration::from_millis(160);
 
 struct Watching {

@@ -1,4 +1,4 @@
-//! The routes, and one answer to a GET or HEAD of a resource.
+//! The routes, and the response to a GET or HEAD of a resource.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const HTML: &str = include_str!("page/index.html");
 const CSS: &str = include_str!("page/style.css");
 const JS: &str = include_str!("page/page.js");
 
-/// What every handler is given.
+/// The state of every handler.
 #[derive(Clone)]
 pub(crate) struct App {
     resources: Arc<[Arc<Resource>]>,
@@ -66,8 +66,7 @@ async fn media(
     let label = label(&headers);
 
     let mut response = if method == Method::HEAD {
-        // A range means something to a GET only.
-        // Not `Body::empty`, which tells a length of 0 where the size is unknown.
+        // A HEAD ignores ranges. `Body::empty` would send a length of 0 for an unknown size.
         let mut response = Response::new(Body::from_stream(stream::empty::<Result<Bytes, Error>>()));
         if let Some(size) = resource.buffer.progress().size {
             response.headers_mut().insert(header::CONTENT_LENGTH, size.into());
@@ -96,7 +95,7 @@ async fn media(
     headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::ETAG, text(&resource.etag));
-    // The buffer is the cache.
+    // The buffer is the cache, so no client needs one.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
@@ -118,7 +117,7 @@ fn partial(
         headers.insert(header::CONTENT_LENGTH, part.len().into());
         headers.insert(header::CONTENT_RANGE, text(&part.content_range(size)));
     } else {
-        // Unlikely to stand in the bytes of any resource, as a boundary must be.
+        // A boundary must not occur in the resource. It is very unlikely that this one does.
         let boundary = format!("streamspool-{}", resource.etag.trim_matches('"'));
         let (body, length) = body::parts(resource, label, parts, size, content_type, &boundary);
         response = Response::new(body);
@@ -131,7 +130,7 @@ fn partial(
     Ok(response)
 }
 
-/// Where the source has failed before `offset`, says so in place of a body that breaks at once.
+/// Refuses a request at or after the offset at which the source has failed. Its body would break at once.
 fn fail_early(resource: &Resource, offset: u64) -> Result<(), Refused> {
     match resource.buffer.error() {
         Some(error) if error.offset() <= offset => Err(error.into()),
@@ -139,11 +138,11 @@ fn fail_early(resource: &Resource, offset: u64) -> Result<(), Refused> {
     }
 }
 
-/// There will be no body.
+/// A response without a body of the resource.
 pub(crate) struct Refused(StatusCode, String);
 
 impl From<Error> for Refused {
-    /// The source is to blame, or its disk.
+    /// The source or the disk has failed, so this is a 502.
     fn from(error: Error) -> Self {
         Self(StatusCode::BAD_GATEWAY, format!("{error}\n"))
     }
@@ -165,7 +164,7 @@ fn text(value: &str) -> HeaderValue {
     HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
 }
 
-/// What to call who asks: the element of a page that does, or else the program.
+/// The name of a client for the page: the kind of element that sends the request, or the program.
 fn label(headers: &HeaderMap) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match text("sec-fetch-dest") {

@@ -1,15 +1,15 @@
-//! A media server on loopback that seeks in anything: each source is a stream that only goes
-//! forward, and each is served as a resource of which any range can be asked for.
+//! A media server on loopback. Each source is a stream that only goes forward. The server buffers it, so
+//! clients can request any range of it.
 //!
 //! ```text
-//! cargo run --release -p serve                          # media shipped here, at a network's pace
-//! cargo run --release -p serve -- film.mp4 --rate 300   # a file, as if it came over a network
-//! cargo run --release -p serve -- https://host/song.mp3 # somebody else's server
+//! cargo run --release -p serve                          # the media of the repository
+//! cargo run --release -p serve -- film.mp4 --rate 300   # a file, at 300 KiB/s
+//! cargo run --release -p serve -- https://host/song.mp3 # a resource of another server
 //! cat film.webm | cargo run --release -p serve -- -     # standard input
 //! cargo run --release -p serve -- 'exec:ffmpeg -i film.mkv -f webm -'
 //! ```
 //!
-//! Open the address that it prints: the page plays the resource and shows its buffer at work.
+//! Open the address that it prints. The page plays the resource and shows its buffer.
 
 mod body;
 mod events;
@@ -34,30 +34,30 @@ use crate::sources::{Opened, Options};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Serves streams that only go forward as resources that can be sought in, over HTTP on loopback.
+/// Serves streams over HTTP on loopback. Clients can request any range, although the streams only go forward.
 #[derive(Parser)]
 struct Args {
-    /// A path, `-` for standard input, `http(s)://…`, or `exec:COMMAND` for a command's output; the
-    /// media shipped with the repository unless told.
+    /// A path, `-` for standard input, `http(s)://…`, or `exec:COMMAND` for the output of a command. Without
+    /// a source, the server uses the media of the repository.
     sources: Vec<String>,
 
-    /// The port to listen on; any free one unless told.
+    /// The port to listen on. 0 means any free port.
     #[arg(long, default_value_t = 0)]
     port: u16,
 
-    /// Slow each source down to so many KiB a second.
+    /// The rate limit of each source, in KiB per second.
     #[arg(long, value_name = "KIB")]
     rate: Option<u32>,
 
-    /// How many KiB of each resource to keep in memory; older ones go to disk.
+    /// The memory limit of each resource, in KiB. Older bytes go to disk.
     #[arg(long, value_name = "KIB")]
     memory: Option<u32>,
 
-    /// How many KiB to pull ahead of the furthest reader.
+    /// The read-ahead of each resource, in KiB past the furthest delivered byte.
     #[arg(long, value_name = "KIB")]
     read_ahead: Option<u32>,
 
-    /// Where the page's save button puts a file.
+    /// The directory for files that the page's save button writes.
     #[arg(long, value_name = "DIR", default_value = ".")]
     save_to: PathBuf,
 }
@@ -82,7 +82,7 @@ async fn main() -> Result<(), BoxError> {
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port)).await?;
     let address = listener.local_addr()?;
-    // Who started this may have closed the other end; that is no reason not to serve.
+    // The reader of standard output may have closed it. The server runs anyway.
     let mut out = std::io::stdout();
     let _ = writeln!(out, "Serving on http://{address}/");
     for resource in &resources {

@@ -1,4 +1,4 @@
-//! Slows a stream down to a network's pace.
+//! Limits the rate of a stream.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::sources::ByteStream;
 
-/// Pieces a second: few enough to cost nothing, many enough to look like a flow.
+/// Pieces per second. More would cost time; fewer would look like jumps on the page.
 const BEATS: u32 = 25;
 
 struct Paced {
     stream: ByteStream,
-    /// What is left of the piece in hand.
+    /// The rest of the current piece.
     rest: Bytes,
     /// When the next piece is due.
     due: Instant,
 }
 
-/// Hands on at most `rate` bytes a second. Time in which nobody asks is not saved up.
+/// Passes on at most `rate` bytes per second. A pause of the caller does not make later pieces faster.
 pub(crate) fn paced(stream: ByteStream, rate: u32) -> ByteStream {
     let most = (rate / BEATS).max(1);
     let second = Duration::from_secs(1);

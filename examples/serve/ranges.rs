@@ -1,5 +1,5 @@
-//! Which bytes a request asks for. The arithmetic of RFC 9110, section 14, is `http-range-header`'s;
-//! here is what a server decides beside it, above all while nobody knows the size.
+//! Which bytes a request asks for. The crate `http-range-header` implements the arithmetic of RFC 9110,
+//! section 14. This module decides the rest, such as the response while the size is unknown.
 
 use std::num::NonZeroUsize;
 
@@ -9,21 +9,21 @@ use http_range_header::{
 };
 use streamspool::{BufferHandle, Error};
 
-/// More than a PDF viewer asks for at once.
+/// The most ranges of one request. A PDF viewer asks for fewer.
 const MOST: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 
-/// What to answer.
+/// What a response contains.
 #[derive(Debug)]
 pub(crate) enum Selection {
-    /// 200: all of it.
+    /// 200: the whole resource.
     Whole { size: Option<u64> },
-    /// 206: these ranges, in the order asked for, each `first..=last`.
+    /// 206: these ranges, in the order of the request.
     Parts { parts: Vec<Part>, size: Option<u64> },
-    /// 416: nothing that exists.
+    /// 416: no requested byte exists.
     Nothing { size: u64 },
 }
 
-/// First and last byte, both included.
+/// A range with its first and its last byte, both included.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
     pub(crate) first: u64,
@@ -35,31 +35,30 @@ impl Part {
         self.last - self.first + 1
     }
 
-    /// As in `Content-Range`.
+    /// The value of `Content-Range`.
     pub(crate) fn content_range(self, size: Option<u64>) -> String {
         let size = size.map_or_else(|| "*".into(), |size| size.to_string());
         format!("bytes {}-{}/{size}", self.first, self.last)
     }
 }
 
-/// The ranges of a GET, if it has any that count: the standard has a server ignore what it can't
-/// parse, what asks for too much at once, and what an `If-Range` with another validator disowns.
+/// The ranges of a GET. As the standard says, a server ignores ranges that it cannot parse, too many ranges,
+/// and ranges with an `If-Range` of another version.
 pub(crate) fn asked(headers: &HeaderMap, etag: &str) -> Option<ParsedRanges> {
     let range = headers.get(header::RANGE)?.to_str().ok()?;
-    // Only a strong validator counts, and this is the only one that was ever given out.
+    // Only a strong validator is valid here, and this server has sent no other than this one.
     if headers.get(header::IF_RANGE).is_some_and(|validator| validator.as_bytes() != etag.as_bytes()) {
         return None;
     }
     parse_range_header_with_max_ranges(range, MOST).ok()
 }
 
-/// Selects what `ranges` ask for. While the size is unknown it waits for as much as it takes to
-/// answer truly:
+/// Selects the bytes for `ranges`. While the size is unknown, it waits until a correct response is possible:
 ///
-/// - `first-last` waits until `last` is there, and says `first-last/*`;
-/// - `0-` is all of it, as it comes;
-/// - `first-` and `-suffix` wait for the end of the stream, and with it the size;
-/// - several ranges at once are all of it.
+/// - `first-last` waits until `last` is loaded, and the response says `first-last/*`;
+/// - `0-` selects the whole resource;
+/// - `first-` and `-suffix` wait for the end of the stream, which is the size;
+/// - several ranges select the whole resource.
 pub(crate) async fn select(buffer: &BufferHandle, ranges: Option<ParsedRanges>) -> Result<Selection, Error> {
     let size = buffer.progress().size;
     let Some(ranges) = ranges else { return Ok(Selection::Whole { size }) };
@@ -69,7 +68,7 @@ pub(crate) async fn select(buffer: &BufferHandle, ranges: Option<ParsedRanges>) 
     match ranges.clone().into_ranges().as_slice() {
         [SyntacticallyCorrectRange::Indexed(first, last)] => {
             if buffer.read_some(*last, 1).await?.is_empty() {
-                // It ended before.
+                // The stream ends before `last`.
                 return Ok(within(&ranges, buffer.size().await?));
             }
             let part = Part { first: *first, last: *last };
@@ -81,7 +80,7 @@ pub(crate) async fn select(buffer: &BufferHandle, ranges: Option<ParsedRanges>) 
     }
 }
 
-/// With the size known.
+/// The selection for a known size.
 fn within(ranges: &ParsedRanges, size: u64) -> Selection {
     match ranges.validate(size) {
         Ok(valid) if valid.is_empty() => Selection::Whole { size: Some(size) },
@@ -90,7 +89,7 @@ fn within(ranges: &ParsedRanges, size: u64) -> Selection {
             Selection::Parts { parts: parts.collect(), size: Some(size) }
         }
         Err(RangeUnsatisfiableError::Unsatisfiable) => Selection::Nothing { size },
-        // Ranges that overlap again and again are ignored.
+        // Ranges that overlap too often are ignored.
         Err(_) => Selection::Whole { size: Some(size) },
     }
 }

@@ -1,4 +1,5 @@
-//! Who reads what at the moment: the library lets anybody read, the server knows who they are.
+//! The list of current readers, for the page. The library does not know the names of its readers; the server
+//! does.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,14 +22,14 @@ struct List {
 struct Reader {
     label: String,
     start: u64,
-    /// Exclusive; `None` where the range goes to an end that nobody knows yet.
+    /// Exclusive. `None` if the range goes to the end of a stream of unknown size.
     end: Option<u64>,
     position: u64,
     waiting_since: Option<Instant>,
     waited: Duration,
 }
 
-/// One reader's place in the list; it leaves when this is dropped.
+/// The entry of one reader. Dropping it removes the reader from the list.
 pub(crate) struct Ticket {
     id: u64,
     readers: Arc<Readers>,
@@ -46,7 +47,7 @@ impl Readers {
         Ticket { id, readers: Arc::clone(self) }
     }
 
-    /// All of them, for the page.
+    /// All readers, for the page.
     pub(crate) fn to_json(&self) -> Value {
         let one = |(id, reader): (&u64, &Reader)| {
             let waiting = reader.waiting_since.map(|since| since.elapsed()).unwrap_or_default();
@@ -69,7 +70,7 @@ impl Readers {
 }
 
 impl Ticket {
-    /// How far it has got, and whether it waits there for more.
+    /// Updates the reader's position, and whether it waits there.
     pub(crate) fn is_at(&self, position: u64, waits: bool) {
         self.readers.with(|list| {
             let Some(reader) = list.readers.get_mut(&self.id) else { return };

@@ -1,4 +1,4 @@
-//! One resource: a buffer, and what the server adds to it.
+//! One resource: a buffer with its name, type, readers and save.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use crate::readers::Readers;
 use crate::save::Saving;
 use crate::sources::{Opened, Options};
 
-/// Enough to know the media that browsers play, little enough to wait for.
+/// The bytes that determine the type. They suffice for the media that browsers play and arrive soon.
 const HEAD: usize = 512;
 
 pub(crate) struct Resource {
@@ -20,8 +20,8 @@ pub(crate) struct Resource {
     pub(crate) buffer: BufferHandle,
     pub(crate) readers: Arc<Readers>,
     pub(crate) saving: watch::Sender<Saving>,
-    /// Names these very bytes: they never change while this buffer lives, and another run of the
-    /// server, or another resource, may have others.
+    /// The version of the bytes. They do not change while the buffer lives. Another run of the server or
+    /// another resource may have other bytes, so the value is unique to both.
     pub(crate) etag: String,
     content_type: OnceCell<&'static str>,
 }
@@ -53,17 +53,17 @@ impl Resource {
         }
     }
 
-    /// Where it is served.
+    /// The path of its URL.
     pub(crate) fn path(&self) -> String {
         format!("/media/{}", self.name)
     }
 
-    /// What it is, told from its first bytes: the buffer keeps them for those who read them next.
+    /// The type, determined from the first bytes. The buffer keeps them for later reads.
     pub(crate) async fn content_type(&self) -> Result<&'static str, Error> {
         let sniff = async {
             let head = match self.buffer.read(0, HEAD).await {
                 Ok(head) => head,
-                // What came before a fault may be asked for, and is something too.
+                // The source has failed. The bytes before that determine the type.
                 Err(error) => {
                     self.buffer.read(0, HEAD.min(usize::try_from(error.offset()).unwrap_or(0))).await?
                 }
@@ -74,13 +74,13 @@ impl Resource {
         self.content_type.get_or_try_init(|| sniff).await.copied()
     }
 
-    /// What is known of it by now.
+    /// The type, if it is known yet.
     pub(crate) fn known_content_type(&self) -> Option<&'static str> {
         self.content_type.get().copied()
     }
 }
 
-/// A name that needs no escaping in a path, and that no other resource has.
+/// A unique name that needs no escaping in a path.
 fn free_name(wanted: &str, taken: impl Fn(&str) -> bool) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
     let plain: String = wanted.trim_start_matches('.').chars().map(plain).collect();

@@ -1,4 +1,4 @@
-//! Saving a resource to disk while others go on reading it.
+//! Saves a resource to disk while clients read it.
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use crate::http::App;
 use crate::resource::Resource;
 
-/// How far it is.
+/// The progress of a save.
 pub(crate) enum Saving {
     Idle,
     Running { task: AbortHandle, written: u64 },
@@ -30,8 +30,8 @@ impl Saving {
     }
 }
 
-/// Starts to save, unless that is under way. Another site's page can't ask for it: the header makes
-/// the browser ask for permission first, which nobody gives.
+/// Starts to save, unless a save is running. A page of another site cannot start it: because of the header,
+/// the browser first asks this server for permission, and the server does not grant it.
 pub(crate) async fn start(
     State(app): State<App>,
     Path(name): Path<String>,
@@ -67,7 +67,7 @@ async fn save(resource: Arc<Resource>, path: PathBuf) {
     });
 }
 
-/// Stops it. Dropping the future is enough: no file is left, and nobody else notices.
+/// Stops the save. Dropping its future is enough: no file remains, and no reader is affected.
 pub(crate) async fn cancel(
     State(app): State<App>,
     Path(name): Path<String>,
@@ -82,7 +82,7 @@ pub(crate) async fn cancel(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `save` replaces what stands at its path; here it shall not.
+/// An unused path, because `save` would replace an existing file.
 fn free_path(dir: &FilePath, name: &str) -> PathBuf {
     let numbered = (2..1000).map(|number| dir.join(format!("{number}-{name}")));
     let mut paths = std::iter::once(dir.join(name)).chain(numbered);

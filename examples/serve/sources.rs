@@ -1,4 +1,4 @@
-//! Where bytes come from: each source is a name, perhaps a size, and a stream that only goes forward.
+//! The sources. Each has a name, a stream that only goes forward, and a size if it is known.
 
 use std::io;
 use std::path::Path;
@@ -16,21 +16,21 @@ use crate::BoxError;
 
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
-/// How much a file or a pipe is asked for at once.
+/// The longest read of a file or a pipe.
 const PIECE: usize = 64 * 1024;
 
 /// A source that is ready to be buffered.
 pub(crate) struct Opened {
     pub(crate) name: String,
-    /// What to tell people about it.
+    /// The description on the page.
     pub(crate) source: String,
     pub(crate) size: Option<u64>,
     pub(crate) stream: ByteStream,
-    /// What fits it where the command line says nothing.
+    /// The options where the command line sets none.
     pub(crate) defaults: Options,
 }
 
-/// What the command line says about buffering, in KiB.
+/// The options of the buffer, in KiB.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Options {
     pub(crate) rate: Option<u32>,
@@ -38,8 +38,8 @@ pub(crate) struct Options {
     pub(crate) read_ahead: Option<u32>,
 }
 
-/// The media in `assets/`, at a pace and in a memory that leave something to see: little memory and
-/// little read ahead, so that bytes go to disk and the picture shows who asks for what.
+/// The media in `assets/`. Rate, memory and read-ahead are low, so that the page shows bytes that are
+/// missing, in memory and on disk.
 pub(crate) fn shipped() -> [Opened; 2] {
     let clip = include_bytes!("../../assets/clip.mp4").as_slice();
     let tune = include_bytes!("../../assets/tune.mp3").as_slice();
@@ -55,7 +55,7 @@ pub(crate) fn shipped() -> [Opened; 2] {
     })
 }
 
-/// Opens what the command line names.
+/// Opens a source of the command line.
 pub(crate) async fn open(source: &str) -> Result<Opened, BoxError> {
     let (name, size, stream) = if source == "-" {
         ("stdin".into(), None, pieces(tokio::io::stdin()))
@@ -66,7 +66,7 @@ pub(crate) async fn open(source: &str) -> Result<Opened, BoxError> {
     } else {
         let file = File::open(source).await?;
         let metadata = file.metadata().await?;
-        // A pipe or a device has no size to promise.
+        // The size of a pipe or a device is unknown.
         let size = metadata.is_file().then_some(metadata.len());
         (file_name(source), size, pieces(file))
     };
@@ -82,9 +82,9 @@ fn file_name(path: &str) -> String {
     name.unwrap_or("stream").into()
 }
 
-/// The body of a GET, with the size that its server promises.
+/// The body of a GET, with the size that the server declares.
 async fn fetch(url: &str) -> Result<(String, Option<u64>, ByteStream), BoxError> {
-    // Fails only if there is a provider already, which is as good.
+    // Fails only if a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let response = reqwest::get(url).await?.error_for_status()?;
     let name = file_name(response.url().path());
@@ -92,7 +92,8 @@ async fn fetch(url: &str) -> Result<(String, Option<u64>, ByteStream), BoxError>
     Ok((name, size, response.bytes_stream().map_err(io::Error::other).boxed()))
 }
 
-/// What a shell command writes. Where it fails, so does the stream: half an output is no output.
+/// The output of a shell command. If the command fails, the stream fails, because the output may be
+/// incomplete.
 fn run(command: &str) -> Result<ByteStream, BoxError> {
     let mut child = Command::new("sh")
         .args(["-c", command])

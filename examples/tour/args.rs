@@ -1,51 +1,51 @@
-//! What the tour is told on the command line.
+//! The command line of the tour.
 
 use std::path::PathBuf;
 
 use clap::Parser;
 
-/// How long a file of known size takes to arrive, unless a rate is given.
+/// Seconds that a file of known size takes to arrive without `--rate`.
 const SECONDS: u64 = 7;
 
-/// The slowest pace taken by itself, and the pace of a pipe whose size nobody knows.
+/// The lowest rate without `--rate`, and the rate of a pipe, whose size is unknown.
 const SLOWEST: u64 = 64 << 10;
 const PIPE: u64 = 512 << 10;
 
-/// Streams an audio file through the buffer at a network's pace, while several tasks seek in it,
-/// and checks every byte that they read.
+/// Streams an audio file through a buffer as slowly as a network, while several tasks seek in it. Checks
+/// every byte that they read.
 #[derive(Debug, Parser)]
 #[command(name = "tour")]
 pub(crate) struct Args {
-    /// What to stream: a file, or - for standard input [default: the tune of the crate]
+    /// What to stream: a file, or - for standard input [default: the tune of the repository]
     pub file: Option<PathBuf>,
 
-    /// Also save the whole to PATH, and compare it with what was sent
+    /// Also save the stream to PATH, and compare the file with the bytes that were sent
     #[arg(long, value_name = "PATH")]
     pub save: Option<PathBuf>,
 
-    /// Bytes per second at which it arrives, e.g. 96KiB [default: all in 7 s; 512KiB for a pipe]
+    /// Bytes per second, e.g. 96KiB [default: all in 7 s; 512KiB for a pipe]
     #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "fast")]
     rate: Option<u64>,
 
-    /// The short form: as fast as it goes
+    /// The short form: send without a rate limit
     #[arg(long)]
     pub fast: bool,
 
-    /// What the buffer may keep in memory before older bytes go to disk
+    /// The memory limit of the buffer. Older bytes go to disk
     #[arg(long, value_name = "SIZE", value_parser = memory, default_value = "256KiB")]
     pub memory: usize,
 
-    /// The size to expect, as a server's Content-Length would tell it [default: that of the file]
+    /// The declared size, like a server's Content-Length [default: the size of the file]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub size: Option<u64>,
 
-    /// What the random ranges, jumps and chunks are drawn from
+    /// The seed of the random ranges, jumps and chunks
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
 }
 
 impl Args {
-    /// Bytes per second; `None` for no pace at all.
+    /// Bytes per second. `None` means no limit.
     pub(crate) fn pace(&self, size: Option<u64>) -> Option<u64> {
         if self.fast {
             return None;

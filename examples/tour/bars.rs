@@ -1,4 +1,4 @@
-//! What is to be seen while it goes on: three bars, or plain lines where there is no terminal.
+//! The display during the tour: three bars, or lines of text if the output is not a terminal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::interval;
 
-/// How often the bars move, and how often a line is printed.
+/// The time between two updates of the bars, and between two lines.
 const FRAME: Duration = Duration::from_millis(50);
 const LINE: Duration = Duration::from_secs(1);
 
@@ -19,14 +19,14 @@ pub(crate) struct Bars {
     task: JoinHandle<()>,
 }
 
-/// Shows the progress of a buffer, and how many bytes have been checked, until told to stop.
+/// Shows the progress of a buffer and the number of checked bytes, until `stop`.
 pub(crate) fn show(progress: ProgressUpdates, checked: Arc<AtomicU64>) -> Bars {
     let (stop, stopped) = oneshot::channel();
     Bars { stop, task: tokio::spawn(run(progress, checked, stopped)) }
 }
 
 impl Bars {
-    /// Shows how it ended, and leaves that on the screen.
+    /// Shows the final state and leaves it on the screen.
     pub(crate) async fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.task.await;
@@ -58,7 +58,7 @@ async fn run(progress: ProgressUpdates, checked: Arc<AtomicU64>, mut stopped: on
     }
 }
 
-/// One line for those who can't see bars.
+/// The progress as one line of text.
 fn line(now: &Progress, checked: u64) -> String {
     format!(
         "loaded {}, in memory {}, spilled {}, checked {}",
@@ -109,7 +109,7 @@ impl Lines {
         }
         self.loaded.set_message(of(now.loaded, now.size));
         let state = match now.state {
-            State::Waiting => "nobody needs more",
+            State::Waiting => "waiting",
             State::Pulling => "pulling",
             State::Complete => "complete",
             State::Failed => "failed",
@@ -122,7 +122,7 @@ impl Lines {
         for bar in [&self.loaded, &self.resident, &self.spilled, &self.checked] {
             bar.abandon();
         }
-        // Whatever comes next begins a line of its own.
+        // The next output starts on a new line.
         eprintln!();
     }
 }

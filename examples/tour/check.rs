@@ -1,5 +1,5 @@
-//! The checker, which compares every byte that was read with what was sent, and its witnesses, who
-//! tell it of each read.
+//! The checker compares every byte that was read with the byte that was sent. Witnesses report each read to
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,10 +14,11 @@ use tokio::sync::mpsc;
 use crate::sent::Sent;
 use crate::waits::Waits;
 
-/// How many reads may wait to be checked; more make the readers wait. Each may hold a block.
+/// The most reads that wait for the checker. When there are more, the readers wait. Each read may hold a
+/// block.
 const TO_CHECK: usize = 32;
 
-/// Who read.
+/// The kind of reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Who {
     Decoder,
@@ -26,16 +27,16 @@ pub(crate) enum Who {
     Framed,
 }
 
-/// How many bytes a read promises to give.
+/// How many bytes a read must return.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Promise {
-    /// All that it asks for, or all up to the end.
+    /// Its whole range, or all bytes up to the end.
     Exact,
-    /// One at least, unless it is at the end.
+    /// At least one byte, unless it is at the end.
     Some,
 }
 
-/// Stands beside a listener and tells the checker of each of its reads.
+/// Reports the reads of one listener to the checker.
 #[derive(Clone)]
 pub(crate) struct Witness {
     who: Who,
@@ -43,7 +44,7 @@ pub(crate) struct Witness {
     to: mpsc::Sender<Event>,
 }
 
-/// A read that is about to happen.
+/// A read that starts now.
 pub(crate) struct Asking {
     offset: u64,
     len: u64,
@@ -59,37 +60,38 @@ enum Event {
 }
 
 impl Witness {
-    /// To be called right before a read: notes where its range lies, and starts the clock.
+    /// Call this right before a read. It notes where the range lies and starts the clock.
     pub(crate) fn asks(&self, offset: u64, len: usize, promise: Promise) -> Asking {
         let (progress, len) = (self.buffer.progress(), len as u64);
         let location = progress.locate(offset, len);
         Asking { offset, len, promise, location, spilled: progress.spilled, begun: Instant::now() }
     }
 
-    /// To be called right after it, with what it gave.
+    /// Call this right after the read, with its bytes.
     pub(crate) async fn got(&self, asking: Asking, bytes: Bytes) -> Result<()> {
         let wait = asking.begun.elapsed();
         self.to.send(Event::Read { who: self.who, asking, bytes, wait }).await.map_err(|_| gone())
     }
 
-    /// The same for those who block.
+    /// The same for a thread that may block.
     pub(crate) fn got_blocking(&self, asking: Asking, bytes: Bytes) -> Result<()> {
         let wait = asking.begun.elapsed();
         self.to.blocking_send(Event::Read { who: self.who, asking, bytes, wait }).map_err(|_| gone())
     }
 
-    /// The read was dropped before it was answered.
+    /// The read was dropped before its reply.
     pub(crate) async fn gave_up(&self) -> Result<()> {
         self.to.send(Event::GaveUp { who: self.who }).await.map_err(|_| gone())
     }
 }
 
-/// The checker only ends early to tell of a wrong byte, and that is what the tour then fails with.
+/// The checker ends early only after a wrong byte. The tour then fails with the checker's error, not with
+/// this one.
 fn gone() -> anyhow::Error {
     anyhow!("the checker has ended")
 }
 
-/// Makes the witnesses of one tour.
+/// Creates the witnesses.
 pub(crate) struct Witnesses {
     buffer: BufferHandle,
     to: mpsc::Sender<Event>,
@@ -101,7 +103,7 @@ impl Witnesses {
     }
 }
 
-/// Compares and counts, on a thread of its own.
+/// Compares bytes and counts reads on its own thread.
 pub(crate) struct Checker {
     sent: Sent,
     events: mpsc::Receiver<Event>,
@@ -115,12 +117,12 @@ impl Checker {
         (checker, Witnesses { buffer: buffer.clone(), to })
     }
 
-    /// How many bytes it has compared so far.
+    /// The number of bytes compared so far.
     pub(crate) fn checked(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.checked)
     }
 
-    /// Checks until the last witness has gone, or a byte is wrong.
+    /// Runs until the last witness is dropped or a byte is wrong.
     pub(crate) fn run(mut self) -> Result<Tally> {
         let mut tally = Tally::default();
         while let Some(event) = self.events.blocking_recv() {
@@ -141,17 +143,17 @@ impl Checker {
     }
 }
 
-/// How the reads fared.
+/// The results of all reads.
 #[derive(Default)]
 pub(crate) struct Tally {
     pub by: BTreeMap<Who, Reads>,
-    /// Where reads ended that were cut short: there the stream must end.
+    /// The ends of reads that returned too few bytes. The stream must end there.
     cut_short: BTreeSet<u64>,
-    /// The first offset with nothing to read: the stream must not go beyond it.
+    /// The lowest offset at which a read returned nothing. The stream must not go beyond it.
     nothing: Option<u64>,
 }
 
-/// The reads of one listener, or of several.
+/// The reads of one or more listeners.
 #[derive(Clone, Default)]
 pub(crate) struct Reads {
     pub at: HashMap<Location, u64>,
@@ -170,7 +172,7 @@ impl Tally {
         }
     }
 
-    /// Those of all listeners.
+    /// The reads of all listeners.
     pub(crate) fn all(&self) -> Reads {
         let mut all = Reads::default();
         for reads in self.by.values() {
@@ -179,7 +181,7 @@ impl Tally {
         all
     }
 
-    /// Fails if a read was told of an end that is not the end.
+    /// Fails if a read reported the end of the stream at another offset.
     pub(crate) fn agrees_with_end(&self, end: u64) -> Result<()> {
         if let Some(wrong) = self.cut_short.iter().find(|&&at| at != end) {
             bail!("a read was cut short at offset {wrong}, but the stream ends at {end}");

@@ -1,4 +1,4 @@
-//! The player: decodes from start to end, jumps back and forth meanwhile, and knows nothing of async.
+//! The player: a synchronous decoder that decodes from start to end and jumps back and forth meanwhile.
 
 use anyhow::Result;
 use fastrand::Rng;
@@ -14,36 +14,35 @@ use symphonia::core::units::{Time, TimeBase};
 use crate::check::Witness;
 use crate::media::{Fault, Media};
 
-/// How many times it jumps away and back again while it plays, and how many times it jumps somewhere
-/// after that.
+/// The number of jumps away and back during playback, and of jumps after it.
 const JUMPS: u32 = 6;
 
-/// Seconds between two jumps where the length of the piece is unknown.
+/// Seconds between two jumps if the length of the audio is unknown.
 const SECONDS: f64 = 6.0;
 
-/// Seconds that it listens to where it has jumped to, and the farthest that it jumps ahead.
+/// Seconds that it decodes after a jump, and the longest jump ahead.
 const LISTEN: f64 = 0.5;
 const AHEAD: f64 = 5.0;
 
-/// How much may be missing, in seconds and as a share of the whole: some formats round the length
-/// that they promise, others estimate it.
+/// How much of the declared length may be missing, in seconds and as a share. Some formats round the length,
+/// and others estimate it.
 const MISSING: f64 = 0.5;
 const MISSING_SHARE: f64 = 0.02;
 
-/// The seconds between two packets that count as a hole.
+/// A longer pause between two packets counts as a hole, in seconds.
 const HOLE: f64 = 0.02;
 
-/// What came of it.
+/// The result.
 pub(crate) enum Played {
     /// From start to end, or nearly so.
     Whole { format: String, seconds: f64, jumps: u32, damaged: u64 },
-    /// No audio, or none of a kind that is known here.
+    /// No audio, or a format that the decoder does not know.
     NotAudio { why: String },
-    /// Audio that broke off, or had holes.
+    /// Audio that ended early or has holes.
     Broken { why: String },
 }
 
-/// Plays what is in the buffer. Blocks, and fails if the buffer does.
+/// Plays the stream of the buffer. Blocks. Fails if the buffer fails.
 pub(crate) fn play(buffer: &BufferHandle, witness: Witness, seed: u64) -> Result<Played> {
     let fault = Fault::default();
     let played = Media::new(buffer, witness, Fault::clone(&fault))
@@ -65,13 +64,13 @@ struct Player {
     decoder: Box<dyn AudioDecoder>,
     track: u32,
     base: TimeBase,
-    /// Seconds that the header promises.
+    /// The length that the header declares, in seconds.
     promised: Option<f64>,
-    /// The second at which it begins; nearly always 0.
+    /// The second at which the audio begins, nearly always 0.
     begin: f64,
-    /// The second up to which it has been played, jumps aside.
+    /// The second up to which the audio has been played, without the jumps.
     position: f64,
-    /// Seconds on the way there for which there was nothing to play.
+    /// Seconds before that without audio.
     holes: f64,
     decoded: u64,
     damaged: u64,
@@ -115,7 +114,7 @@ impl Player {
         let every = self.promised.map_or(SECONDS, |promised| promised / f64::from(JUMPS + 1));
         while let Some((start, end)) = self.packet()? {
             if self.position == 0.0 {
-                // A recording of a broadcast may begin anywhere.
+                // The recording of a broadcast may begin at any time.
                 self.begin = start.max(0.0);
             } else if start > self.position + HOLE {
                 self.holes += start - self.position;
@@ -126,18 +125,19 @@ impl Player {
                 self.jump_and_return()?;
             }
         }
-        // Now that all has arrived, anywhere.
+        // All bytes are loaded now, so it jumps anywhere.
         for _ in 0..JUMPS {
             let anywhere = self.anywhere();
             if self.jump(anywhere).is_err() {
-                // It has been played to its end. Not every format can be entered again after that.
+                // Some formats cannot seek after they have been played to the end.
                 break;
             }
         }
         Ok(())
     }
 
-    /// Turn and turn about: back to what has been played, and ahead to what may not have arrived.
+    /// Jumps, alternately back to audio that was played and ahead to audio that may not have arrived, and
+    /// returns.
     fn jump_and_return(&mut self) -> Result<(), Error> {
         let here = self.position;
         let there = if self.jumps.is_multiple_of(2) {
@@ -151,12 +151,12 @@ impl Player {
         Ok(())
     }
 
-    /// Somewhere in what has been played.
+    /// A random second of the audio that has been played.
     fn anywhere(&mut self) -> f64 {
         self.begin + (self.position - self.begin) * self.random.f64()
     }
 
-    /// Goes somewhere and listens for a moment.
+    /// Seeks and decodes for a moment.
     fn jump(&mut self, there: f64) -> Result<(), Error> {
         self.jumps += 1;
         if self.seek(there)? {
@@ -165,7 +165,7 @@ impl Player {
         Ok(())
     }
 
-    /// Whether it could.
+    /// Seeks. Returns whether the format was able to.
     fn seek(&mut self, seconds: f64) -> Result<bool, Error> {
         let Some(time) = Time::try_from_secs_f64(seconds) else { return Ok(false) };
         match self.format.seek(SeekMode::Accurate, SeekTo::Time { time, track_id: Some(self.track) }) {
@@ -178,14 +178,13 @@ impl Player {
         }
     }
 
-    /// Decodes the next packet; tells the seconds at which it starts and ends, or `None` if there is
-    /// no more.
+    /// Decodes the next packet. Returns the seconds at which it starts and ends, or `None` at the end.
     fn packet(&mut self) -> Result<Option<(f64, f64)>, Error> {
         loop {
             let packet = match self.format.next_packet() {
                 Ok(Some(packet)) if packet.track_id == self.track => packet,
                 Ok(Some(_)) => continue,
-                // Some formats have no other end than that of the file. A reset begins another piece.
+                // In some formats only the end of the file marks the end. A reset begins another recording.
                 Ok(None) | Err(Error::ResetRequired) => return Ok(None),
                 Err(Error::IoError(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                     return Ok(None);

@@ -1,4 +1,4 @@
-//! Those who read while it arrives: at random, at the live edge, and page by page.
+//! The listeners read while the stream arrives: random ranges, at the live edge, and page by page.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use tokio_util::codec::{Decoder, FramedRead};
 
 use crate::check::{Promise, Witness};
 
-/// How many readers of random ranges there are.
+/// The number of readers of random ranges.
 pub(crate) const RANDOM: u64 = 3;
 
-/// How many ranges each of them reads at the least, be the stream ever so short.
+/// The least number of ranges that each of them reads, however short the stream is.
 const RANGES: u32 = 200;
 
-/// How long they wait for a range before they try another one.
+/// How long they wait for a range before they give up.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// The longest range that they ask for: more than a block, so that some lie across two.
+/// The longest range is 2 to this power. It is longer than a block, so that some ranges lie in two blocks.
 const LONGEST: u32 = 19;
 
-/// What the follower of the live edge takes at once.
+/// The length of a read at the live edge.
 const MOUTHFUL: usize = 64 * 1024;
 
-/// Reads what has just arrived, again and again, to the end.
+/// Reads bytes as soon as they arrive, to the end.
 pub(crate) async fn live_edge(buffer: BufferHandle, witness: Witness) -> Result<()> {
     let mut offset = 0;
     loop {
@@ -42,8 +42,8 @@ pub(crate) async fn live_edge(buffer: BufferHandle, witness: Witness) -> Result<
     }
 }
 
-/// Reads random ranges until all has arrived, some of them before they have, and gives up on those
-/// that take too long. With `paced`, it takes its time.
+/// Reads random ranges until all bytes have arrived. Some ranges have not arrived yet. It gives up those that
+/// take too long. With `paced`, it pauses between reads.
 pub(crate) async fn random(buffer: BufferHandle, witness: Witness, seed: u64, paced: bool) -> Result<()> {
     let mut random = Rng::with_seed(seed);
     for number in 0.. {
@@ -54,7 +54,7 @@ pub(crate) async fn random(buffer: BufferHandle, witness: Witness, seed: u64, pa
         }
         let (offset, len) = range(&mut random, &progress);
         let asking = witness.asks(offset, len, Promise::Exact);
-        // To drop the read is all that it takes to withdraw it.
+        // The timeout drops the read, which withdraws it.
         match timeout(PATIENCE, buffer.read(offset, len)).await {
             Ok(bytes) => witness.got(asking, bytes?).await?,
             Err(_) => witness.gave_up().await?,
@@ -67,7 +67,7 @@ pub(crate) async fn random(buffer: BufferHandle, witness: Witness, seed: u64, pa
     Ok(())
 }
 
-/// Mostly what is there, often what is about to come, now and then what is far off.
+/// A random range: mostly of loaded bytes, often near the frontier, sometimes far ahead.
 fn range(random: &mut Rng, progress: &Progress) -> (u64, usize) {
     const NEAR: u64 = 32 * 1024;
     let edge = progress.loaded;
@@ -76,13 +76,13 @@ fn range(random: &mut Rng, progress: &Progress) -> (u64, usize) {
         60..90 => (edge + random.u64(0..2 * NEAR)).saturating_sub(NEAR),
         _ => random.u64(edge..=progress.size.unwrap_or(edge + 32 * NEAR).max(edge)),
     };
-    // Of all magnitudes: as many below 1 KiB as above.
+    // Lengths of all magnitudes: half of them are below 1 KiB.
     let magnitude = random.u32(1..=LONGEST);
     (offset, random.usize(1..=1 << magnitude))
 }
 
-/// Cuts the stream into pages with a codec: from the middle on as it arrives, then from further
-/// ahead.
+/// Splits the stream into pages with a codec: first from the middle as it arrives, then from the first
+/// eighth.
 pub(crate) async fn framed(buffer: BufferHandle, witness: Witness) -> Result<()> {
     let middle = buffer.progress().size.unwrap_or(256 * 1024) / 2;
     for start in [middle, middle / 4] {
@@ -102,7 +102,7 @@ pub(crate) async fn framed(buffer: BufferHandle, witness: Witness) -> Result<()>
     Ok(())
 }
 
-/// Cuts into pages of a fixed size; the last one may be shorter.
+/// Splits bytes into pages of a fixed size. The last page may be shorter.
 struct Pages;
 
 const PAGE: usize = 4000;

@@ -1,20 +1,19 @@
-//! A tour of the buffer on real input: an audio file arrives at a network's pace, and while it does,
-//! a player jumps back and forth in it, readers ask for random ranges, one follows the live edge,
-//! and a codec cuts it into pages.
+//! A tour of the buffer on real input. An audio file arrives as slowly as over a network. Meanwhile a player
+//! jumps back and forth in it, readers ask for random ranges, one reader follows the live edge, and a codec
+//! splits the stream into pages.
 //!
-//! Whatever any of them reads is compared with what was sent, byte by byte. At the end a table tells
-//! how the reads fared.
+//! Every byte that they read is compared with the byte that was sent. A table at the end shows the reads.
 //!
 //! ```sh
-//! cargo run --release -p tour                      # the tune that comes with the crate
-//! cargo run --release -p tour -- song.flac         # a file of yours
+//! cargo run --release -p tour                      # the tune of the repository
+//! cargo run --release -p tour -- song.flac         # your own file
 //! curl -s https://… | cargo run --release -p tour -- -
 //! ```
 //!
-//! - `source` sends the input, and `sent` keeps a copy of it
-//! - `listeners` and `decoder` read, the decoder through `media`
-//! - `check` compares what they read with the copy, and counts; `waits` how long they waited
-//! - `bars` and `report` show
+//! - `source` sends the input, and `sent` keeps a copy of it.
+//! - `listeners` and `decoder` read, the decoder through `media`.
+//! - `check` compares their bytes with the copy and counts them. `waits` records how long they waited.
+//! - `bars` and `report` show the progress and the result.
 
 mod args;
 mod bars;
@@ -41,8 +40,8 @@ use crate::decoder::Played;
 use crate::sent::Sent;
 use crate::source::Input;
 
-/// How far ahead of its readers the buffer pulls. Little, so that the readers of a small file see
-/// all there is to see: ranges that are there, half there, and still to come.
+/// The read-ahead of the buffer. It is short, so that even in a small file some ranges are loaded, some
+/// partly loaded and some missing.
 const READ_AHEAD: u64 = 64 * 1024;
 
 #[tokio::main]
@@ -91,7 +90,7 @@ async fn tour(args: Args) -> Result<()> {
         let (buffer, witness) = (buffer.clone(), witnesses.of(Who::Decoder));
         spawn_blocking(move || decoder::play(&buffer, witness, seed))
     };
-    // The checker ends once every witness has gone.
+    // The checker ends when every witness is dropped.
     drop(witnesses);
 
     let listened = join(&mut listeners, &buffer).await;
@@ -99,7 +98,7 @@ async fn tour(args: Args) -> Result<()> {
     let tally = ended(checking.await);
     bars.stop().await;
 
-    // A byte that is wrong is worse than anything else that may have happened.
+    // Report a wrong byte before any other error.
     let tally = tally?;
     report::table(&tally)?;
     listened.with_context(|| name.clone())?;
@@ -117,13 +116,13 @@ async fn tour(args: Args) -> Result<()> {
     }
 }
 
-/// Waits for all listeners; the first thing that went wrong, if any did.
+/// Waits for all listeners. Returns the first error.
 async fn join(listeners: &mut JoinSet<Result<()>>, buffer: &BufferHandle) -> Result<()> {
     let mut first = Ok(());
     while let Some(result) = listeners.join_next().await {
         if let Err(error) = ended(result) {
-            // After a fault of the source the others may still read what came before it. Anything
-            // else ends the tour for everybody.
+            // After a failure of the source, the other listeners can still read all bytes before it. Any
+            // other error ends the tour.
             if buffer.error().is_none() {
                 buffer.close();
             }
@@ -135,7 +134,7 @@ async fn join(listeners: &mut JoinSet<Result<()>>, buffer: &BufferHandle) -> Res
     first
 }
 
-/// A result of a task: what the task returned, or that it panicked.
+/// The result of a task. A panic is an error.
 fn ended<T>(result: Result<Result<T>, JoinError>) -> Result<T> {
     result.context("a task of the tour failed")?
 }
@@ -145,7 +144,7 @@ async fn save(buffer: BufferHandle, path: PathBuf) -> Result<()> {
     Ok(())
 }
 
-/// The size of the whole, once all of it has been sent, loaded and read.
+/// The size of the stream, after all of it has been sent, loaded and read.
 fn whole(buffer: &BufferHandle, sent: &Sent, tally: &Tally) -> Result<u64> {
     let progress = buffer.progress();
     let sent = sent.len();

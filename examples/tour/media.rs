@@ -1,4 +1,4 @@
-//! The buffer as a decoder wants it: like a file, blocking, and witnessed.
+//! The buffer as the decoder sees it: a blocking file. A witness reports its reads.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::{Arc, OnceLock};
@@ -10,8 +10,7 @@ use tokio_util::io::SyncIoBridge;
 
 use crate::check::{Promise, Witness};
 
-/// The first error of the buffer. Decoders take many an error for the end of the file, and the buffer
-/// knows better.
+/// The first error of the buffer. It is kept here, because decoders take many errors for the end of the file.
 pub(crate) type Fault = Arc<OnceLock<Error>>;
 
 pub(crate) struct Media {
@@ -19,16 +18,16 @@ pub(crate) struct Media {
     buffer: BufferHandle,
     witness: Witness,
     fault: Fault,
-    /// Whether the decoder is told the length while it is still a promise.
+    /// Whether the decoder gets the length before all bytes are loaded.
     tells_len: bool,
 }
 
 impl Media {
-    /// To be called where blocking is allowed.
+    /// Call this on a thread that may block.
     pub(crate) fn new(buffer: &BufferHandle, witness: Witness, fault: Fault) -> io::Result<Self> {
         let reader = SyncIoBridge::new(buffer.reader());
         let mut media = Self { reader, buffer: buffer.clone(), witness, fault, tells_len: false };
-        // Symphonia seeks in Ogg only if it knew the length from the beginning.
+        // Symphonia seeks in Ogg only if it knows the length from the beginning.
         let mut magic = [0; 4];
         media.tells_len = media.read_exact(&mut magic).is_ok() && &magic == b"OggS";
         if media.tells_len {
@@ -38,7 +37,7 @@ impl Media {
         Ok(media)
     }
 
-    /// Keeps what the buffer has to say.
+    /// Keeps the first error of the buffer.
     fn kept<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Some(error) = result.as_ref().err().and_then(Error::of) {
             let _ = self.fault.set(error.clone());
@@ -70,8 +69,8 @@ impl MediaSource for Media {
         true
     }
 
-    /// Told the length, Symphonia looks for tags at the very end before it plays the first note, and
-    /// would wait until all has arrived. So it learns the length once the end is there.
+    /// If Symphonia knows the length, it looks for tags at the end before it plays, and so waits for the
+    /// whole stream. So it gets the length only when all bytes are loaded.
     fn byte_len(&self) -> Option<u64> {
         let progress = self.buffer.progress();
         progress.size.filter(|_| self.tells_len || progress.state == State::Complete)

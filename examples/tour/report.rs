@@ -1,4 +1,4 @@
-//! What is to be seen at the end: a table of the reads, and what was found.
+//! The output at the end: a table of the reads and a summary.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ const COLUMNS: [(Who, &str); 4] = [
 /// In the order of `Location::ALL`.
 const LOCATIONS: [&str; 4] = ["  before the index", "  bisected by it", "  at it", "  after it"];
 
-/// The reads of all listeners, and of each.
+/// Prints the reads of each listener and of all of them.
 pub(crate) fn table(tally: &Tally) -> io::Result<()> {
     let all = tally.all();
     if all.bytes() == 0 {
@@ -60,7 +60,7 @@ fn write_row(out: &mut impl Write, name: &str, cells: impl Iterator<Item = impl 
     writeln!(out)
 }
 
-/// What the tour has found.
+/// Prints the summary.
 pub(crate) fn summary(tally: &Tally, loaded: u64, played: &Played) -> io::Result<()> {
     let all = tally.all();
     let mut out = io::stdout().lock();
@@ -82,18 +82,18 @@ pub(crate) fn summary(tally: &Tally, loaded: u64, played: &Played) -> io::Result
             writeln!(out, "Not played: no audio that the decoder knows. The buffer served it all the same.")?;
             writeln!(out, "  ({why})")?;
         }
-        // That is an error, and told as such.
+        // This becomes an error of the tour.
         Played::Broken { .. } => {}
     }
     Ok(())
 }
 
-/// The file that was saved, and found to be right.
+/// Prints that the saved file is correct.
 pub(crate) fn saved(path: &Path, len: u64) -> io::Result<()> {
     writeln!(io::stdout(), "Saved to {}: {len} bytes, all as they were sent.", path.display())
 }
 
-/// With three digits or so.
+/// A wait with about three digits.
 fn wait(wait: Duration) -> String {
     let micros = wait.as_micros();
     match micros {

@@ -1,4 +1,4 @@
-//! The copy of what was sent, to compare with what was read and saved.
+//! A copy of all bytes that were sent, to compare with the bytes that were read and saved.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// How many bytes are compared at a time.
+/// The most bytes that are compared at once.
 const STRETCH: usize = 16 * 1024;
 
-/// What was sent, in an unnamed file of its own: the input may be larger than memory, and may come
-/// from a pipe.
+/// The bytes that were sent, in an unnamed file: the input may be larger than memory, and a pipe cannot be
+/// read twice.
 #[derive(Clone)]
 pub(crate) struct Sent(Arc<Mutex<Copied>>);
 
@@ -43,7 +43,7 @@ impl Sent {
         Ok(())
     }
 
-    /// Fails unless `bytes` are what was sent at `offset`.
+    /// Fails unless `bytes` were sent at `offset`.
     pub(crate) fn compare(&self, mut offset: u64, bytes: &[u8]) -> Result<()> {
         let mut scratch = [0; STRETCH];
         for read in bytes.chunks(STRETCH) {
@@ -65,7 +65,7 @@ impl Sent {
         Ok(())
     }
 
-    /// Fails unless the file at `path` is all that was sent, `len` bytes.
+    /// Fails unless the file at `path` has exactly the `len` bytes that were sent.
     pub(crate) fn verify(&self, path: &Path, len: u64) -> Result<()> {
         let mut stretch = vec![0; STRETCH];
         let mut verify = || -> Result<()> {

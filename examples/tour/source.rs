@@ -1,5 +1,5 @@
-//! The sender: reads the input on a thread of its own and passes it on as a network would, in chunks
-//! of all sizes, now early, now late.
+//! The sender reads the input on its own thread and sends it like a network: in chunks of different sizes at
+//! irregular times.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,28 +16,29 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::sent::Sent;
 
-/// The tune that comes with the crate; `assets/make-tune.sh` tells how it was made.
+/// The tune of the repository. `assets/make-tune.sh` makes it.
 const TUNE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tune.mp3");
 
-/// From less than a network packet to what a busy socket gives at once.
+/// The sizes of chunks: from less than a network packet to a full read of a busy socket.
 const CHUNK: std::ops::RangeInclusive<usize> = 512..=16 * 1024;
 
-/// Chunks under way: what a socket would hold while nobody reads from it.
+/// Chunks that wait to be received, like the bytes in a socket's buffer.
 const IN_FLIGHT: usize = 4;
 
-/// How much of a delay is made up for afterwards. A network doesn't save up what nobody took.
+/// How much of a delay the sender makes up for later. A network does not send faster after a pause of the
+/// receiver.
 const CATCH_UP: Duration = Duration::from_millis(50);
 
-/// What is to be streamed.
+/// The input of the tour.
 pub(crate) struct Input {
     pub name: String,
-    /// Known of regular files only.
+    /// Known for regular files only.
     pub size: Option<u64>,
     reader: Box<dyn Read + Send>,
 }
 
 impl Input {
-    /// Opens a file, standard input for `-`, or the tune of the crate.
+    /// Opens a file, standard input for `-`, or the tune of the repository.
     pub(crate) fn open(file: Option<&Path>) -> Result<Self> {
         if file.is_some_and(|path| path.as_os_str() == "-") {
             return Ok(Self { name: "standard input".to_owned(), size: None, reader: Box::new(io::stdin()) });
@@ -57,7 +58,7 @@ impl Input {
     }
 }
 
-/// Sends `input` at `pace` bytes per second, or as fast as it is taken, and keeps a copy in `sent`.
+/// Sends `input` at `pace` bytes per second, or as fast as it is received. Keeps a copy in `sent`.
 pub(crate) fn send(
     mut input: Input,
     pace: Option<u64>,
@@ -65,8 +66,8 @@ pub(crate) fn send(
     sent: Sent,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let (to, stream) = mpsc::channel(IN_FLIGHT);
-    // Reading standard input can't be interrupted, and a thread of the runtime's pool would hold up
-    // the end of the program.
+    // A read of standard input cannot be interrupted. On a thread of the runtime's pool, it would delay the
+    // end of the program.
     thread::spawn(move || {
         if let Err(error) = pump(&mut input, pace, seed, &sent, &to) {
             let _ = to.blocking_send(Err(error));
@@ -101,11 +102,11 @@ fn pump(
             let jitter = random.u64(50..=150);
             due = due.max(now.checked_sub(CATCH_UP).unwrap_or(now));
             due += Duration::from_nanos(len as u64 * 10_000_000 * jitter / pace);
-            // The pace that was asked for; this is a thread of its own.
+            // This thread does nothing else, so it may sleep.
             thread::sleep(due.saturating_duration_since(now));
         }
         if to.blocking_send(Ok(chunk)).is_err() {
-            // The buffer has let go of its source.
+            // The buffer has dropped its source.
             return Ok(());
         }
     }

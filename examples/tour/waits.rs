@@ -1,14 +1,15 @@
-//! How long reads waited: a histogram, since an input without an end has reads without an end.
+//! A histogram of the waits of reads. An endless input has an unlimited number of reads, so they are not
+//! listed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Steps for each doubling. A quantile is wrong by one step at most, 1 part in 32.
+/// Steps per doubling of the wait. A percentile is wrong by at most one step, or 1/32.
 const STEPS: u32 = 32;
 
 #[derive(Clone, Default)]
 pub(crate) struct Waits {
-    /// How many there were, by the shortest wait of their step in nanoseconds.
+    /// The number of waits in each step. The key is the shortest wait of the step in nanoseconds.
     steps: BTreeMap<u64, u64>,
     count: u64,
 }
@@ -30,7 +31,7 @@ impl Waits {
         self.count
     }
 
-    /// The wait that `percent` of all reads did not exceed; `None` if there were none.
+    /// The wait that `percent` of all reads did not exceed. `None` if there are no reads.
     pub(crate) fn percentile(&self, percent: u64) -> Option<Duration> {
         let mut left = (self.count * percent).div_ceil(100);
         for (&step, &count) in &self.steps {
@@ -43,7 +44,7 @@ impl Waits {
     }
 }
 
-/// Clears all but the upper bits.
+/// The step of a wait: its upper bits.
 fn step(wait: Duration) -> u64 {
     let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
     let shift = (nanos / u64::from(STEPS)).checked_ilog2().map_or(0, |doublings| doublings + 1);

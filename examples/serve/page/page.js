@@ -1,4 +1,4 @@
-// The page draws what the server tells: snapshots of one buffer and its readers, as they come.
+// Draws the snapshots of one buffer and its readers that the server sends.
 
 const $ = (id) => document.getElementById(id);
 const unit = 1024;
@@ -19,7 +19,7 @@ function element(tag, className, text) {
   return made;
 }
 
-// Bytes a second, smoothed over about a second, of a number that only grows.
+// The rate of a growing number of bytes per second, smoothed over about a second.
 class Rate {
   constructor() { this.at = null; this.value = 0; }
 
@@ -42,7 +42,7 @@ let shown = null;
 let events = null;
 let latest = null;
 let source = new Rate();
-const known = new Map(); // reader id -> what the page remembers of it
+const known = new Map(); // reader id -> its last state and rate
 
 function choose() {
   const wanted = decodeURIComponent(location.hash.slice(1));
@@ -69,7 +69,7 @@ function choose() {
 }
 
 async function play(resource) {
-  // The type is told by the first bytes, which may take their time.
+  // The response waits until the first bytes have arrived, because they determine the type.
   const response = await fetch(resource.path, { method: "HEAD" }).catch(() => null);
   if (shown !== resource) return;
   const type = response?.headers.get("content-type") ?? "";
@@ -105,7 +105,7 @@ function draw() {
   if (!now) return;
   source.feed(now.loaded);
   const open = now.size === null;
-  // Of an unknown size only so much is certain: more than has come.
+  // While the size is unknown, leave space after the loaded bytes.
   const whole = Math.max(1, now.size ?? now.loaded * 1.2, ...now.readers.map((reader) => reader.position));
   const percent = (offset) => `${Math.min(100, (offset / whole) * 100)}%`;
   const place = (id, from, to) => {
@@ -135,7 +135,7 @@ function draw() {
   saving(now);
 }
 
-// Readers come and go quickly; each one stays in sight for a moment after it has left.
+// Many readers are short-lived. Each one stays visible for a moment after it has left.
 function remember(readers, loaded) {
   const now = performance.now();
   for (const reader of known.values()) reader.gone ??= now;
@@ -150,7 +150,7 @@ function remember(readers, loaded) {
     if (reader.gone !== null) reader.waits = reader.edge = false;
     if (reader.gone !== null && now - reader.gone > 2500) known.delete(id);
   }
-  // The latest ones; more would not fit.
+  // There is space for the latest six.
   return [...known.values()].slice(-6);
 }
 
@@ -159,19 +159,19 @@ function say(now, readers, waiting, furthest) {
   let text;
   if (now.state === "failed") {
     const error = now.error ?? "the source failed";
-    text = `${error[0].toUpperCase()}${error.slice(1)}. What came before stays readable.`;
+    text = `${error[0].toUpperCase()}${error.slice(1)}. All bytes before that stay readable.`;
   } else if (first) {
     const left = furthest - now.loaded;
     const soon = source.value && left > 0 ? `, in about ${Math.ceil(left / source.value)} s` : "";
     text = left > 0
-      ? `${first.label} (${letter(first)}) has jumped ahead: the ${bytes(left)} before it must come first${soon}.`
-      : `${first.label} (${letter(first)}) is at the live edge and takes what comes.`;
+      ? `${first.label} (${letter(first)}) has jumped ahead and waits for the ${bytes(left)} before its position${soon}.`
+      : `${first.label} (${letter(first)}) is at the live edge and gets each byte as it arrives.`;
   } else if (now.state === "complete") {
-    text = "All of it is here. Seeks are answered at once, from memory or from disk.";
+    text = "All bytes are loaded. Reads are answered at once, from memory or from disk.";
   } else if (readers.some((reader) => !reader.gone)) {
-    text = "Readers are served from what is here; the source is pulled as far as they need it.";
+    text = "Readers get loaded bytes. The source is pulled as far as they need.";
   } else {
-    text = "Nobody needs more for now, so the source is left alone.";
+    text = "No reader needs more bytes, so the source is not pulled.";
   }
   if ($("story").textContent !== text) $("story").textContent = text;
   const share = now.size ? `${Math.floor((now.loaded / now.size) * 100)} percent of ${bytes(now.size)}` : bytes(now.loaded);
@@ -181,7 +181,7 @@ function say(now, readers, waiting, furthest) {
 const letter = (reader) => String.fromCharCode(65 + ((reader.id - 1) % 26));
 const classes = (name, reader) => `${name}${reader.waits && !reader.edge ? " waits" : ""}${reader.gone ? " gone" : ""}`;
 
-// Keeps one child of `parent` for each reader, made by `make` and brought up to date by `update`.
+// Keeps one child of `parent` per reader. `make` creates it, and `update` changes it.
 function keep(parent, readers, make, update) {
   const ids = new Set(readers.map((reader) => String(reader.id)));
   for (const child of [...parent.children]) if (!ids.has(child.dataset.id)) child.remove();
@@ -230,7 +230,7 @@ function list(readers, percent, whole) {
       ? "left"
       : reader.edge ? "at the live edge"
       : reader.waits ? `waits ${seconds(reader.waiting_ms)}`
-      : reader.rate.value ? `${bytes(reader.rate.value)}/s` : "takes a rest";
+      : reader.rate.value ? `${bytes(reader.rate.value)}/s` : "idle";
     const [asked, given] = item.querySelectorAll(".track i");
     asked.style.left = given.style.left = percent(reader.start);
     asked.style.width = percent(end - reader.start);
@@ -245,7 +245,7 @@ function saving(now) {
   const focused = document.activeElement;
   $("save").disabled = running;
   $("cancel").hidden = !running;
-  // A button that can't be used any more hands the focus to the one that can.
+  // Move the focus from a button that is disabled to the one that is enabled.
   if (running && focused === $("save")) $("cancel").focus();
   if (!running && focused === $("cancel")) $("save").focus();
   $("saving").hidden = !running;
@@ -264,7 +264,7 @@ const ask = (method) => fetch(`${shown.path}/save`, { method, headers: { "x-stre
 $("save").addEventListener("click", () => ask("POST"));
 $("cancel").addEventListener("click", () => ask("DELETE"));
 
-// One more reader: a range that starts anywhere, whether it has arrived or not.
+// Adds a reader: requests a range at a random offset, loaded or not.
 $("jump").addEventListener("click", async () => {
   const size = latest?.size ?? latest?.loaded ?? 0;
   const first = Math.floor(Math.random() * size);
@@ -272,7 +272,7 @@ $("jump").addEventListener("click", async () => {
   await response.arrayBuffer().catch(() => null);
 });
 
-// Rates fall and the readers that left fade although the server has nothing new to tell.
+// Rates fall and old readers fade also while the server sends no event.
 setInterval(draw, 500);
 addEventListener("hashchange", choose);
 

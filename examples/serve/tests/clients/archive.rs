@@ -1,4 +1,4 @@
-//! A zip, whose directory stands at its end, read entry by entry out of order.
+//! Entries of a zip, read out of order. The directory of a zip is at its end.
 
 use std::io::{Cursor, Read, Write};
 
@@ -28,7 +28,7 @@ fn archive() -> Vec<u8> {
 #[tokio::test]
 async fn every_entry_of_a_zip_is_read_out_of_order_though_the_size_is_unknown() {
     let bytes = archive();
-    // No declared size: the seek from the end loads to the end (contract rule 14).
+    // The size is not declared, so the seek from the end loads the whole stream (contract rule 14).
     let buffer = StreamBuffer::builder().max_memory(256 * 1024).read_ahead(0).spawn(uneven(&bytes));
     let reader = SyncIoBridge::new(buffer.reader());
     let read = tokio::task::spawn_blocking(move || {
@@ -38,7 +38,7 @@ async fn every_entry_of_a_zip_is_read_out_of_order_though_the_size_is_unknown() 
         for step in 0..entries.len() {
             let (name, expected) = &entries[step * 17 % entries.len()];
             let mut got = Vec::new();
-            // Its checksum is compared too, at its end.
+            // At the end of an entry, the reader also compares its checksum.
             archive.by_name(name).unwrap().read_to_end(&mut got).unwrap();
             assert!(got == *expected, "{name}");
         }

@@ -1,8 +1,8 @@
-//! Headless Chromium on the page: it plays, seeks past what has arrived, waits, and seeks back, and
-//! neither the position nor the picture ever lies.
+//! Headless Chromium plays the page. It seeks past the loaded bytes, waits, and seeks back. Position and
+//! picture must be right each time.
 //!
-//! The clip has a white bar at its bottom that grows with the time, so the picture itself tells what
-//! is shown: nothing here trusts `currentTime` alone.
+//! The clip has a white bar at the bottom that grows with the time. The tests read the time from the picture
+//! and compare it with `currentTime`.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 
 use crate::support::{CLIP, Server, Upstream, clip_path, has_client, in_time};
 
-/// A browser of its own for each test; it ends with this.
+/// A browser. Each test has its own. It ends when this is dropped.
 struct Browser {
     client: Client,
     _driver: Child,
@@ -77,7 +77,7 @@ impl Browser {
         in_time(script, self.client.execute(script, Vec::new())).await.unwrap()
     }
 
-    /// Asks until it fits. Chromium tells of nothing by itself that `WebDriver` could pass on.
+    /// Runs the script until its result fits. `WebDriver` has no notifications, so this polls.
     async fn until(&self, what: &str, script: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let asked = async {
             loop {
@@ -95,7 +95,7 @@ impl Browser {
         in_time("the end of the browser", self.client.close()).await.unwrap();
     }
 
-    /// The second that the picture shows, and the one that the player claims, once it has sought.
+    /// The second that the picture shows and the second that the player reports, after its seek has ended.
     async fn shows(&self) -> (f64, f64) {
         let settled = "const v = document.querySelector('video');
             return v && !v.seeking && v.readyState >= 2 ? [BAR, v.currentTime] : null;";
@@ -140,7 +140,7 @@ fn text_of(id: &str) -> String {
     format!("return document.getElementById('{id}').textContent;")
 }
 
-/// The clip with its index at the start, as players on the web like it.
+/// The clip with its index at the start, as usual for films on the web.
 async fn with_index_first() -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("first.mp4");
@@ -169,7 +169,7 @@ async fn a_film_plays_waits_past_what_has_arrived_and_seeks_back() {
     let (picture, claimed) = browser.shows().await;
     assert!((picture - claimed).abs() < 0.5, "it plays {claimed} s and shows {picture} s");
 
-    // Past what has arrived: it waits, and says so; the page shows who waits for what.
+    // A seek past the loaded bytes: the player waits, and the page shows the waiting reader.
     browser.seek(21.0).await;
     let waits = "const v = document.querySelector('video'); return v.seeking && v.readyState < 3;";
     browser.until("the player waits", waits, |waits| waits == true).await;
@@ -179,8 +179,8 @@ async fn a_film_plays_waits_past_what_has_arrived_and_seeks_back() {
     let state = browser.eval(&text_of("state")).await;
     assert_eq!(state, "pulling");
 
-    // Chromium itself lets no other seek overtake that one. Other clients are answered all the while
-    // (contract rule 4).
+    // Chromium starts no other seek before this one ends. Other clients are answered meanwhile (contract
+    // rule 4).
     let near = server.get("film.mp4", &[("range", "bytes=1000-300000")]).await;
     assert!(in_time("a near range", near.bytes()).await.unwrap() == film[1000..=300_000]);
     let still = browser.eval("return document.querySelector('video').seeking;").await;
@@ -205,7 +205,7 @@ async fn a_film_with_its_index_at_the_end_plays_once_the_end_is_here() {
     upstream.send(here);
 
     browser.open(&server.url).await;
-    // The player reads the first box, jumps to the index at the end, and can show nothing before.
+    // The player reads the first box and jumps to the index at the end. It shows nothing before it has that.
     let jumped = |story: &Value| {
         story.as_str().unwrap().starts_with("player (")
             && story.as_str().unwrap().contains("has jumped ahead")
@@ -238,7 +238,7 @@ async fn the_page_works_by_keyboard_on_a_narrow_screen_and_saves() {
     upstream.send(&CLIP[..1_200_000]);
     browser.open(&server.url).await;
     browser.until("the player", HAS_PLAYER, |has| has == true).await;
-    // A window is no narrower than 500, a frame is.
+    // A window cannot be narrower than 500 pixels, but a frame can.
     let frame = "document.body.innerHTML = '<iframe src=/ width=360 height=800></iframe>'; return true;";
     browser.eval(frame).await;
     let fits = "const inner = document.querySelector('iframe').contentDocument;

@@ -1,4 +1,5 @@
-//! Symphonia, a decoder that blocks and seeks, on `SyncIoBridge`: it hears what it hears in a file.
+//! Symphonia, a blocking decoder that seeks, on `SyncIoBridge`. It must decode the same samples as from a
+//! file.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{Cursor, Read, Seek, SeekFrom};
@@ -15,7 +16,7 @@ use tokio_util::io::SyncIoBridge;
 
 use crate::support::{CLIP, TUNE, in_time, uneven};
 
-/// A reader as symphonia takes it.
+/// A reader with the interface that symphonia needs.
 struct Source {
     reader: SyncIoBridge<BufferReader>,
     size: u64,
@@ -43,7 +44,7 @@ impl MediaSource for Source {
     }
 }
 
-/// When each packet is due, and a hash of the sound in it: from the start, and after each seek.
+/// The time of each packet and a hash of its samples, from the start and after each seek.
 fn heard(source: Box<dyn MediaSource>, extension: &str, seeks: &[u32]) -> Vec<(i64, u64)> {
     let stream = MediaSourceStream::new(source, symphonia::core::io::MediaSourceStreamOptions::default());
     let mut hint = Hint::new();
@@ -66,7 +67,7 @@ fn heard(source: Box<dyn MediaSource>, extension: &str, seeks: &[u32]) -> Vec<(i
             format.seek(SeekMode::Accurate, SeekTo::Time { time, track_id: Some(track_id) }).unwrap();
             decoder.reset();
         }
-        // To the end after the last seek, and a few seconds otherwise.
+        // Decode to the end after the last seek, and a few seconds otherwise.
         let most = if seek == seeks.last() { usize::MAX } else { 100 };
         let mut count = 0;
         while count < most

@@ -1,11 +1,11 @@
-//! Contract rules 7, 14 and 15 as a client of the server meets them: a fault of the source is never
-//! an end, what came before it stays readable, and who leaves takes the demand along.
+//! Contract rules 7, 14 and 15 for clients of the server: a failure of the source never looks like the end,
+//! the bytes before it stay readable, and a client that disconnects withdraws its demand.
 
 use crate::support::{Server, Upstream, in_time, pattern};
 
 const NAME: &str = "bytes.bin";
 
-/// All that comes before the transfer breaks; nothing says that it was complete.
+/// The bytes before the transfer breaks. Fails if the transfer looks complete.
 async fn until_it_breaks(mut response: reqwest::Response) -> Vec<u8> {
     let mut got = Vec::new();
     loop {
@@ -84,7 +84,7 @@ async fn a_client_that_leaves_takes_its_demand_along() {
     let left = server.wait_for(NAME, "nobody reads, and the source is left alone", left).await;
     assert_eq!(left["loaded"], 1000);
 
-    // Nobody else is worse off.
+    // Other clients are not affected.
     upstream.send(&bytes[1000..]);
     let again = server.get(NAME, &[("range", "bytes=400000-")]).await;
     assert!(in_time("a body", again.bytes()).await.unwrap() == bytes[400_000..]);

@@ -1,16 +1,16 @@
-//! Clients that we did not write, on top of the library: browsers, decoders, codecs and archives
-//! that know nothing of a stream that only goes forward, and must not notice that they read one.
+//! Clients by other authors, on the library and on the server: browsers, decoders, codecs and archives. They
+//! expect something to seek in, and must not notice that they read a stream which only goes forward.
 //!
-//! Those in Rust come with the build. The others are Debian's `chromium`, `chromium-driver` and
-//! `ffmpeg`: where one is missing, its test says so and is skipped, unless
-//! `STREAMSPOOL_REQUIRE_CLIENTS=1` makes that a failure.
+//! Cargo builds the clients in Rust. The others are Debian's `chromium`, `chromium-driver` and `ffmpeg`. If
+//! one is missing, its tests print that they were skipped. `STREAMSPOOL_REQUIRE_CLIENTS=1` makes that a
+//! failure.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test that meets what it did not expect has failed"
+    reason = "a test fails by panicking"
 )]
 
 mod archive;

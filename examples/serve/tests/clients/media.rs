@@ -1,4 +1,5 @@
-//! ffprobe and ffmpeg read a film whose index stands at its end, over HTTP, as they do from a file.
+//! ffprobe and ffmpeg read a film with its index at the end. Over HTTP they must find the same as in the
+//! file.
 
 use std::process::Stdio;
 
@@ -15,7 +16,7 @@ async fn output(program: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// One line with a hash for each frame of sound and picture.
+/// A hash of each frame of sound and picture, one per line.
 async fn frames(input: &str, from: &str) -> String {
     output("ffmpeg", &["-ss", from, "-i", input, "-map", "0", "-f", "framemd5", "-"]).await
 }
@@ -55,7 +56,7 @@ async fn ffmpeg_reads_what_another_ffmpeg_still_writes() {
     if !has_client("ffmpeg", "-version") {
         return;
     }
-    // Matroska goes to a pipe without a size and without an index.
+    // Matroska can be written to a pipe: it then has neither a size nor an index.
     let copy = format!("ffmpeg -v error -i '{}' -c copy -f matroska -", clip_path());
     let server = Server::start(&[&format!("exec:{copy}"), "--rate", "4096"]).await;
     let hashes =

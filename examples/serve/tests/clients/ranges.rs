@@ -1,5 +1,5 @@
-//! What a range server owes its clients (RFC 9110, section 14), and contract rule 1: exactly the
-//! bytes asked for, fewer only at the end.
+//! Range requests (RFC 9110, section 14), and contract rule 1: a response has exactly the requested bytes,
+//! and fewer only at the end.
 
 use streamspool::Bytes;
 
@@ -7,7 +7,7 @@ use crate::support::{Server, Upstream, http, in_time, pattern};
 
 const NAME: &str = "bytes.bin";
 
-/// The example before a source whose size is known and of which all has come.
+/// A server whose source has a known size and has sent all its bytes.
 async fn serving(bytes: &[u8]) -> Server {
     let upstream = Upstream::start(NAME, Some(bytes.len())).await;
     upstream.send(bytes);
@@ -124,12 +124,12 @@ async fn several_ranges_are_answered_in_parts_in_the_order_asked_for() {
     assert_eq!(got.len(), length);
     assert!(got == expected);
 
-    // One that exists among those that don't is a single part, which must not be a multipart.
+    // Only one of these ranges exists. A single range must not be sent as multipart.
     let response = server.get(NAME, &[("range", "bytes=800000-, 7-8")]).await;
     assert_eq!(header(&response, "content-range"), Some("bytes 7-8/700000"));
     assert!(body(response).await == bytes[7..=8]);
 
-    // Ranges that overlap again and again are an attack, and ignored.
+    // Many overlapping ranges are an attack and are ignored.
     let response = server.get(NAME, &[("range", "bytes=0-, 1-, 2-, 3-")]).await;
     assert_eq!(response.status(), 200);
     assert!(body(response).await == bytes);
@@ -150,7 +150,7 @@ async fn a_range_is_answered_while_the_size_is_unknown() {
     let head = in_time("a HEAD", http().head(server.media(NAME)).send()).await.unwrap();
     assert_eq!((head.status().as_u16(), header(&head, "content-length")), (200, None));
 
-    // All of it comes as it arrives: what is here at once, the rest when it is here.
+    // The whole resource: the loaded bytes at once, the rest when it arrives.
     let mut whole = server.get(NAME, &[("range", "bytes=0-")]).await;
     assert_eq!((whole.status().as_u16(), header(&whole, "content-length")), (200, None));
     let mut got = Vec::new();
@@ -158,7 +158,7 @@ async fn a_range_is_answered_while_the_size_is_unknown() {
         got.extend_from_slice(&in_time("a piece", whole.chunk()).await.unwrap().unwrap());
     }
 
-    // A range past what is here waits, and a suffix waits for the end.
+    // A range past the loaded bytes waits for them, and a suffix waits for the end.
     let (far, suffix) =
         (server.get(NAME, &[("range", "bytes=150000-150009")]), server.get(NAME, &[("range", "bytes=-4")]));
     let feed = async {
@@ -178,7 +178,7 @@ async fn a_range_is_answered_while_the_size_is_unknown() {
     }
     assert!(got == bytes);
 
-    // Now the size is known, and everything is as if it always had been.
+    // Now the size is known, and responses contain it.
     let response = server.get(NAME, &[("range", "bytes=200000-")]).await;
     assert_eq!(
         (response.status().as_u16(), header(&response, "content-range")),

@@ -1,4 +1,5 @@
-//! Contract rule 12 through the page's save button: complete or not at all, while others read on.
+//! Contract rule 12 through the page's save button: the file is complete or absent, and readers are not
+//! affected.
 
 use std::path::Path;
 
@@ -42,7 +43,7 @@ async fn a_save_shows_its_progress_and_leaves_the_whole_resource() {
     assert_eq!(files(dir.path()), [NAME]);
     assert!(std::fs::read(dir.path().join(NAME)).unwrap() == bytes);
 
-    // Again: nothing is written over.
+    // A second save does not overwrite the first file.
     assert_eq!(ask(&server, reqwest::Method::POST).await, 202);
     let second =
         |now: &Value| now["saving"]["path"].as_str().is_some_and(|path| path.ends_with("2-bytes.bin"));

@@ -1,4 +1,4 @@
-//! The example's sources: each kind gives the same bytes.
+//! The sources of the server. Each kind must give the same bytes.
 
 use std::process::Stdio;
 

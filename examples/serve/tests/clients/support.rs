@@ -1,4 +1,4 @@
-//! The running example, a source whose pace the test sets, and waiting with a deadline.
+//! The running server, a source that the test controls, and waiting with a deadline.
 
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::process::Child;
 use tokio::sync::mpsc;
 
-/// Far beyond what anything here takes; only a test that hangs meets it.
+/// Much longer than anything here takes, so only a test that hangs reaches it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) const CLIP: &[u8] = include_bytes!("../../../../assets/clip.mp4");
@@ -27,13 +27,13 @@ pub(crate) fn clip_path() -> String {
     format!("{}/../../assets/clip.mp4", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What it gives, unless that takes too long.
+/// The output of `future`. Fails after the deadline.
 pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("waited too long: {what}"))
 }
 
-/// Whether a client from outside of Rust is here. Where it is not, says so past the test harness,
-/// which keeps what a passing test prints to itself.
+/// Whether a client that is not a crate is installed. If not, prints so directly to standard error, because
+/// the test harness hides the output of passing tests.
 pub(crate) fn has_client(program: &str, version_flag: &str) -> bool {
     let asked = Command::new(program).arg(version_flag).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let here = asked.is_ok_and(|status| status.success());
@@ -45,14 +45,14 @@ pub(crate) fn has_client(program: &str, version_flag: &str) -> bool {
     here
 }
 
-/// Bytes whose value tells their offset, in a pattern that no block size divides.
+/// Bytes that depend on their offset, in a pattern whose length divides no block size.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len)
         .map(|offset| u8::try_from(offset % 251).unwrap() ^ u8::try_from(offset / 251 % 239).unwrap())
         .collect()
 }
 
-/// A stream of `bytes` in pieces of uneven sizes, each after others had their turn.
+/// A stream of `bytes` in chunks of uneven sizes. It yields to other tasks before each chunk.
 pub(crate) fn uneven(bytes: &[u8]) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let mut rest = Bytes::copy_from_slice(bytes);
     let mut pieces = Vec::new();
@@ -68,14 +68,14 @@ pub(crate) fn uneven(bytes: &[u8]) -> impl Stream<Item = io::Result<Bytes>> + Se
     })
 }
 
-/// The example, running; it ends with this.
+/// The running server. It ends when this is dropped.
 pub(crate) struct Server {
     child: Child,
     pub(crate) url: String,
 }
 
 impl Server {
-    /// Runs the example with these arguments.
+    /// Runs the server with these arguments.
     pub(crate) async fn start(args: &[&str]) -> Self {
         Self::start_with(args, Stdio::null()).await
     }
@@ -100,7 +100,7 @@ impl Server {
         format!("{}/media/{name}", self.url)
     }
 
-    /// Its standard input.
+    /// The standard input of the server.
     pub(crate) fn stdin(&mut self) -> tokio::process::ChildStdin {
         self.child.stdin.take().unwrap()
     }
@@ -114,7 +114,7 @@ impl Server {
         in_time("the head of a response", request.send()).await.unwrap()
     }
 
-    /// The first of the page's snapshots that fits.
+    /// The first snapshot for the page that fits.
     pub(crate) async fn wait_for(&self, name: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let events = http().get(format!("{}/events", self.media(name))).send();
         let mut events = in_time("the events", events).await.unwrap();
@@ -138,20 +138,20 @@ impl Server {
 }
 
 pub(crate) fn http() -> reqwest::Client {
-    // Fails only where there is one already.
+    // Fails only if a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
 }
 
-/// A server upstream of the example whose one resource arrives as the test sends it.
+/// A source for the server: another HTTP server, whose only resource arrives when the test sends it.
 pub(crate) struct Upstream {
     pub(crate) url: String,
-    /// An error breaks the connection; dropping it ends the resource.
+    /// An error breaks the connection. Dropping the sender ends the resource.
     pub(crate) send: mpsc::UnboundedSender<io::Result<Bytes>>,
 }
 
 impl Upstream {
-    /// With the size that it promises, or none.
+    /// Declares this size, or none.
     pub(crate) async fn start(name: &str, size: Option<usize>) -> Self {
         let (send, received) = mpsc::unbounded_channel();
         let once = Mutex::new(Some(received));

@@ -1,4 +1,4 @@
-//! Parquet's async reader: the footer at the end first, then the row groups that a query needs.
+//! Parquet's async reader. It reads the footer at the end first, then the row groups of a query.
 
 use std::sync::Arc;
 
