@@ -120,7 +120,8 @@
 //!
 //! 14. The declared [size](Builder::size) is checked, and nothing is allocated from it.
 //! 15. A source's error, or its panic, is sticky and shared and keeps its kind: what came before
-//!     stays readable, what needs more gets the error. It is never an end of file.
+//!     stays readable, what needs more gets the error. It is never an end of file: kinds that decoders
+//!     misread [are mapped](Error#as-an-ioerror), for errors of the store and of a save too.
 //! 16. A failed write to the store loses nothing and heals with the next read that needs more; a
 //!     failed read from it fails that read alone.
 //! 17. [`close`](BufferHandle::close), the end of the runtime, and whatever else ends the actor
@@ -128,7 +129,8 @@
 //!     the source and the file.
 //! 18. A negative seek is invalid input; one past the end is legal. A seek cancels the reader's read
 //!     in flight.
-//! 19. `Debug` never prints contents; every error says what failed and at which offset.
+//! 19. `Debug` never prints contents; every error says what failed and at which offset. The message
+//!     does not include the cause, which is the error's `source()`.
 //!
 //! Seeing
 //!

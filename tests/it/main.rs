@@ -20,6 +20,7 @@
 mod article;
 mod cancelling;
 mod edges;
+mod errors;
 mod every_poll;
 mod failing;
 mod layering;
