@@ -92,7 +92,11 @@ impl Builder {
         self.store(TempFileStore::in_dir(dir))
     }
 
-    /// What holds the bytes that memory has no room for; a [`TempFileStore`] unless told.
+    /// The store of the bytes that memory has no room for. The default is a [`TempFileStore`].
+    ///
+    /// Each buffer needs a store of its own. Two buffers on one store, for example on two clones of an
+    /// `Arc`, overwrite each other's bytes and read wrong ones: each writes from offset 0. This is not
+    /// detected; [`SpillStore`] says why.
     pub fn store(mut self, store: impl SpillStore) -> Self {
         self.store = Some(Arc::new(store));
         self

@@ -28,6 +28,12 @@ pub(crate) use self::temp_file::no_file_in;
 /// asked for. A panic in it counts as an error of that call. It is dropped when the buffer is dropped
 /// and its last read has ended.
 ///
+/// A store belongs to one buffer. Every buffer writes from offset 0 on, so two buffers on one store, for
+/// example on two clones of an `Arc`, read each other's bytes. The crate does not detect this: a type
+/// that implements this trait may keep the same store behind a pointer of its own, which cannot be seen
+/// from outside. To share one file, give each buffer a store that adds an offset of its own. A buffer may
+/// use the store of another buffer after that one has ended.
+///
 /// # Examples
 ///
 /// ```
