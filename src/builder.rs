@@ -15,7 +15,7 @@ use crate::actor::StreamBuffer;
 use crate::actor::shared::Shared;
 use crate::core::Limits;
 use crate::handle::BufferHandle;
-use crate::store::{SpillStore, TempFileStore};
+use crate::store::{Guarded, SpillStore, TempFileStore};
 
 /// Most resources that people stream are 2 to 5 MB; these never touch the disk.
 const MAX_MEMORY: usize = 5 * 1024 * 1024;
@@ -98,7 +98,7 @@ impl Builder {
     /// `Arc`, overwrite each other's bytes and read wrong ones: each writes from offset 0. This is not
     /// detected; [`SpillStore`] says why.
     pub fn store(mut self, store: impl SpillStore) -> Self {
-        self.store = Some(Arc::new(store));
+        self.store = Some(Arc::new(Guarded::new(store)));
         self
     }
 

@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::panics;
+
 /// Why a request failed: what failed, at which offset, and the I/O error behind it.
 ///
 /// One failure is shared by every read that it concerns, so an `Error` is cheap to clone.
@@ -97,6 +99,13 @@ pub enum ErrorKind {
     InvalidInput,
     /// The buffer was closed, or its actor is gone.
     Closed,
+}
+
+impl Drop for Inner {
+    /// The cause may carry a value of foreign code, whose destructor may panic.
+    fn drop(&mut self) {
+        panics::drop_quietly(self.cause.take());
+    }
 }
 
 impl Error {

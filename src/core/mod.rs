@@ -9,6 +9,7 @@
 //! - [`poll_action`](Core::poll_action) until it returns `None`: then the core is idle, and stays idle
 //!   until the next event.
 
+mod chunk;
 mod layout;
 pub(crate) mod memory;
 pub(crate) mod read;
@@ -20,8 +21,9 @@ mod writeback;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
+use self::chunk::Chunk;
 use self::layout::Layout;
 use self::memory::Pieces;
 use self::read::{Decision, Outcome, Read, decide};
@@ -102,7 +104,7 @@ pub(crate) struct Core<T> {
     writeback: Writeback<T>,
     /// The rest of the chunk pulled last. A chunk can have any size, so it is absorbed block by block,
     /// between other work.
-    arriving: Bytes,
+    arriving: Chunk,
     /// The source sent more than was declared. It fails once `arriving` is absorbed.
     excess: bool,
     /// How the stream ended, once it has.
@@ -135,7 +137,7 @@ impl<T: Token> Core<T> {
             layout: Layout::new(),
             waiters: Waiters::new(),
             writeback: Writeback::new(limits.max_memory),
-            arriving: Bytes::new(),
+            arriving: Chunk::default(),
             excess: false,
             ending: None,
             stream_open: true,
@@ -294,7 +296,7 @@ impl<T: Token> Core<T> {
         self.arriving.advance(bytes);
         if self.arriving.is_empty() {
             // An empty slice would keep the whole chunk alive.
-            self.arriving = Bytes::new();
+            self.arriving = Chunk::default();
         }
         self.fail_if_oversized();
         Some(Action::Absorbed { bytes })
@@ -407,8 +409,9 @@ impl<T: Token> Core<T> {
 
 impl<T: Token> Permit<'_, T> {
     /// The stream yielded a chunk.
-    pub(crate) fn chunk(self, mut chunk: Bytes) {
+    pub(crate) fn chunk(self, chunk: Bytes) {
         let core = self.core;
+        let mut chunk = Chunk::from(chunk);
         core.dirty = true;
         let allowed = core.limits.declared.map_or(u64::MAX, |size| size.saturating_sub(core.layout.loaded()));
         if chunk.len() as u64 > allowed {

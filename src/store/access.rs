@@ -48,10 +48,22 @@ pub(super) fn read_range(store: &dyn SpillStore, offset: u64, len: usize) -> io:
     Ok(bytes.freeze())
 }
 
-/// Fills `bytes` from `offset` if that needs no waiting.
-pub(super) fn try_read_range(store: &dyn SpillStore, offset: u64, mut bytes: BytesMut) -> io::Result<Bytes> {
-    let read = panics::catch("spill store", || store.try_read_at(offset, &mut bytes))?;
-    if read == bytes.len() { Ok(bytes.freeze()) } else { Err(ErrorKind::WouldBlock.into()) }
+/// Fills `bytes` from `offset` if that needs no waiting. Fails with the kind of the error: the caller
+/// does not report it.
+pub(super) fn try_read_range(
+    store: &dyn SpillStore,
+    offset: u64,
+    mut bytes: BytesMut,
+) -> Result<Bytes, ErrorKind> {
+    match panics::catch("spill store", || store.try_read_at(offset, &mut bytes)) {
+        Ok(read) if read == bytes.len() => Ok(bytes.freeze()),
+        Ok(_) => Err(ErrorKind::WouldBlock),
+        Err(error) => {
+            let kind = error.kind();
+            panics::drop_quietly(error);
+            Err(kind)
+        }
+    }
 }
 
 /// Calls the store, and again if the call was interrupted.

@@ -2,6 +2,7 @@
 
 mod access;
 mod buffer_pool;
+mod guarded;
 pub(crate) mod io;
 mod seek;
 mod temp_file;
@@ -11,6 +12,7 @@ use std::io::{ErrorKind, Result};
 use std::ops::Range;
 use std::sync::Arc;
 
+pub(crate) use self::guarded::Guarded;
 pub use self::seek::SeekStore;
 pub use self::temp_file::TempFileStore;
 pub(crate) use self::temp_file::no_file_in;
@@ -25,7 +27,7 @@ pub(crate) use self::temp_file::no_file_in;
 /// A buffer writes a range before it reads it, and it promises no more than that: writes may leave gaps,
 /// come in any order, and come again for the same range. One write runs at a time. Several reads run
 /// at a time, on several threads, also while a write runs. A store may read and write fewer bytes than
-/// asked for. A panic in it counts as an error of that call. It is dropped when the buffer is dropped
+/// asked for. A panic in it counts as an error of that call, and a panic in its destructor is ignored. It is dropped when the buffer is dropped
 /// and its last read has ended.
 ///
 /// A store belongs to one buffer. Every buffer writes from offset 0 on, so two buffers on one store, for

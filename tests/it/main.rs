@@ -19,6 +19,7 @@
 
 mod article;
 mod cancelling;
+mod drops;
 mod edges;
 mod errors;
 mod every_poll;
