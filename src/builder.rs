@@ -86,8 +86,9 @@ impl Builder {
         self
     }
 
-    /// The directory for the temporary file; the system's own unless told. It replaces an earlier
-    /// [`store`](Self::store). [`TempFileStore`] says which filesystems read back fastest.
+    /// The directory for the temporary file. It replaces an earlier [`store`](Self::store).
+    ///
+    /// [`TempFileStore`] says which directory is the default, and which file systems read back fastest.
     pub fn spill_dir(self, dir: impl Into<PathBuf>) -> Self {
         self.store(TempFileStore::in_dir(dir))
     }

@@ -111,7 +111,8 @@
 //!    one chunk, however slow the disk; older full blocks go to the file, first in, first out. A
 //!    small stream costs little over its size, and no file.
 //! 10. Bytes are readable all the time, also while they are written to the file.
-//! 11. The file has no name, is private to the user, and is made when first needed.
+//! 11. The file has no name, is private to the user (where the file system has permissions), and is
+//!     made when first needed. By default it [avoids a tmpfs](TempFileStore#where-the-file-is).
 //! 12. [`spill`](BufferHandle::spill) moves everything resident to disk;
 //!     [`save`](BufferHandle::save) writes the whole to a path, complete or not at all.
 //! 13. The [store](SpillStore) can be replaced.

@@ -5,6 +5,7 @@ mod buffer_pool;
 mod guarded;
 pub(crate) mod io;
 mod seek;
+mod temp_dir;
 mod temp_file;
 pub(crate) mod threads;
 
