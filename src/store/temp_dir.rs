@@ -53,9 +53,10 @@ pub(super) mod linux {
         fstatfs(file).is_ok_and(|found| is_type_of_memory(&found))
     }
 
-    /// Whether a path is a directory in which this process can make files that are not memory.
+    /// Whether this process can make files in a directory, and they are not memory. A file fails: it is
+    /// not executable.
     pub(super) fn is_usable_disk(dir: &Path) -> bool {
-        dir.is_dir() && access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok() && !is_memory(dir)
+        access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok() && !is_memory(dir)
     }
 }
 

@@ -138,6 +138,8 @@ fn rule_17_a_store_whose_panics_and_errors_panic_again_fails_only_its_calls() {
             buffer.load().await.unwrap();
             let error = buffer.spill().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Spill);
+            let cause = if bad == PANICS { "the spill store panicked: (no message)" } else { "armed" };
+            assert_eq!(chain(&error)[1..], [cause]);
             drop(error);
             mode.store(WORKS, Ordering::SeqCst);
             buffer.spill().await.unwrap();
