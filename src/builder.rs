@@ -15,7 +15,7 @@ use crate::actor::StreamBuffer;
 use crate::actor::shared::Shared;
 use crate::core::Limits;
 use crate::handle::BufferHandle;
-use crate::store::{SpillStore, TempFileStore};
+use crate::store::{Guarded, SpillStore, TempFileStore};
 
 /// Most resources that people stream are 2 to 5 MB; these never touch the disk.
 const MAX_MEMORY: usize = 5 * 1024 * 1024;
@@ -86,15 +86,20 @@ impl Builder {
         self
     }
 
-    /// The directory for the temporary file; the system's own unless told. It replaces an earlier
-    /// [`store`](Self::store). [`TempFileStore`] says which filesystems read back fastest.
+    /// The directory for the temporary file. It replaces an earlier [`store`](Self::store).
+    ///
+    /// [`TempFileStore`] says which directory is the default, and which file systems read back fastest.
     pub fn spill_dir(self, dir: impl Into<PathBuf>) -> Self {
         self.store(TempFileStore::in_dir(dir))
     }
 
-    /// What holds the bytes that memory has no room for; a [`TempFileStore`] unless told.
+    /// The store of the bytes that memory has no room for. The default is a [`TempFileStore`].
+    ///
+    /// Each buffer needs a store of its own. Two buffers on one store, for example on two clones of an
+    /// `Arc`, overwrite each other's bytes and read wrong ones: each writes from offset 0. This is not
+    /// detected; [`SpillStore`] says why.
     pub fn store(mut self, store: impl SpillStore) -> Self {
-        self.store = Some(Arc::new(store));
+        self.store = Some(Arc::new(Guarded::new(store)));
         self
     }
 

@@ -1,18 +1,38 @@
-//! What can go wrong, said once and shared by everybody it concerns.
+//! The error of a request. One failure is shared by all requests that it concerns.
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Why a request failed: what it was about, at which offset, and the I/O error behind it.
+use crate::panics;
+
+/// Why a request failed: what failed, at which offset, and the I/O error behind it.
 ///
 /// One failure is shared by every read that it concerns, so an `Error` is cheap to clone.
-/// It converts into [`io::Error`] and keeps the [`io::ErrorKind`] of its cause.
+///
+/// # The message and its cause
+///
+/// The [`Display`](fmt::Display) message does not include the cause.
+/// [`source`](std::error::Error::source) returns the cause, so a reporter that prints the whole chain
+/// (such as `{:#}` of anyhow) prints each text once. Where only the message is printed, the cause is
+/// missing: print the chain, as below.
+///
+/// # As an [`io::Error`]
+///
+/// An `Error` converts into an [`io::Error`] of the same [kind](io::ErrorKind) as its cause, except for
+/// the kinds that readers misread. The cause itself keeps its kind in the chain.
+///
+/// | kind of the cause | kind of the `io::Error` | reason |
+/// |---|---|---|
+/// | `UnexpectedEof` | `InvalidData` | decoders take it for the end of the stream |
+/// | `Interrupted` | `Other` | the adapters of `std` repeat the call, for ever if the error stays |
+/// | `WouldBlock` | `Other` | adapters between async and blocking I/O wait for a wake-up that never comes |
 ///
 /// # Examples
 ///
 /// ```
+/// use std::error::Error as _;
 /// use std::io;
 /// use streamspool::{Bytes, ErrorKind, StreamBuffer};
 ///
@@ -24,12 +44,23 @@ use std::sync::Arc;
 /// ]);
 /// let buffer = StreamBuffer::spawn(stream);
 ///
-/// // What came before the fault stays readable; what needs more gets the fault.
+/// // The bytes before the failure stay readable. A read that needs more gets the error.
 /// assert_eq!(buffer.read(0, 3).await.unwrap(), "abc");
 /// let error = buffer.read(0, 4).await.unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::Source);
 /// assert_eq!(error.offset(), 3);
-/// assert_eq!(error.to_string(), "the source failed at offset 3: peer went away");
+/// assert_eq!(error.to_string(), "the source failed at offset 3");
+/// assert_eq!(error.source().unwrap().to_string(), "peer went away");
+///
+/// // All that a person should see.
+/// let mut text = error.to_string();
+/// let mut cause = error.source();
+/// while let Some(error) = cause {
+///     text += &format!(": {error}");
+///     cause = error.source();
+/// }
+/// assert_eq!(text, "the source failed at offset 3: peer went away");
+///
 /// assert_eq!(io::Error::from(error).kind(), io::ErrorKind::ConnectionReset);
 /// # }
 /// ```
@@ -68,6 +99,13 @@ pub enum ErrorKind {
     InvalidInput,
     /// The buffer was closed, or its actor is gone.
     Closed,
+}
+
+impl Drop for Inner {
+    /// The cause may carry a value of foreign code, whose destructor may panic.
+    fn drop(&mut self) {
+        panics::drop_quietly(self.cause.take());
+    }
 }
 
 impl Error {
@@ -117,6 +155,11 @@ impl Error {
         Self::new(ErrorKind::Closed, offset, message, None)
     }
 
+    /// This error, or `Closed` at `offset` if it is `Closed`.
+    pub(crate) fn closed_at(self, offset: u64) -> Self {
+        if self.inner.kind == ErrorKind::Closed { Self::closed(offset) } else { self }
+    }
+
     /// What kind of failure this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -131,8 +174,8 @@ impl Error {
 
     /// The I/O error behind this one, if there is one: the source's own, or the disk's.
     ///
-    /// It is already part of the [`Display`](fmt::Display) message; ask for it to look at its kind
-    /// or to downcast what it carries.
+    /// The same as the [`source`](std::error::Error::source) of this error, with its own kind, and with
+    /// what it carries for a downcast.
     #[must_use]
     pub fn io_error(&self) -> Option<&io::Error> {
         self.inner.cause.as_ref()
@@ -165,26 +208,29 @@ impl Error {
         matches!(self.inner.kind, ErrorKind::Truncated | ErrorKind::Oversized)
     }
 
-    /// The kind that this error has as an [`io::Error`]: its cause's own, where there is one.
+    /// The kind of the [`io::Error`] made of this error: the kind of the cause, if there is one and its
+    /// kind is not misread.
     fn io_kind(&self) -> io::ErrorKind {
-        match (&self.inner.cause, self.inner.kind) {
-            (Some(cause), _) => cause.kind(),
-            // `UnexpectedEof` would be truer of the first, but decoders take it for the end.
-            (None, ErrorKind::Truncated | ErrorKind::Oversized) => io::ErrorKind::InvalidData,
-            (None, ErrorKind::InvalidInput) => io::ErrorKind::InvalidInput,
-            (None, ErrorKind::Closed) => io::ErrorKind::BrokenPipe,
-            (None, _) => io::ErrorKind::Other,
+        use io::ErrorKind::{
+            BrokenPipe, Interrupted, InvalidData, InvalidInput, Other, UnexpectedEof, WouldBlock,
+        };
+        match (self.inner.cause.as_ref().map(io::Error::kind), self.inner.kind) {
+            // Decoders take `UnexpectedEof` for the end of the stream.
+            (Some(UnexpectedEof), _) | (None, ErrorKind::Truncated | ErrorKind::Oversized) => InvalidData,
+            // The adapters of `std` repeat an interrupted call. This error stays, so they never end.
+            // Adapters between async and blocking I/O turn `WouldBlock` into `Pending` without a waker.
+            (Some(Interrupted | WouldBlock), _) => Other,
+            (Some(kind), _) => kind,
+            (None, ErrorKind::InvalidInput) => InvalidInput,
+            (None, ErrorKind::Closed) => BrokenPipe,
+            (None, _) => Other,
         }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.inner.message)?;
-        match &self.inner.cause {
-            Some(cause) => write!(f, ": {cause}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.inner.message)
     }
 }
 
@@ -199,14 +245,42 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {
-    // The cause itself stands in the message already, so the chain goes on behind it.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.inner.cause.as_ref().and_then(std::error::Error::source)
+        self.inner.cause.as_ref().map(|cause| cause as _)
     }
 }
 
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         io::Error::new(error.io_kind(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_that_decoders_misread_are_mapped_and_all_others_kept() {
+        // Rule 15.
+        use io::ErrorKind::{
+            ConnectionReset, Interrupted, InvalidData, NotFound, Other, PermissionDenied, StorageFull,
+            TimedOut, UnexpectedEof, WouldBlock,
+        };
+        let mapped = [(UnexpectedEof, InvalidData), (Interrupted, Other), (WouldBlock, Other)];
+        let kept = [ConnectionReset, InvalidData, NotFound, Other, PermissionDenied, StorageFull, TimedOut];
+        let makers: [fn(io::Error) -> Error; 4] = [
+            |cause| Error::source_failed(7, cause),
+            |cause| Error::spill_write(7, cause),
+            |cause| Error::spill_read(7, 5, cause),
+            |cause| Error::save(Path::new("song"), 7, cause),
+        ];
+        for make in makers {
+            for (kind, shown) in mapped.into_iter().chain(kept.map(|kind| (kind, kind))) {
+                let error = make(kind.into());
+                assert_eq!(error.io_error().map(io::Error::kind), Some(kind));
+                assert_eq!(io::Error::from(error).kind(), shown);
+            }
+        }
     }
 }

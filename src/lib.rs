@@ -111,7 +111,8 @@
 //!    one chunk, however slow the disk; older full blocks go to the file, first in, first out. A
 //!    small stream costs little over its size, and no file.
 //! 10. Bytes are readable all the time, also while they are written to the file.
-//! 11. The file has no name, is private to the user, and is made when first needed.
+//! 11. The file has no name, is private to the user (where the file system has permissions), and is
+//!     made when first needed. By default it [avoids a tmpfs](TempFileStore#where-the-file-is).
 //! 12. [`spill`](BufferHandle::spill) moves everything resident to disk;
 //!     [`save`](BufferHandle::save) writes the whole to a path, complete or not at all.
 //! 13. The [store](SpillStore) can be replaced.
@@ -120,15 +121,18 @@
 //!
 //! 14. The declared [size](Builder::size) is checked, and nothing is allocated from it.
 //! 15. A source's error, or its panic, is sticky and shared and keeps its kind: what came before
-//!     stays readable, what needs more gets the error. It is never an end of file.
+//!     stays readable, what needs more gets the error. It is never an end of file: kinds that decoders
+//!     misread [are mapped](Error#as-an-ioerror), for errors of the store and of a save too.
 //! 16. A failed write to the store loses nothing and heals with the next read that needs more; a
 //!     failed read from it fails that read alone.
 //! 17. [`close`](BufferHandle::close), the end of the runtime, and whatever else ends the actor
 //!     answer every request with [`Closed`](ErrorKind::Closed). When the last handle goes, so do
-//!     the source and the file.
+//!     the source and the file. A destructor of a source, a chunk, a store or an error that panics
+//!     changes none of this.
 //! 18. A negative seek is invalid input; one past the end is legal. A seek cancels the reader's read
 //!     in flight.
-//! 19. `Debug` never prints contents; every error says what failed and at which offset.
+//! 19. `Debug` never prints contents; every error says what failed and at which offset. The message
+//!     does not include the cause, which is the error's `source()`.
 //!
 //! Seeing
 //!

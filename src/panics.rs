@@ -1,4 +1,4 @@
-//! A panic in foreign code (a source, a store) becomes an error.
+//! A panic in foreign code (a source, a store) becomes an error. A panic in a foreign destructor is ignored.
 
 use std::any::Any;
 use std::io;

@@ -14,6 +14,7 @@ use serde_json::json;
 use streamspool::{ProgressUpdates, State as BufferState};
 use tokio::time::{sleep, timeout};
 
+use crate::explain;
 use crate::http::App;
 use crate::resource::Resource;
 
@@ -72,7 +73,7 @@ impl Watching {
             "resident": progress.resident,
             "spilled": progress.spilled,
             "state": state,
-            "error": resource.buffer.error().map(|error| error.to_string()),
+            "error": resource.buffer.error().map(|error| explain(&error)),
             "type": resource.known_content_type(),
             "readers": resource.readers.to_json(),
             "saving": resource.saving.borrow().to_json(),

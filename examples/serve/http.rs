@@ -13,6 +13,7 @@ use futures::stream;
 use serde_json::json;
 use streamspool::{Bytes, Error};
 
+use crate::explain;
 use crate::ranges::{Part, Selection, asked, select};
 use crate::resource::Resource;
 use crate::{body, events, save};
@@ -144,7 +145,7 @@ pub(crate) struct Refused(StatusCode, String);
 impl From<Error> for Refused {
     /// The source or the disk has failed, so this is a 502.
     fn from(error: Error) -> Self {
-        Self(StatusCode::BAD_GATEWAY, format!("{error}\n"))
+        Self(StatusCode::BAD_GATEWAY, format!("{}\n", explain(&error)))
     }
 }
 

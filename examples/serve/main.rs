@@ -77,7 +77,8 @@ async fn main() -> Result<(), BoxError> {
         sources::shipped().into_iter().for_each(&mut serve);
     }
     for source in &args.sources {
-        serve(sources::open(source).await.map_err(|error| format!("can't open {source}: {error}"))?);
+        let opened = sources::open(source).await;
+        serve(opened.map_err(|error| format!("can't open {source}: {}", explain(&*error)))?);
     }
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port)).await?;
@@ -90,4 +91,15 @@ async fn main() -> Result<(), BoxError> {
     }
     axum::serve(listener, http::routes(resources, args.save_to)).await?;
     Ok(())
+}
+
+/// The message of an error and of each cause behind it, for a person.
+fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
+use crate::explain;
 use crate::http::App;
 use crate::resource::Resource;
 
@@ -63,7 +64,7 @@ async fn save(resource: Arc<Resource>, path: PathBuf) {
     let saved = resource.buffer.save_with(&path, tell).await;
     resource.saving.send_replace(match saved {
         Ok(size) => Saving::Saved { path: path.canonicalize().unwrap_or(path), size },
-        Err(error) => Saving::Failed(error.to_string()),
+        Err(error) => Saving::Failed(explain(&error)),
     });
 }
 

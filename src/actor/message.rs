@@ -36,7 +36,8 @@ pub(crate) struct Answer<S: Deref<Target = Shared>> {
     /// `None` after the reply.
     receiver: Option<oneshot::Receiver<Result<Pieces, Error>>>,
     shared: S,
-    /// The offset that the request is about, for the error if no reply comes.
+    /// The offset that the request is about, for the error if no reply comes. 0 if it is about none: then
+    /// the handle replaces it.
     offset: u64,
 }
 

@@ -235,7 +235,7 @@ impl StreamBuffer {
                 Ok(()) => Event::Written,
                 Err(error) => {
                     let error = Error::spill_write(offset, error);
-                    warn!(%error, "spilling failed");
+                    warn!(error = &error as &dyn std::error::Error, "spilling failed");
                     Event::WriteFailed(error)
                 }
             });
@@ -262,7 +262,7 @@ impl StreamBuffer {
                     permit.chunk(chunk);
                 }
                 Some(Err(error)) => {
-                    debug!(%error, "the source failed");
+                    debug!(error = &error as &dyn std::error::Error, "the source failed");
                     permit.fail(error);
                 }
                 None => permit.end(),

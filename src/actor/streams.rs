@@ -32,3 +32,9 @@ impl Streams {
         panics::drop_quietly(self.stream.take());
     }
 }
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

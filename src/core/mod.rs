@@ -14,6 +14,7 @@
 //! Time is an argument: the core reads no clock.
 
 mod backoff;
+mod chunk;
 mod layout;
 pub(crate) mod memory;
 pub(crate) mod read;
@@ -26,8 +27,9 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Instant;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
+use self::chunk::Chunk;
 use self::layout::Layout;
 use self::memory::Pieces;
 use self::read::{Decision, Outcome, Read, decide};
@@ -112,7 +114,7 @@ pub(crate) struct Core<T> {
     writeback: Writeback<T>,
     /// The rest of the chunk pulled last. A chunk can have any size, so it is absorbed block by block,
     /// between other work.
-    arriving: Bytes,
+    arriving: Chunk,
     /// The source sent more than was declared. It fails once `arriving` is absorbed.
     excess: bool,
     /// How the stream ended, once it has.
@@ -146,7 +148,7 @@ impl<T: Token> Core<T> {
             layout: Layout::new(),
             waiters: Waiters::new(),
             writeback: Writeback::new(limits.max_memory, seed),
-            arriving: Bytes::new(),
+            arriving: Chunk::default(),
             excess: false,
             ending: None,
             stream_open: true,
@@ -318,7 +320,7 @@ impl<T: Token> Core<T> {
         self.arriving.advance(bytes);
         if self.arriving.is_empty() {
             // An empty slice would keep the whole chunk alive.
-            self.arriving = Bytes::new();
+            self.arriving = Chunk::default();
         }
         self.fail_if_oversized();
         Some(Action::Absorbed { bytes })
@@ -433,8 +435,9 @@ impl<T: Token> Core<T> {
 
 impl<T: Token> Permit<'_, T> {
     /// The stream yielded a chunk.
-    pub(crate) fn chunk(self, mut chunk: Bytes) {
+    pub(crate) fn chunk(self, chunk: Bytes) {
         let core = self.core;
+        let mut chunk = Chunk::from(chunk);
         core.dirty = true;
         let allowed = core.limits.declared.map_or(u64::MAX, |size| size.saturating_sub(core.layout.loaded()));
         if chunk.len() as u64 > allowed {

@@ -129,7 +129,7 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn load(&self) -> Result<u64, Error> {
-        self.request(Request::Load, &*self.shared).await?;
+        self.request(Request::Load, &*self.shared).await.map_err(|error| self.at_end(error))?;
         // Progress is published before the reply, so this is the end just reached.
         Ok(self.progress().loaded)
     }
@@ -164,7 +164,8 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn spill(&self) -> Result<(), Error> {
-        self.request(Request::Spill, &*self.shared).await.map(drop)
+        let reply = self.request(Request::Spill, &*self.shared).await;
+        reply.map(drop).map_err(|error| error.closed_at(self.progress().spilled))
     }
 
     /// Closes the buffer for all handles: every waiting and every later request gets
@@ -233,6 +234,12 @@ impl BufferHandle {
     /// The size, if it is known without asking the actor.
     fn known_size(&self) -> Option<u64> {
         if self.is_closed() { None } else { self.progress().size }
+    }
+
+    /// The error of a request for the end of the stream. Such a request has no offset, so `Closed` names
+    /// the loaded length.
+    fn at_end(&self, error: Error) -> Error {
+        error.closed_at(self.progress().loaded)
     }
 
     /// Asks for an exact range of at most [`ASK_MOST`] bytes. The reply may hold only its first bytes;

@@ -43,7 +43,7 @@ impl PendingRead {
         cx: &mut Context<'_>,
         handle: &BufferHandle,
     ) -> Poll<Result<(), Error>> {
-        self.poll(cx, handle, Asked::End, || Request::Load).map_ok(drop)
+        self.poll(cx, handle, Asked::End, || Request::Load).map_ok(drop).map_err(|error| handle.at_end(error))
     }
 
     fn poll(

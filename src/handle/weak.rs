@@ -22,7 +22,11 @@ impl WeakBufferHandle {
     /// A handle, if the buffer still has one, or a reader or chunks, and is not closed.
     #[must_use]
     pub fn upgrade(&self) -> Option<BufferHandle> {
-        let requests = self.requests.upgrade().filter(|requests| !requests.is_closed())?;
+        let requests = self.requests.upgrade()?;
+        // `close` sets the flag. The end of the actor closes the channel.
+        if self.shared.is_closed() || requests.is_closed() {
+            return None;
+        }
         Some(BufferHandle::new(requests, self.snapshots.clone(), Arc::clone(&self.shared)))
     }
 }

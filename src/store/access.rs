@@ -7,18 +7,21 @@ use bytes::{Bytes, BytesMut};
 use super::SpillStore;
 use crate::panics;
 
+/// The most times in a row that a call is repeated after an interruption. A store that is interrupted
+/// each time must not occupy a thread for ever.
+const REPEAT_MOST: usize = 100;
+
 /// Writes all `blocks`, one after the other from `offset`.
 pub(super) fn write_blocks(store: &dyn SpillStore, mut offset: u64, blocks: &[Bytes]) -> io::Result<()> {
     for block in blocks {
         let mut rest = &block[..];
         while !rest.is_empty() {
-            match panics::catch("spill store", || store.write_at(offset, rest)) {
+            match repeat(|| store.write_at(offset, rest)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(taken) => {
                     rest = rest.get(taken..).ok_or_else(|| overclaimed(taken, rest.len()))?;
                     offset += taken as u64;
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
@@ -31,7 +34,7 @@ pub(super) fn read_range(store: &dyn SpillStore, offset: u64, len: usize) -> io:
     let mut bytes = BytesMut::zeroed(len);
     let mut done = 0;
     while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match panics::catch("spill store", || store.read_at(offset + done as u64, rest)) {
+        match repeat(|| store.read_at(offset + done as u64, rest)) {
             Ok(0) => {
                 // Not `UnexpectedEof`: decoders take that for the end of the stream.
                 let message = format!("the store ends at offset {}", offset + done as u64);
@@ -39,17 +42,39 @@ pub(super) fn read_range(store: &dyn SpillStore, offset: u64, len: usize) -> io:
             }
             Ok(read) if read > rest.len() => return Err(overclaimed(read, rest.len())),
             Ok(read) => done += read,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
     Ok(bytes.freeze())
 }
 
-/// Fills `bytes` from `offset` if that needs no waiting.
-pub(super) fn try_read_range(store: &dyn SpillStore, offset: u64, mut bytes: BytesMut) -> io::Result<Bytes> {
-    let read = panics::catch("spill store", || store.try_read_at(offset, &mut bytes))?;
-    if read == bytes.len() { Ok(bytes.freeze()) } else { Err(ErrorKind::WouldBlock.into()) }
+/// Fills `bytes` from `offset` if that needs no waiting. Fails with the kind of the error: the caller
+/// does not report it.
+pub(super) fn try_read_range(
+    store: &dyn SpillStore,
+    offset: u64,
+    mut bytes: BytesMut,
+) -> Result<Bytes, ErrorKind> {
+    match panics::catch("spill store", || store.try_read_at(offset, &mut bytes)) {
+        Ok(read) if read == bytes.len() => Ok(bytes.freeze()),
+        Ok(_) => Err(ErrorKind::WouldBlock),
+        Err(error) => {
+            let kind = error.kind();
+            panics::drop_quietly(error);
+            Err(kind)
+        }
+    }
+}
+
+/// Calls the store, and again if the call was interrupted.
+fn repeat<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..REPEAT_MOST {
+        match panics::catch("spill store", &mut call) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => panics::drop_quietly(error),
+            result => return result,
+        }
+    }
+    panics::catch("spill store", call)
 }
 
 /// A store that reports more bytes than were asked for is broken: nothing it says can be trusted.

@@ -17,6 +17,7 @@ use super::threads::{self, Job};
 use crate::core::Token;
 use crate::core::memory::Pieces;
 use crate::error::Error;
+use crate::panics;
 
 /// The longest range that the actor itself reads, if that needs no waiting: about 25 microseconds of
 /// copying from the page cache.
@@ -82,7 +83,7 @@ impl<T: Token> StoreIo<T> {
                     return Some((read.token, Ok(Pieces::One(bytes))));
                 }
                 // Do not ask again in vain: each attempt costs a zeroed buffer.
-                Err(error) => self.can_try = error.kind() != ErrorKind::Unsupported,
+                Err(kind) => self.can_try = kind != ErrorKind::Unsupported,
             }
         }
         self.enqueue(read);
@@ -153,10 +154,10 @@ impl<T: Token> StoreIo<T> {
         drop(queue);
         let jobs: Vec<_> = reading.into_iter().map(|(_, job)| job).collect();
         if let Some((_, job)) = writing {
-            let _ = job.await;
+            panics::drop_quietly(job.await);
         }
         for job in jobs {
-            let _ = job.await;
+            panics::drop_quietly(job.await);
         }
     }
 }

@@ -2,8 +2,10 @@
 
 mod access;
 mod buffer_pool;
+mod guarded;
 pub(crate) mod io;
 mod seek;
+mod temp_dir;
 mod temp_file;
 pub(crate) mod threads;
 
@@ -11,6 +13,7 @@ use std::io::{ErrorKind, Result};
 use std::ops::Range;
 use std::sync::Arc;
 
+pub(crate) use self::guarded::Guarded;
 pub use self::seek::SeekStore;
 pub use self::temp_file::TempFileStore;
 pub(crate) use self::temp_file::no_file_in;
@@ -25,8 +28,14 @@ pub(crate) use self::temp_file::no_file_in;
 /// A buffer writes a range before it reads it, and it promises no more than that: writes may leave gaps,
 /// come in any order, and come again for the same range. One write runs at a time. Several reads run
 /// at a time, on several threads, also while a write runs. A store may read and write fewer bytes than
-/// asked for. A panic in it counts as an error of that call. It is dropped when the buffer is dropped
+/// asked for. A panic in it counts as an error of that call, and a panic in its destructor is ignored. It is dropped when the buffer is dropped
 /// and its last read has ended.
+///
+/// A store belongs to one buffer. Every buffer writes from offset 0 on, so two buffers on one store, for
+/// example on two clones of an `Arc`, read each other's bytes. The crate does not detect this: a type
+/// that implements this trait may keep the same store behind a pointer of its own, which cannot be seen
+/// from outside. To share one file, give each buffer a store that adds an offset of its own. A buffer may
+/// use the store of another buffer after that one has ended.
 ///
 /// # Examples
 ///

@@ -5,14 +5,30 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use tracing::debug;
+
 use super::SpillStore;
+use super::temp_dir::default_dir;
+#[cfg(target_os = "linux")]
+use super::temp_dir::linux::is_file_in_memory;
 
 /// The default store: an unnamed temporary file, made by the first write.
 ///
-/// Unnamed means that there is nothing to clean up, not even after a crash; on Unix, nobody but the
-/// user can open it. On Linux, what the page cache holds is read without leaving the async task, and
-/// so is a file on a tmpfs. A filesystem that does not tell what is cached, such as the overlay of a
-/// container, costs each read a blocking thread: give the buffer a directory on another one.
+/// The file has no name, so there is nothing to clean up, not even after a crash. On Unix only its owner
+/// may open it, where the file system has permissions.
+///
+/// # Where the file is
+///
+/// In the directory given to [`in_dir`](Self::in_dir) or
+/// [`Builder::spill_dir`](crate::Builder::spill_dir). Without one, in the system's temporary directory:
+/// `TMPDIR` if it is set, else `/tmp` on Linux. Many Linux systems have a tmpfs on `/tmp`, which is memory,
+/// so a file there does not save any. If `TMPDIR` is not set and `/tmp` is on a tmpfs, the file is made in
+/// `/var/tmp` (as file-hierarchy(7) recommends for large files), provided that this is a writable directory
+/// and not a tmpfs itself. If the file is on a tmpfs all the same, a warning is logged once for each store.
+///
+/// On Linux, bytes that the page cache holds are read without leaving the async task, and so is a file on a
+/// tmpfs. A file system that does not tell which bytes are cached, such as the overlay of a container, costs
+/// each read a blocking thread: give the buffer a directory on another one.
 #[derive(Debug, Default)]
 pub struct TempFileStore {
     dir: Option<PathBuf>,
@@ -22,13 +38,15 @@ pub struct TempFileStore {
 #[derive(Debug)]
 struct TempFile {
     file: File,
-    /// Whether reading it waits for a disk only as reading memory may, when that was swapped out.
+    /// Whether the file is on a tmpfs. A tmpfs does not know `NOWAIT`, and does not need it: reading it
+    /// waits for a disk only if memory was swapped out.
     #[cfg(target_os = "linux")]
     in_memory: bool,
 }
 
 impl TempFileStore {
-    /// A store in the system's temporary directory.
+    /// A store in the system's temporary directory, or in `/var/tmp`; see
+    /// [the type](Self#where-the-file-is).
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -40,13 +58,25 @@ impl TempFileStore {
         Self { dir: Some(dir.into()), file: OnceLock::new() }
     }
 
-    fn create(&self) -> io::Result<TempFile> {
-        let dir = self.dir.clone().unwrap_or_else(tempfile::env::temp_dir);
-        let file = tempfile::tempfile_in(&dir).and_then(private).map_err(|error| no_file_in(&dir, &error))?;
+    /// Makes the file, and restricts its permissions with `restrict`.
+    fn create(&self, restrict: impl FnOnce(&File) -> io::Result<()>) -> io::Result<TempFile> {
+        let dir = self.dir.clone().unwrap_or_else(default_dir);
+        let file = tempfile::tempfile_in(&dir).map_err(|error| no_file_in(&dir, &error))?;
+        if let Err(error) = restrict(&file) {
+            // A file system without permissions refuses. Without a name the file is hard to open anyway.
+            debug!(%error, dir = %dir.display(), "the permissions of the temporary file stay as they are");
+        }
+        #[cfg(target_os = "linux")]
+        let in_memory = is_file_in_memory(&file);
+        #[cfg(target_os = "linux")]
+        if in_memory {
+            let dir = dir.display();
+            tracing::warn!(%dir, "spilled bytes go to a tmpfs, which is memory: choose another spill_dir");
+        }
         Ok(TempFile {
-            #[cfg(target_os = "linux")]
-            in_memory: is_in_memory(&file),
             file,
+            #[cfg(target_os = "linux")]
+            in_memory,
         })
     }
 
@@ -60,7 +90,7 @@ impl SpillStore for TempFileStore {
         let file = if let Some(file) = self.file.get() {
             file
         } else {
-            let file = self.create()?;
+            let file = self.create(make_private)?;
             self.file.get_or_init(|| file)
         };
         positional::write_at(&file.file, offset, bytes)
@@ -79,14 +109,6 @@ impl SpillStore for TempFileStore {
         }
         Ok(preadv2(file, &mut [io::IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT)?)
     }
-}
-
-/// Whether a file is on a tmpfs. Those do not know `NOWAIT`, and need it as little as memory does, which
-/// may be swapped out too.
-#[cfg(target_os = "linux")]
-fn is_in_memory(file: &File) -> bool {
-    const TMPFS: u32 = 0x0102_1994;
-    rustix::fs::fstatfs(file).is_ok_and(|found| u32::try_from(found.f_type) == Ok(TMPFS))
 }
 
 #[cfg(unix)]
@@ -110,7 +132,7 @@ mod positional {
     use std::io;
     use std::os::windows::fs::FileExt;
 
-    // They move the file's own position too, which nobody here uses.
+    // They move the file's own position too, which is not used here.
     pub(super) fn read_at(file: &File, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         file.seek_read(buf, offset)
     }
@@ -120,15 +142,17 @@ mod positional {
     }
 }
 
-/// Takes away the permissions that the umask left to others. Without a name they can hardly use
-/// them; but some ways to open a file go without its name.
-fn private(file: File) -> io::Result<File> {
+/// Takes away the permissions that the umask left to other users. A file without a name can still be
+/// opened through `/proc`.
+fn make_private(file: &File) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     }
-    Ok(file)
+    #[cfg(not(unix))]
+    let _ = file;
+    Ok(())
 }
 
 /// The error for a temporary file that can't be made. The error of tempfile ends in a file name that
@@ -137,4 +161,22 @@ pub(crate) fn no_file_in(dir: &Path, error: &io::Error) -> io::Error {
     let text = error.to_string();
     let why = text.split(" at path ").next().unwrap_or_default();
     io::Error::new(error.kind(), format!("no temporary file can be made in {}: {why}", dir.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_whose_permissions_cannot_be_changed_is_used_all_the_same() -> io::Result<()> {
+        // Rule 11. As on a vfat file system.
+        let dir = tempfile::tempdir()?;
+        let store = TempFileStore::in_dir(dir.path());
+        let created = store.create(|_| Err(io::ErrorKind::PermissionDenied.into()))?;
+        assert_eq!(positional::write_at(&created.file, 3, b"abc")?, 3);
+        let mut bytes = [0; 3];
+        assert_eq!(positional::read_at(&created.file, 3, &mut bytes)?, 3);
+        assert_eq!(&bytes, b"abc");
+        Ok(())
+    }
 }

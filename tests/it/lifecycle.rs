@@ -1,10 +1,11 @@
 //! Rule 17: every end answers everybody and leaves nothing behind.
 
+use std::io::SeekFrom;
 use std::time::Duration;
 
 use futures::StreamExt;
-use streamspool::{BufferHandle, ErrorKind, StreamBuffer};
-use tokio::io::AsyncReadExt;
+use streamspool::{BufferHandle, Error, ErrorKind, StreamBuffer};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use crate::support::source::{ready, source};
 use crate::support::store::Control;
@@ -120,6 +121,57 @@ async fn rule_17_when_the_last_handle_goes_the_source_and_the_store_go() {
     actor.await.unwrap();
     assert!(feed.is_dropped());
     assert!(control.is_dropped());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_17_a_weak_handle_gives_no_handle_to_a_closed_buffer() {
+    let (_feed, stream) = source();
+    let (buffer, actor) = StreamBuffer::builder().build(stream);
+    let weak = buffer.downgrade();
+    assert!(weak.upgrade().is_some());
+    buffer.close();
+    assert!(weak.upgrade().is_none(), "the actor has not seen the close yet");
+    actor.run().await;
+    assert!(weak.upgrade().is_none());
+
+    let (buffer, actor) = StreamBuffer::builder().build(ready(10, 10));
+    let weak = buffer.downgrade();
+    drop(actor);
+    assert!(weak.upgrade().is_none(), "the actor is gone");
+    drop(buffer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_17_and_19_a_closed_buffer_names_the_offset_that_it_reached() {
+    for is_seen in [false, true] {
+        let (mut feed, stream) = source();
+        let buffer = StreamBuffer::spawn(stream);
+        feed.chunk(100);
+        buffer.read(0, 100).await.unwrap();
+        buffer.spill().await.unwrap();
+        let (mut load, mut size) = (Box::pin(buffer.load()), Box::pin(buffer.size()));
+        assert!(poll_once(&mut load).is_pending() && poll_once(&mut size).is_pending());
+        feed.chunk(20);
+        settled().await;
+        let mut reader = buffer.reader_at(7);
+        buffer.close();
+        if is_seen {
+            settled().await;
+        }
+        let seek = reader.seek(SeekFrom::End(-3)).await.unwrap_err();
+        let errors = [
+            load.await.unwrap_err(),
+            size.await.unwrap_err(),
+            buffer.load().await.unwrap_err(),
+            buffer.size().await.unwrap_err(),
+            Error::of(&seek).unwrap().clone(),
+        ];
+        for error in errors {
+            assert_eq!((error.kind(), error.offset()), (ErrorKind::Closed, 120));
+        }
+        // The first byte that is not in the store.
+        assert_eq!(buffer.spill().await.unwrap_err().offset(), 100);
+    }
 }
 
 #[tokio::test(start_paused = true)]

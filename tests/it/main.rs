@@ -19,7 +19,9 @@
 
 mod article;
 mod cancelling;
+mod drops;
 mod edges;
+mod errors;
 mod every_poll;
 mod failing;
 mod layering;

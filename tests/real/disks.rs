@@ -7,7 +7,7 @@ use std::process::Command;
 use streamspool::{ErrorKind, SpillStore, StreamBuffer, TempFileStore};
 
 use crate::support::source::ready;
-use crate::support::{MIB, assert_bytes, data};
+use crate::support::{MIB, assert_bytes, chain, data};
 use crate::{names, runtime, tell};
 
 const SIZE: u64 = 8 * MIB as u64;
@@ -101,7 +101,7 @@ fn rule_16_a_spill_dir_that_cannot_be_written_loses_nothing() {
         let error = buffer.load().await.unwrap_err();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Spill, 0));
         assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::ReadOnlyFilesystem);
-        assert!(error.to_string().contains(&disk.path().display().to_string()), "{error}");
+        assert!(chain(&error)[1].contains(&disk.path().display().to_string()), "{error:?}");
         let loaded = buffer.progress().loaded as usize;
         assert_bytes(&buffer.read(0, loaded).await.unwrap(), &data(0, loaded), 0);
     });

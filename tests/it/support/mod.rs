@@ -5,6 +5,7 @@ pub mod faults;
 pub mod source;
 pub mod store;
 
+use std::error::Error;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
@@ -39,6 +40,13 @@ pub fn assert_bytes(actual: &[u8], expected: &[u8], from: u64) {
 /// Asserts that these are the bytes of the source from `offset` on.
 pub fn assert_data(actual: &[u8], offset: u64) {
     assert_bytes(actual, &data(offset, actual.len()), offset);
+}
+
+/// The texts of an error and of the causes behind it, in order.
+#[allow(dead_code, reason = "not every test binary looks at errors")]
+pub fn chain(error: &dyn Error) -> Vec<String> {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect()
 }
 
 /// Runs until every task waits for something that only the test can bring about.

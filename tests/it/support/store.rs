@@ -31,6 +31,8 @@ struct State {
     capacity: Option<u64>,
     written: Vec<(u64, usize)>,
     dropped: bool,
+    /// The calls that wait because the test holds them.
+    held: usize,
 }
 
 /// A temporary file that fails, waits, or does only a part, as the test says.
@@ -81,6 +83,13 @@ impl Control {
         self.shared.state.lock().unwrap().dropped
     }
 
+    /// Waits for a call that the test holds.
+    pub async fn until_held(&self) {
+        while self.shared.state.lock().unwrap().held == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn set(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.shared.state.lock().unwrap());
         self.shared.changed.notify_all();
@@ -93,8 +102,10 @@ impl Control {
         fails: impl Fn(&State) -> bool,
         len: usize,
     ) -> io::Result<usize> {
-        let state = self.shared.state.lock().unwrap();
-        let state = self.shared.changed.wait_while(state, |state| held(state)).unwrap();
+        let mut state = self.shared.state.lock().unwrap();
+        state.held += 1;
+        let mut state = self.shared.changed.wait_while(state, |state| held(state)).unwrap();
+        state.held -= 1;
         let (panics, fails, short) = (state.panics, fails(&state), state.short);
         drop(state);
         assert!(!panics, "as the test asked");

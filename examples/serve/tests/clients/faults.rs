@@ -63,6 +63,10 @@ async fn a_command_that_fails_is_not_an_end() {
     assert_eq!(until_it_breaks(whole).await, b"0123456789");
     let failed = server.wait_for("output", "the fault", |now| now["state"] == "failed").await;
     assert!(failed["error"].as_str().unwrap().contains("exit status: 3"), "{failed}");
+    let past = server.get("output", &[("range", "bytes=10-19")]).await;
+    assert_eq!(past.status(), 502);
+    let text = in_time("a body", past.text()).await.unwrap();
+    assert!(text.contains("offset 10") && text.contains("exit status: 3"), "{text}");
     assert_eq!(failed["size"], serde_json::Value::Null);
 }
 
