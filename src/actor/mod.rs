@@ -4,6 +4,7 @@
 pub(crate) mod message;
 pub(crate) mod shared;
 mod streams;
+mod sync;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -17,7 +18,7 @@ use tokio::task::coop;
 use tokio_stream::Stream;
 use tracing::{Instrument, Span, debug, warn};
 
-use self::message::{Inbox, Message, Reply, Request};
+use self::message::{Inbox, Message, Received, Reply, Request};
 use self::shared::{Shared, Snapshot};
 use self::streams::Streams;
 use crate::core::memory::{BLOCK, Pieces};
@@ -51,7 +52,6 @@ pub struct StreamBuffer {
     core: Core<Reply>,
     store: StoreIo<Reply>,
     snapshots: watch::Sender<Snapshot>,
-    shared: Arc<Shared>,
     span: Span,
 }
 
@@ -66,8 +66,9 @@ impl StreamBuffer {
     ) -> (watch::Receiver<Snapshot>, Self) {
         let core = Core::new(limits);
         let (snapshots, seen) = watch::channel(Snapshot { progress: core.published(), failure: None });
-        let (inbox, streams, store) = (Inbox(requests), Streams::new(stream), StoreIo::new(store));
-        (seen, Self { inbox, streams, core, store, snapshots, shared, span })
+        let (inbox, streams, store) =
+            (Inbox::new(requests, shared), Streams::new(stream), StoreIo::new(store));
+        (seen, Self { inbox, streams, core, store, snapshots, span })
     }
 
     /// Serves the handles until the last one is dropped, or one of them closes the buffer.
@@ -131,16 +132,16 @@ impl StreamBuffer {
     fn poll_requests(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>) -> Option<bool> {
         let mut room = BATCH;
         while room > 0 {
-            let Poll::Ready(taken) = self.inbox.0.poll_recv_many(cx, batch, room) else {
-                // Register the waker only before returning `Pending`.
-                if self.shared.poll(cx) {
-                    self.handle(Event::Withdrawn);
+            let taken = match self.inbox.poll(cx, batch, room) {
+                Received::Messages(taken) => taken,
+                Received::Nothing { withdrawn } => {
+                    if withdrawn {
+                        self.handle(Event::Withdrawn);
+                    }
+                    return Some(false);
                 }
-                return (!self.shared.is_closed()).then_some(false);
+                Received::Closed => return None,
             };
-            if taken == 0 || self.shared.is_closed() {
-                return None;
-            }
             for message in batch.drain(..) {
                 self.take(message);
             }

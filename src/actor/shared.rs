@@ -1,10 +1,8 @@
 //! The state that the actor and its handles share, besides messages and replies.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;
 
-use futures::task::AtomicWaker;
-
+use super::sync::{AtomicBool, AtomicWaker, Ordering};
 use crate::error::Error;
 use crate::progress::Progress;
 
@@ -17,6 +15,15 @@ pub(crate) struct Snapshot {
 }
 
 /// Flags that handles set for the actor. No message tells the actor of them, so they wake it.
+///
+/// A handle sets the flag first, then wakes the actor. The actor registers its waker first, then
+/// checks the flag. Both steps change the state of the same `AtomicWaker`, so one comes first:
+///
+/// - The handle wakes first. Then `register` synchronizes with it, and the check sees the flag.
+/// - The actor registers first. Then `wake` finds the waker, and the actor checks once more.
+///
+/// The waker orders the flags on both paths, so `SeqCst` is not needed. What else each flag needs is
+/// said there. `tests/interleavings` tries all orders of these steps on this very code.
 #[derive(Default)]
 pub(crate) struct Shared {
     closed: AtomicBool,
@@ -29,6 +36,8 @@ pub(crate) struct Shared {
 impl Shared {
     /// Closes the buffer.
     pub(crate) fn close(&self) {
+        // `Release` pairs with `is_closed`: a thread that sees the buffer closed sees all that was done
+        // before.
         self.closed.store(true, Ordering::Release);
         self.waker.wake();
     }
@@ -38,15 +47,21 @@ impl Shared {
     }
 
     /// Tells the actor that a request was dropped, so that the source is not pulled for it any more.
+    /// The reply channel of that request must be closed before.
     pub(crate) fn withdraw(&self) {
-        self.withdrawn.store(true, Ordering::Release);
+        // The actor may see this flag before the wake-up, and takes it: then the wake-up finds it
+        // unset. So the flag itself must carry the closed reply channel to the actor: `Release` here,
+        // `Acquire` in `poll_withdrawn`. Two handles can set the flag before the actor takes it. A
+        // `store` would replace the first handle's release; `swap` adds to it.
+        self.withdrawn.swap(true, Ordering::Release);
         self.waker.wake();
     }
 
-    /// Registers the actor's waker, then returns whether a flag was set since the last call. The
-    /// waker is registered first: a flag that is set after the check wakes the actor.
-    pub(crate) fn poll(&self, cx: &Context<'_>) -> bool {
+    /// Registers the actor's waker. Then returns whether a request was dropped since the last call.
+    /// A flag that is set after the check wakes the actor; so [`is_closed`](Self::is_closed) must be
+    /// checked after this call too.
+    pub(crate) fn poll_withdrawn(&self, cx: &Context<'_>) -> bool {
         self.waker.register(cx.waker());
-        self.withdrawn.swap(false, Ordering::AcqRel) || self.is_closed()
+        self.withdrawn.swap(false, Ordering::Acquire)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, watch};
 
-use crate::actor::message::{Answer, Message, Request};
+use crate::actor::message::{self, Answer, Message, Request};
 use crate::actor::shared::{Shared, Snapshot};
 use crate::core::read::{Read, Want};
 use crate::error::Error;
@@ -297,13 +297,7 @@ impl BufferHandle {
 
     /// Sends a request. Resolves to the reply, or to `Closed`.
     fn request<S: Deref<Target = Shared>>(&self, request: Request, shared: S) -> Answer<S> {
-        let (message, mut answer) = Message::new(request, shared);
-        let sent = self.requests.send(message);
-        if sent.is_err() || self.requests.is_closed() || self.shared.is_closed() {
-            // The message may have come too late to be taken in. Then no reply would come.
-            answer.close();
-        }
-        answer
+        message::send(&self.requests, request, shared)
     }
 
     /// Joins the pieces that the actor sends, here in the caller's own task.
