@@ -137,7 +137,7 @@ impl Builder {
         // too. A bounded channel would reserve places for readers that are not polled any more, and
         // enough of those would lock out all others.
         let (requests, received) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(tokio::time::Instant::now().into_std()));
+        let shared = Arc::<Shared>::default();
         let (snapshots, actor) =
             StreamBuffer::new(received, stream, self.limits, store, Arc::clone(&shared), id, span);
         (BufferHandle::new(requests, snapshots, shared), actor)

@@ -1,12 +1,13 @@
 //! The messages that a handle sends to the actor. Each message carries the channel for its reply.
 
+use std::future::poll_fn;
 use std::ops::Deref;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use tokio::sync::{mpsc, oneshot};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 
 use super::shared::Shared;
+use super::sync::{mpsc, oneshot, unconstrained, yield_now};
 use crate::core::Token;
 use crate::core::memory::Pieces;
 use crate::core::read::Read;
@@ -41,24 +42,24 @@ pub(crate) struct Answer<S: Deref<Target = Shared>> {
     offset: u64,
 }
 
-impl Message {
-    pub(crate) fn new<S: Deref<Target = Shared>>(request: Request, shared: S) -> (Self, Answer<S>) {
-        let offset = match &request {
-            Request::Read(read) => read.offset,
-            Request::Load | Request::Spill => 0,
-        };
-        let (reply, receiver) = oneshot::channel();
-        (Self { request, reply }, Answer { receiver: Some(receiver), shared, offset })
+/// Sends a request. The answer resolves to the reply, or to [`Closed`](crate::ErrorKind::Closed).
+pub(crate) fn send<S: Deref<Target = Shared>>(
+    requests: &mpsc::UnboundedSender<Message>,
+    request: Request,
+    shared: S,
+) -> Answer<S> {
+    let offset = match &request {
+        Request::Read(read) => read.offset,
+        Request::Load | Request::Spill => 0,
+    };
+    if shared.is_closed() {
+        // The answer is known, even if nothing polls the actor any more.
+        return Answer { receiver: None, shared, offset };
     }
-}
-
-impl<S: Deref<Target = Shared>> Answer<S> {
-    /// Accepts no further reply: one that has not been sent yet is replaced by `Closed`.
-    pub(crate) fn close(&mut self) {
-        if let Some(receiver) = &mut self.receiver {
-            receiver.close();
-        }
-    }
+    let (reply, receiver) = oneshot::channel();
+    // A closed channel returns the message. Dropping it answers it.
+    let _ = requests.send(Message { request, reply });
+    Answer { receiver: Some(receiver), shared, offset }
 }
 
 impl<S: Deref<Target = Shared> + Unpin> Future for Answer<S> {
@@ -76,25 +77,73 @@ impl<S: Deref<Target = Shared> + Unpin> Future for Answer<S> {
 
 impl<S: Deref<Target = Shared>> Drop for Answer<S> {
     fn drop(&mut self) {
-        // Close the channel first, then wake the actor, which checks the channel.
-        if self.receiver.take().is_some() {
+        if let Some(receiver) = self.receiver.take() {
+            // Close the channel first, then wake the actor, which checks the channel.
+            drop(receiver);
             self.shared.withdraw();
         }
     }
 }
 
 /// The receiving end of the messages.
-///
-/// A message that is sent while the receiver is dropped could stay in the channel without a reply for
-/// as long as a handle exists. Two steps prevent this. A sender checks after each send whether the
-/// channel was closed meanwhile. And `drop` takes out all messages sent before the channel was closed:
-/// `try_recv`, unlike the receiver's own drop, waits for messages that are half sent.
-pub(crate) struct Inbox(pub(crate) mpsc::UnboundedReceiver<Message>);
+pub(crate) struct Inbox {
+    messages: mpsc::UnboundedReceiver<Message>,
+    shared: Arc<Shared>,
+}
 
+/// What [`Inbox::poll`] found.
+pub(crate) enum Received {
+    /// One message at least. There may be more.
+    Messages,
+    /// No message. The next one wakes the actor, and so does every flag. `withdrawn` says whether
+    /// requests were dropped since the last time.
+    Nothing { withdrawn: bool },
+    /// The last handle is gone, or the buffer is closed.
+    Closed,
+}
+
+impl Inbox {
+    pub(crate) fn new(messages: mpsc::UnboundedReceiver<Message>, shared: Arc<Shared>) -> Self {
+        Self { messages, shared }
+    }
+
+    /// Moves messages into `batch`, at most `most` of them. `batch` must be empty, and `most` at least 1.
+    /// When the buffer is closed, the messages in `batch` are to be dropped.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>, most: usize) -> Received {
+        match self.messages.poll_recv_many(cx, batch, most) {
+            Poll::Ready(0) => Received::Closed,
+            // Checked for each batch: requests that were waiting at the close get no other answer.
+            Poll::Ready(_) if self.shared.is_closed() => Received::Closed,
+            Poll::Ready(_) => Received::Messages,
+            Poll::Pending => {
+                // Register the waker only before returning `Nothing`.
+                let withdrawn = self.shared.poll_withdrawn(cx);
+                if self.shared.is_closed() { Received::Closed } else { Received::Nothing { withdrawn } }
+            }
+        }
+    }
+}
+
+/// Answers every message that was or is being sent. A sender does three things: it reserves a place,
+/// unless the channel is closed; it writes the message; it wakes the receiver. So there are three cases:
+///
+/// - The channel is closed before the place is reserved. Then the sender gets its message back.
+/// - The message is written before the channel is closed. Then it is taken out here.
+/// - The channel is closed between both. Then the message is half sent. It would stay in the channel,
+///   unanswered, for as long as a handle exists. So `drop` takes out messages until the channel reports
+///   its end, which it does only when no place is reserved. This waits for a few instructions of
+///   another thread.
 impl Drop for Inbox {
     fn drop(&mut self) {
-        self.0.close();
-        while self.0.try_recv().is_ok() {}
+        self.messages.close();
+        // Unconstrained: to a task without budget every channel looks as if a message were half sent.
+        let mut end = pin!(unconstrained(poll_fn(|cx| {
+            while ready!(self.messages.poll_recv(cx)).is_some() {}
+            Poll::Ready(())
+        })));
+        while end.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            yield_now();
+        }
     }
 }
 

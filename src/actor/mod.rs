@@ -4,6 +4,7 @@
 pub(crate) mod message;
 pub(crate) mod shared;
 mod streams;
+mod sync;
 mod timer;
 mod work;
 
@@ -19,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
 use tracing::{Instrument, Span, debug, warn};
 
-use self::message::{Inbox, Message, Reply, Request};
+use self::message::{Inbox, Message, Received, Reply, Request};
 use self::shared::Shared;
 use self::streams::Streams;
 use self::timer::{NoTimer, Timer};
@@ -77,7 +78,8 @@ impl StreamBuffer {
         let core = Core::new(limits, seed);
         let snapshot = Snapshot { progress: core.published(), source_error: None, store_error: None };
         let (snapshots, seen) = watch::channel(snapshot);
-        let (inbox, streams, store) = (Inbox(requests), Streams::new(stream), StoreIo::new(store));
+        let (inbox, streams, store) =
+            (Inbox::new(requests, Arc::clone(&shared)), Streams::new(stream), StoreIo::new(store));
         let (timer, now) = (Timer::default(), timer::now());
         (seen, Self { inbox, streams, core, store, snapshots, shared, span, timer, now })
     }
@@ -180,21 +182,21 @@ impl StreamBuffer {
         work: &mut Work,
     ) -> Option<bool> {
         if batch.is_empty() {
-            let Poll::Ready(taken) = self.inbox.0.poll_recv_many(cx, batch, BATCH) else {
-                // Register the waker only before returning `Pending`.
-                if self.shared.poll(cx) {
-                    self.handle(Event::Withdrawn);
+            match self.inbox.poll(cx, batch, BATCH) {
+                Received::Messages => {}
+                Received::Nothing { withdrawn } => {
+                    if withdrawn {
+                        self.handle(Event::Withdrawn);
+                    }
+                    return Some(false);
                 }
-                return (!self.shared.is_closed()).then_some(false);
-            };
-            if taken == 0 {
-                return None;
+                Received::Closed => return None,
             }
             work.poll();
             // Messages are taken from the end of the batch, the oldest first.
             batch.reverse();
-        }
-        if self.shared.is_closed() {
+        } else if self.shared.is_closed() {
+            // The rest of a batch is no message that came in before the close was seen.
             return None;
         }
         while !work.is_spent()

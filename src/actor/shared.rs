@@ -1,45 +1,52 @@
 //! The state that the actor and its handles share, besides messages and replies.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use futures::task::AtomicWaker;
+use super::sync::{AtomicBool, AtomicWaker, Ordering};
 
 /// Flags that handles set for the actor. No message tells the actor of them, so they wake it.
+///
+/// A handle sets the flag first, then wakes the actor. The actor registers its waker first, then
+/// checks the flag. Both steps change the state of the same `AtomicWaker`, so one comes first:
+///
+/// - The handle wakes first. Then `register` synchronizes with it, and the check sees the flag.
+/// - The actor registers first. Then `wake` finds the waker, and the actor checks once more.
+///
+/// The waker orders the flags on both paths, so `SeqCst` is not needed. What else each flag needs is
+/// said there. `tests/interleavings` tries all orders of these steps on this very code.
+#[derive(Default)]
 pub(crate) struct Shared {
     closed: AtomicBool,
     /// Whether a request was dropped since the actor checked last.
     withdrawn: AtomicBool,
     /// Wakes the actor.
     waker: AtomicWaker,
-    /// When the buffer was made: the start of `last_read`.
-    made: Instant,
-    /// When the actor took in a read last, in nanoseconds after `made`; 0 before the first read.
+    /// When the actor took in its first read.
+    first_read: OnceLock<Instant>,
+    /// When the actor took in its last read, in nanoseconds after the first.
     last_read: AtomicU64,
 }
 
 impl Shared {
-    pub(crate) fn new(made: Instant) -> Self {
-        let (closed, withdrawn) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { closed, withdrawn, waker: AtomicWaker::new(), made, last_read: AtomicU64::new(0) }
-    }
-
     /// Notes that a read was taken in.
     pub(crate) fn note_read(&self, now: Instant) {
-        let nanos = now.saturating_duration_since(self.made).as_nanos();
-        self.last_read.store(u64::try_from(nanos).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+        let first = self.first_read.get_or_init(|| now);
+        let nanos = now.saturating_duration_since(*first).as_nanos();
+        self.last_read.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// When a read was taken in last.
     pub(crate) fn last_read(&self) -> Option<Instant> {
-        match self.last_read.load(Ordering::Relaxed) {
-            0 => None,
-            nanos => self.made.checked_add(Duration::from_nanos(nanos)),
-        }
+        self.first_read.get()?.checked_add(Duration::from_nanos(self.last_read.load(Ordering::Relaxed)))
     }
 
     /// Closes the buffer.
     pub(crate) fn close(&self) {
+        // `Release` pairs with `is_closed`: a thread that sees the buffer closed sees all that was done
+        // before.
         self.closed.store(true, Ordering::Release);
         self.waker.wake();
     }
@@ -49,15 +56,21 @@ impl Shared {
     }
 
     /// Tells the actor that a request was dropped, so that the source is not pulled for it any more.
+    /// The reply channel of that request must be closed before.
     pub(crate) fn withdraw(&self) {
-        self.withdrawn.store(true, Ordering::Release);
+        // The actor may see this flag before the wake-up, and takes it: then the wake-up finds it
+        // unset. So the flag itself must carry the closed reply channel to the actor: `Release` here,
+        // `Acquire` in `poll_withdrawn`. Two handles can set the flag before the actor takes it. A
+        // `store` would replace the first handle's release; `swap` adds to it.
+        self.withdrawn.swap(true, Ordering::Release);
         self.waker.wake();
     }
 
-    /// Registers the actor's waker, then returns whether a flag was set since the last call. The
-    /// waker is registered first: a flag that is set after the check wakes the actor.
-    pub(crate) fn poll(&self, cx: &Context<'_>) -> bool {
+    /// Registers the actor's waker. Then returns whether a request was dropped since the last call.
+    /// A flag that is set after the check wakes the actor; so [`is_closed`](Self::is_closed) must be
+    /// checked after this call too.
+    pub(crate) fn poll_withdrawn(&self, cx: &Context<'_>) -> bool {
         self.waker.register(cx.waker());
-        self.withdrawn.swap(false, Ordering::AcqRel) || self.is_closed()
+        self.withdrawn.swap(false, Ordering::Acquire)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::actor::message::{Answer, Message, Request};
+use crate::actor::message::{self, Answer, Message, Request};
 use crate::actor::shared::Shared;
 use crate::core::read::{Read, Want};
 use crate::error::Error;
@@ -251,13 +251,7 @@ impl BufferHandle {
 
     /// Sends a request. Resolves to the reply, or to `Closed`.
     fn request<S: Deref<Target = Shared>>(&self, request: Request, shared: S) -> Answer<S> {
-        let (message, mut answer) = Message::new(request, shared);
-        let sent = self.requests.send(message);
-        if sent.is_err() || self.is_closed() {
-            // The message may have come too late to be taken in. Then no reply would come.
-            answer.close();
-        }
-        answer
+        message::send(&self.requests, request, shared)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Rule 17: every end answers everybody and leaves nothing behind.
 
 use std::io::SeekFrom;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -52,6 +53,33 @@ fn rule_17_close_answers_every_waiting_and_every_later_request() {
         assert_closed(&buffer).await;
         assert!(feed.is_dropped());
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_17_close_refuses_requests_that_the_actor_has_not_taken_in() {
+    let buffer = StreamBuffer::spawn(ready(MIB as u64, BLOCK));
+    buffer.load().await.unwrap();
+    // More than the actor takes in at a time. All of them could be answered.
+    let mut reads: Vec<_> = (0..200).map(|n| Box::pin(buffer.read(n, 10))).collect();
+    for read in &mut reads {
+        assert!(poll_once(read).is_pending());
+    }
+    buffer.close();
+    for read in reads {
+        assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Closed);
+    }
+}
+
+#[test]
+fn rule_17_a_request_after_the_close_needs_no_actor() {
+    let (_feed, stream) = source();
+    let (buffer, actor) = StreamBuffer::builder().build(stream);
+    buffer.close();
+    let Poll::Ready(result) = poll_once(&mut Box::pin(buffer.read(3, 10))) else {
+        panic!("the read waits for an actor that is not run");
+    };
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Closed);
+    drop(actor);
 }
 
 #[test]
@@ -196,6 +224,26 @@ async fn rule_17_an_actor_that_was_never_run_answers_when_it_is_dropped() {
     drop(actor);
     assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Closed);
     assert_closed(&buffer).await;
+}
+
+#[test]
+fn rule_17_an_actor_can_be_dropped_by_a_task_without_budget() {
+    let (done, ended) = std::sync::mpsc::channel();
+    // A thread of its own: a drop that waits for ever would hang this one.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let task = runtime.spawn(async move {
+            let (_feed, stream) = source();
+            let (buffer, actor) = StreamBuffer::builder().build(stream);
+            let mut read = Box::pin(buffer.read(3, 10));
+            assert!(poll_once(&mut read).is_pending());
+            while poll_once(&mut Box::pin(tokio::task::coop::consume_budget())).is_ready() {}
+            drop(actor);
+            assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Closed);
+        });
+        done.send(runtime.block_on(task)).unwrap();
+    });
+    ended.recv_timeout(Duration::from_secs(20)).expect("the drop returns").unwrap();
 }
 
 #[test]
