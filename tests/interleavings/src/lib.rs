@@ -49,10 +49,5 @@ mod error {
     }
 }
 
-mod progress {
-    #[derive(Clone, Copy, Debug)]
-    pub(crate) struct Progress;
-}
-
 mod models;
 mod sync;
