@@ -73,11 +73,8 @@ impl StreamBuffer {
     /// Serves the handles until the last one is dropped, or one of them closes the buffer.
     ///
     /// Bytes are pulled and requests are answered only while this future is polled. It yields to other
-    /// tasks, even if the source is always ready.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime, when bytes are spilled or read back.
+    /// tasks, even if the source is always ready. It needs no tokio runtime: disk work is done on
+    /// threads of its own.
     ///
     /// # Cancel safety
     ///

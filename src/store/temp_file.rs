@@ -12,7 +12,7 @@ use super::SpillStore;
 /// Unnamed means that there is nothing to clean up, not even after a crash; on Unix, nobody but the
 /// user can open it. On Linux, what the page cache holds is read without leaving the async task, and
 /// so is a file on a tmpfs. A filesystem that does not tell what is cached, such as the overlay of a
-/// container, costs each read a blocking thread: give the buffer a directory on another one.
+/// container, costs each read a disk thread: give the buffer a directory on another one.
 #[derive(Debug, Default)]
 pub struct TempFileStore {
     dir: Option<PathBuf>,

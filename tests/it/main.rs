@@ -19,6 +19,7 @@
 
 mod article;
 mod cancelling;
+mod disk_threads;
 mod edges;
 mod every_poll;
 mod failing;

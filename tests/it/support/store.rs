@@ -1,20 +1,30 @@
 //! A temporary file whose faults the test decides.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};
 
 use streamspool::{SpillStore, TempFileStore};
 
+use super::jobs::{Origin, current};
+
 /// The test's end of a [`TestStore`].
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Control {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// The test that made it.
+    origin: Origin,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Write,
+    Read,
 }
 
 #[derive(Default)]
@@ -25,6 +35,8 @@ struct State {
     reads_fail: bool,
     reads_wait: bool,
     panics: bool,
+    /// The calls that the test holds up, by their jobs.
+    parked: BTreeMap<u64, Access>,
     /// At most this many bytes a call, if not 0.
     short: usize,
     /// The store has room for this many bytes, if any.
@@ -82,19 +94,25 @@ impl Control {
     }
 
     fn set(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.shared.state.lock().unwrap());
+        let mut state = self.shared.state.lock().unwrap();
+        change(&mut state);
+        let before = state.parked.len();
+        let (writes_wait, reads_wait) = (state.writes_wait, state.reads_wait);
+        state.parked.retain(|_, access| if *access == Access::Write { writes_wait } else { reads_wait });
+        self.shared.origin.unpark(before - state.parked.len());
+        drop(state);
         self.shared.changed.notify_all();
     }
 
     /// Waits while the test holds this kind of access; then the number of bytes that it may do.
-    fn pass(
-        &self,
-        held: impl Fn(&State) -> bool,
-        fails: impl Fn(&State) -> bool,
-        len: usize,
-    ) -> io::Result<usize> {
-        let state = self.shared.state.lock().unwrap();
-        let state = self.shared.changed.wait_while(state, |state| held(state)).unwrap();
+    fn pass(&self, access: Access, fails: impl Fn(&State) -> bool, len: usize) -> io::Result<usize> {
+        let mut state = self.shared.state.lock().unwrap();
+        if if access == Access::Write { state.writes_wait } else { state.reads_wait } {
+            state.parked.insert(current(), access);
+            self.shared.origin.park(1);
+            let is_parked = |state: &mut State| state.parked.contains_key(&current());
+            state = self.shared.changed.wait_while(state, is_parked).unwrap();
+        }
         let (panics, fails, short) = (state.panics, fails(&state), state.short);
         drop(state);
         assert!(!panics, "as the test asked");
@@ -105,19 +123,26 @@ impl Control {
     }
 }
 
+impl Default for Control {
+    fn default() -> Self {
+        let (state, changed) = (Mutex::default(), Condvar::default());
+        Self { shared: Arc::new(Shared { state, changed, origin: Origin::here() }) }
+    }
+}
+
 impl SpillStore for TestStore {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         let full = |state: &State| {
             state.writes_fail || state.capacity.is_some_and(|most| offset + bytes.len() as u64 > most)
         };
-        let most = self.control.pass(|state| state.writes_wait, full, bytes.len())?;
+        let most = self.control.pass(Access::Write, full, bytes.len())?;
         let written = self.file.write_at(offset, &bytes[..most])?;
         self.control.set(|state| state.written.push((offset, written)));
         Ok(written)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let most = self.control.pass(|state| state.reads_wait, |state| state.reads_fail, buf.len())?;
+        let most = self.control.pass(Access::Read, |state| state.reads_fail, buf.len())?;
         self.file.read_at(offset, &mut buf[..most])
     }
 }
