@@ -18,6 +18,7 @@ mod waiters;
 mod writeback;
 
 use std::collections::VecDeque;
+use std::mem;
 use std::ops::Range;
 
 use bytes::{Buf, Bytes};
@@ -207,6 +208,17 @@ impl<T: Token> Core<T> {
     /// The snapshot that was published last.
     pub(crate) fn published(&self) -> Progress {
         self.published
+    }
+
+    /// Bytes of memory held: those that are resident, and those of the chunk that is arriving.
+    pub(crate) fn held(&self) -> usize {
+        self.layout.allocated().saturating_add(self.arriving.len())
+    }
+
+    /// Takes the memory out of a core that is not used any more, so that the driver can choose where it
+    /// is freed.
+    pub(crate) fn take_memory(&mut self) -> impl Send + use<T> {
+        (mem::replace(&mut self.layout, Layout::new()), mem::take(&mut self.arriving))
     }
 
     // ---- events ----

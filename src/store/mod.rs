@@ -26,7 +26,7 @@ pub(crate) use self::temp_file::no_file_in;
 /// come in any order, and come again for the same range. One write runs at a time. Several reads run
 /// at a time, on several threads, also while a write runs. A store may read and write fewer bytes than
 /// asked for. A panic in it counts as an error of that call. It is dropped when the buffer is dropped
-/// and its last read has ended.
+/// and its last read has ended: on a thread that may block, if it was ever written to.
 ///
 /// # Examples
 ///

@@ -15,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tracing::subscriber::NoSubscriber;
 use tracing::{Dispatch, Span, dispatcher, trace};
 
 use crate::panics;
@@ -34,7 +35,6 @@ pub(crate) fn spawn<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static
 
 /// Drops a value whose drop may take long: on a disk thread, or here if no thread can be started. The
 /// job resolves when it is dropped.
-#[allow(dead_code, reason = "used by the next commit")]
 pub(crate) fn drop_later<T: Send + 'static>(value: T) -> Job<()> {
     spawn(move || drop(value))
 }
@@ -203,6 +203,10 @@ impl Trace {
     }
 
     fn within<R>(&self, f: impl FnOnce() -> R) -> R {
+        if self.dispatch.is::<NoSubscriber>() {
+            // A scope without a subscriber would hide one that is installed later.
+            return f();
+        }
         dispatcher::with_default(&self.dispatch, || self.span.in_scope(f))
     }
 }
@@ -254,7 +258,7 @@ mod tests {
         let jobs: Vec<_> = (0..100)
             .map(|_| {
                 let all = Arc::clone(&all);
-                threads.spawn(move || drop(all.wait()))
+                threads.spawn(move || all.wait().is_leader())
             })
             .collect();
         for job in jobs {

@@ -178,6 +178,12 @@ fn rule_20_disk_work_and_the_events_of_a_store_belong_to_the_span_of_their_buffe
         }
     }
 
+    let expected = [
+        "started in span 7 on caller",
+        "running in span 7 on disk thread",
+        "writing in span 7 on disk thread",
+        "ended in span 7 on disk thread",
+    ];
     let note = Note::default();
     let notes = || std::mem::take(&mut *note.0.lock().unwrap());
     tracing::subscriber::with_default(note.clone(), || {
@@ -190,15 +196,9 @@ fn rule_20_disk_work_and_the_events_of_a_store_belong_to_the_span_of_their_buffe
             while note.0.lock().unwrap().len() < 4 {
                 tokio::task::yield_now().await;
             }
+            assert_eq!(notes(), expected);
         });
     });
-    let expected = [
-        "started in span 7 on caller",
-        "running in span 7 on disk thread",
-        "writing in span 7 on disk thread",
-        "ended in span 7 on disk thread",
-    ];
-    assert_eq!(notes(), expected);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use streamspool::{SpillStore, TempFileStore};
 
@@ -25,6 +25,7 @@ struct Shared {
 enum Access {
     Write,
     Read,
+    Drop,
 }
 
 #[derive(Default)]
@@ -42,6 +43,9 @@ struct State {
     /// The store has room for this many bytes, if any.
     capacity: Option<u64>,
     written: Vec<(u64, usize)>,
+    drop_waits: bool,
+    /// The thread that it is or was dropped on.
+    drops_on: Option<String>,
     dropped: bool,
 }
 
@@ -93,26 +97,48 @@ impl Control {
         self.shared.state.lock().unwrap().dropped
     }
 
+    /// How many calls wait.
+    pub fn calls_waiting(&self) -> usize {
+        self.shared.state.lock().unwrap().parked.len()
+    }
+
+    /// Its drop waits, but only on a disk thread.
+    pub fn hold_drop(&self, hold: bool) {
+        self.set(|state| state.drop_waits = hold);
+    }
+
+    /// The name of the thread that it is or was dropped on.
+    pub fn drops_on(&self) -> Option<String> {
+        self.shared.state.lock().unwrap().drops_on.clone()
+    }
+
     fn set(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.shared.state.lock().unwrap();
         change(&mut state);
         let before = state.parked.len();
-        let (writes_wait, reads_wait) = (state.writes_wait, state.reads_wait);
-        state.parked.retain(|_, access| if *access == Access::Write { writes_wait } else { reads_wait });
+        let mut parked = std::mem::take(&mut state.parked);
+        parked.retain(|_, access| state.waits(*access));
+        state.parked = parked;
         self.shared.origin.unpark(before - state.parked.len());
         drop(state);
         self.shared.changed.notify_all();
     }
 
+    /// Waits while the test holds this kind of access.
+    fn park<'a>(&'a self, mut state: MutexGuard<'a, State>, access: Access) -> MutexGuard<'a, State> {
+        if !state.waits(access) {
+            return state;
+        }
+        state.parked.insert(current(), access);
+        self.shared.origin.park(1);
+        let is_parked = |state: &mut State| state.parked.contains_key(&current());
+        self.shared.changed.wait_while(state, is_parked).unwrap()
+    }
+
     /// Waits while the test holds this kind of access; then the number of bytes that it may do.
     fn pass(&self, access: Access, fails: impl Fn(&State) -> bool, len: usize) -> io::Result<usize> {
         let mut state = self.shared.state.lock().unwrap();
-        if if access == Access::Write { state.writes_wait } else { state.reads_wait } {
-            state.parked.insert(current(), access);
-            self.shared.origin.park(1);
-            let is_parked = |state: &mut State| state.parked.contains_key(&current());
-            state = self.shared.changed.wait_while(state, is_parked).unwrap();
-        }
+        state = self.park(state, access);
         let (panics, fails, short) = (state.panics, fails(&state), state.short);
         drop(state);
         assert!(!panics, "as the test asked");
@@ -120,6 +146,16 @@ impl Control {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "no space, says the test"));
         }
         Ok(if short == 0 { len } else { len.min(short) })
+    }
+}
+
+impl State {
+    fn waits(&self, access: Access) -> bool {
+        match access {
+            Access::Write => self.writes_wait,
+            Access::Read => self.reads_wait,
+            Access::Drop => self.drop_waits,
+        }
     }
 }
 
@@ -149,6 +185,14 @@ impl SpillStore for TestStore {
 
 impl Drop for TestStore {
     fn drop(&mut self) {
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        let mut state = self.control.shared.state.lock().unwrap();
+        let is_disk_thread = name == "streamspool-disk";
+        state.drops_on = Some(name);
+        if is_disk_thread {
+            state = self.control.park(state, Access::Drop);
+        }
+        drop(state);
         self.control.set(|state| state.dropped = true);
     }
 }
