@@ -127,8 +127,8 @@
 //!     failed read from it fails that read alone.
 //! 17. [`close`](BufferHandle::close), the end of the runtime, and whatever else ends the actor
 //!     answer every request with [`Closed`](ErrorKind::Closed). When the last handle goes, so do
-//!     the source and the file. A destructor of a source, a chunk, a store or an error that panics
-//!     changes none of this.
+//!     the source and the file. A disk thread closes the file and frees large memory. A destructor of a
+//!     source, a chunk, a store or an error that panics changes none of this.
 //! 18. A negative seek is invalid input; one past the end is legal. A seek cancels the reader's read
 //!     in flight.
 //! 19. `Debug` never prints contents; every error says what failed and at which offset. The message

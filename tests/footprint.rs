@@ -2,6 +2,16 @@
 //! whole process, so its tests take turns.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
 
+#[path = "it/support/jobs.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "shared with other tests"
+)]
+mod jobs;
+
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -13,6 +23,8 @@ use futures::{Stream, StreamExt};
 use peak_alloc::PeakAlloc;
 use streamspool::StreamBuffer;
 use tokio::io::AsyncReadExt;
+
+use crate::jobs::Origin;
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
@@ -135,6 +147,36 @@ fn rule_9_a_small_stream_costs_little_over_its_size() {
             buffer.load().await.unwrap();
             let grown = HEAP.current_usage() - before;
             assert!(grown <= size + size / 8 + 8 * KIB, "{grown} bytes for a stream of {size}");
+        }
+    });
+}
+
+#[test]
+fn rule_17_the_memory_of_a_buffer_is_not_freed_on_the_async_thread() {
+    alone(async {
+        let size = 64 * MIB;
+        let jobs = Origin::here();
+        let before = HEAP.current_usage();
+        let held = || HEAP.current_usage().saturating_sub(before);
+        for abort in [false, true] {
+            let stream = zeros(size, 64 * KIB);
+            let (buffer, actor) = StreamBuffer::builder().max_memory(usize::MAX).build(stream);
+            let actor = tokio::spawn(actor.run());
+            buffer.load().await.unwrap();
+            // From here on no disk thread does any work.
+            jobs.step(true);
+            if abort {
+                actor.abort();
+            } else {
+                drop(buffer);
+            }
+            turns().await;
+            assert_eq!(actor.is_finished(), abort);
+            assert!(held() >= size, "{} of {size} bytes are held", held());
+            jobs.rest();
+            assert!(held() < MIB, "{} of {size} bytes are held", held());
+            jobs.step(false);
+            assert_eq!(actor.await.is_err(), abort);
         }
     });
 }

@@ -31,12 +31,16 @@ use crate::error::Error;
 use crate::progress::Snapshot;
 use crate::store::SpillStore;
 use crate::store::io::{StoreIo, StoreRead};
+use crate::store::threads::{self, Job};
 
 /// The most requests that are taken from the channel at a time. Many at a time make each one cheap.
 const BATCH: usize = 64;
 
 /// The most bytes that are pulled before waiting reads are answered: one block.
 const PULL_MOST: usize = BLOCK;
+
+/// From this many bytes on, memory is freed on a disk thread. It takes about 150 microseconds.
+const FREE_LATER: usize = 2 * 1024 * 1024;
 
 /// The actor: owns the stream, the spilled file and the index of one buffer, and serves its handles.
 ///
@@ -87,11 +91,8 @@ impl StreamBuffer {
     /// Serves the handles until the last one is dropped, or one of them closes the buffer.
     ///
     /// Bytes are pulled and requests are answered only while this future is polled. It yields to other
-    /// tasks, even if the source is always ready.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime, when bytes are spilled or read back.
+    /// tasks, even if the source is always ready. It needs no tokio runtime: disk work is done on
+    /// threads of its own.
     ///
     /// # Cancel safety
     ///
@@ -323,10 +324,25 @@ impl StreamBuffer {
     async fn shut_down(mut self) {
         debug!("closing");
         self.streams.close();
-        let Self { inbox, core, store, snapshots, .. } = self;
+        let (memory, store) = (self.free_memory(), self.store.finish());
         // Dropping the reply channels answers all waiting requests with `Closed`.
-        drop((inbox, core, snapshots));
-        store.finish().await;
+        drop(self);
+        store.await;
+        if let Some(memory) = memory {
+            let _ = memory.await;
+        }
+    }
+
+    /// Frees the memory on a disk thread, if that takes long.
+    fn free_memory(&mut self) -> Option<Job<()>> {
+        (self.core.held() >= FREE_LATER).then(|| threads::drop_later(self.core.take_memory()))
+    }
+}
+
+impl Drop for StreamBuffer {
+    /// The actor has ended, or is dropped by its caller, such as a runtime that shuts down.
+    fn drop(&mut self) {
+        self.free_memory();
     }
 }
 

@@ -24,6 +24,7 @@ mod waiters;
 mod writeback;
 
 use std::collections::VecDeque;
+use std::mem;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -225,6 +226,17 @@ impl<T: Token> Core<T> {
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
         let retry_at = self.writeback.retry_at().filter(|_| self.has_timer)?;
         self.is_needed().then_some(retry_at)
+    }
+
+    /// Bytes of memory held: those that are resident, and those of the chunk that is arriving.
+    pub(crate) fn held(&self) -> usize {
+        self.layout.allocated().saturating_add(self.arriving.len())
+    }
+
+    /// Takes the memory out of a core that is not used any more, so that the driver can choose where it
+    /// is freed.
+    pub(crate) fn take_memory(&mut self) -> impl Send + use<T> {
+        (mem::replace(&mut self.layout, Layout::new()), mem::take(&mut self.arriving))
     }
 
     // ---- events ----

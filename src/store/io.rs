@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::identity;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -41,8 +42,15 @@ pub(crate) struct StoreRead<T> {
 /// A reply that is ready to be sent.
 pub(crate) type Ready<T> = (T, Result<Pieces, Error>);
 
-pub(crate) struct StoreIo<T> {
+/// The store of one buffer. A disk thread drops a store that was written to: to close a large file takes
+/// long.
+struct Owned {
     store: Arc<dyn SpillStore>,
+    is_written: bool,
+}
+
+pub(crate) struct StoreIo<T> {
+    store: Owned,
     /// Whether the store can read without waiting at all.
     can_try: bool,
     pool: BufferPool,
@@ -60,7 +68,7 @@ pub(crate) struct StoreIo<T> {
 impl<T: Token> StoreIo<T> {
     pub(crate) fn new(store: Arc<dyn SpillStore>) -> Self {
         Self {
-            store,
+            store: Owned { store, is_written: false },
             can_try: true,
             pool: BufferPool::default(),
             writing: None,
@@ -75,7 +83,7 @@ impl<T: Token> StoreIo<T> {
     pub(crate) fn read(&mut self, read: StoreRead<T>, keep: bool) -> Option<Ready<T>> {
         if self.can_try && read.enough <= TRY_MOST {
             let buffer = self.pool.take(read.enough);
-            match try_read_range(&*self.store, read.range.start, buffer) {
+            match try_read_range(&*self.store.store, read.range.start, buffer) {
                 Ok(bytes) => {
                     if keep {
                         self.pool.keep(&bytes);
@@ -106,7 +114,7 @@ impl<T: Token> StoreIo<T> {
             if read.token.is_abandoned() {
                 continue;
             }
-            let (store, start) = (Arc::clone(&self.store), read.range.start);
+            let (store, start) = (Arc::clone(&self.store.store), read.range.start);
             let len = length(&read.range);
             let job = threads::spawn(move || read_range(&*store, start, len));
             self.reading.push((read, job));
@@ -135,7 +143,8 @@ impl<T: Token> StoreIo<T> {
     /// Starts to write blocks, one after the other from `offset`.
     pub(crate) fn write(&mut self, offset: u64, blocks: Vec<Bytes>) {
         self.shrink();
-        let store = Arc::clone(&self.store);
+        self.store.is_written = true;
+        let store = Arc::clone(&self.store.store);
         self.writing = Some((offset, threads::spawn(move || write_blocks(&*store, offset, &blocks))));
     }
 
@@ -147,18 +156,61 @@ impl<T: Token> StoreIo<T> {
         Poll::Ready((offset, done.and_then(identity)))
     }
 
-    /// Waits for the running work, so that the store is dropped when the actor is. Callers do not wait
-    /// for it: their tokens are dropped first.
-    pub(crate) async fn finish(self) {
-        let Self { writing, reading, queue, .. } = self;
-        drop(queue);
-        let jobs: Vec<_> = reading.into_iter().map(|(_, job)| job).collect();
-        if let Some((_, job)) = writing {
-            panics::drop_quietly(job.await);
+    /// Ends all work: callers are answered at once, because their tokens are dropped here. The future
+    /// waits for the running work and until the store is dropped. If it is dropped before, both end by
+    /// themselves.
+    pub(crate) fn finish(&mut self) -> impl Future<Output = ()> + use<T> {
+        self.queue.clear();
+        let writing = self.writing.take().map(|(_, job)| job);
+        let reading: Vec<_> = self.reading.drain(..).map(|(_, job)| job).collect();
+        let mut store = self.store.take();
+        async move {
+            if let Some(job) = writing {
+                panics::drop_quietly(job.await);
+            }
+            for job in reading {
+                panics::drop_quietly(job.await);
+            }
+            if let Some(job) = store.release() {
+                panics::drop_quietly(job.await);
+            }
         }
-        for job in jobs {
-            panics::drop_quietly(job.await);
+    }
+}
+
+impl Owned {
+    fn take(&mut self) -> Self {
+        mem::replace(self, Self { store: Arc::new(Gone), is_written: false })
+    }
+
+    /// Drops the store: on a disk thread if that may take long.
+    fn release(&mut self) -> Option<Job<()>> {
+        let Self { store, is_written } = self;
+        let store = mem::replace(store, Arc::new(Gone));
+        if mem::take(is_written) {
+            return Some(threads::drop_later(store));
         }
+        panics::drop_quietly(store);
+        None
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// Stands in for a store that is gone.
+struct Gone;
+
+impl SpillStore for Gone {
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<usize> {
+        Err(ErrorKind::NotConnected.into())
+    }
+
+    fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
+        Err(ErrorKind::NotConnected.into())
     }
 }
 

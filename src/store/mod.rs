@@ -28,8 +28,9 @@ pub(crate) use self::temp_file::no_file_in;
 /// A buffer writes a range before it reads it, and it promises no more than that: writes may leave gaps,
 /// come in any order, and come again for the same range. One write runs at a time. Several reads run
 /// at a time, on several threads, also while a write runs. A store may read and write fewer bytes than
-/// asked for. A panic in it counts as an error of that call, and a panic in its destructor is ignored. It is dropped when the buffer is dropped
-/// and its last read has ended.
+/// asked for. A panic in it counts as an error of that call, and a panic in its destructor is ignored. It
+/// is dropped when the buffer is dropped and its last read has ended: on a thread that may block, if it was
+/// ever written to.
 ///
 /// A store belongs to one buffer. Every buffer writes from offset 0 on, so two buffers on one store, for
 /// example on two clones of an `Arc`, read each other's bytes. The crate does not detect this: a type

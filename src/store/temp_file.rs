@@ -28,7 +28,7 @@ use super::temp_dir::linux::is_file_in_memory;
 ///
 /// On Linux, bytes that the page cache holds are read without leaving the async task, and so is a file on a
 /// tmpfs. A file system that does not tell which bytes are cached, such as the overlay of a container, costs
-/// each read a blocking thread: give the buffer a directory on another one.
+/// each read a disk thread: give the buffer a directory on another one.
 #[derive(Debug, Default)]
 pub struct TempFileStore {
     dir: Option<PathBuf>,

@@ -1,24 +1,338 @@
-//! Threads for work that may block.
+//! Threads for work that may block: started on demand, reused while idle, and ended after a while
+//! without work.
+//!
+//! They are not the blocking threads of a runtime. Work on those waits for a free thread, and the
+//! threads that are in use may belong to readers that wait for this very work. There is no maximum: a
+//! disk that hangs must not hold up the others. Each store bounds its own work.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::thread;
+use std::time::Duration;
 
-use futures::FutureExt;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::sync::oneshot;
+use tracing::subscriber::NoSubscriber;
+use tracing::{Dispatch, Span, dispatcher, trace};
 
-/// Runs `work` on a thread that may block.
+use crate::panics;
+
+const NAME: &str = "streamspool-disk";
+
+/// How long a thread waits for the next work before it ends.
+const IDLE_TIME: Duration = Duration::from_secs(5);
+
+static THREADS: Threads = Threads::new(IDLE_TIME);
+
+/// Runs `work` on a thread that may block. If no thread can be started, `work` is dropped here and the
+/// job resolves to the error.
 pub(crate) fn spawn<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Job<R> {
-    Job(spawn_blocking(work))
+    THREADS.spawn(work)
+}
+
+/// Drops a value whose drop may take long: on a disk thread, or here if no thread can be started. The
+/// job resolves when it is dropped.
+pub(crate) fn drop_later<T: Send + 'static>(value: T) -> Job<()> {
+    spawn(move || drop(value))
 }
 
 /// Work on another thread. Dropping the job does not stop the work.
-pub(crate) struct Job<R>(JoinHandle<R>);
+pub(crate) struct Job<R>(oneshot::Receiver<io::Result<R>>);
 
 impl<R> Future for Job<R> {
     type Output = io::Result<R>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll_unpin(cx).map_err(io::Error::other)
+        let result = ready!(Pin::new(&mut self.0).poll(cx));
+        Poll::Ready(result.unwrap_or_else(|_| Err(io::Error::other("the disk thread gave no result"))))
+    }
+}
+
+/// Work with the place where its result is sent. It is called on a thread, or with an error where
+/// there is no thread for it.
+type Task = Box<dyn FnOnce(io::Result<&Worker<'_>>) + Send>;
+
+struct Threads {
+    /// The threads without work, the one that was used last at the end. The others can end.
+    idle: Mutex<Vec<Arc<Slot>>>,
+    idle_time: Duration,
+}
+
+/// Where a thread finds its next task.
+#[derive(Default)]
+struct Slot {
+    task: Mutex<Option<Task>>,
+    filled: Condvar,
+}
+
+/// A thread, as the task that it runs sees it.
+struct Worker<'a> {
+    threads: &'static Threads,
+    slot: &'a Arc<Slot>,
+    /// Whether it has rested since it took its task.
+    has_rested: Cell<bool>,
+}
+
+impl Threads {
+    const fn new(idle_time: Duration) -> Self {
+        Self { idle: Mutex::new(Vec::new()), idle_time }
+    }
+
+    fn spawn<R: Send + 'static>(&'static self, work: impl FnOnce() -> R + Send + 'static) -> Job<R> {
+        let (reply, result) = oneshot::channel();
+        let trace = Trace::start();
+        self.run(Box::new(move |worker| {
+            let result = match worker {
+                Ok(worker) => {
+                    let result = trace.enter(|| panics::catch("disk work", || Ok(work())));
+                    // Before the reply: the next work that follows from it finds this thread idle.
+                    worker.rest();
+                    result
+                }
+                Err(error) => {
+                    panics::drop_quietly(work);
+                    Err(error)
+                }
+            };
+            // The caller may have dropped its job.
+            let _ = reply.send(result);
+            drop(trace);
+        }));
+        Job(result)
+    }
+
+    /// Gives a task to an idle thread, or to a new one if there is none.
+    fn run(&'static self, task: Task) {
+        let idle = self.lock().pop();
+        if let Some(slot) = idle {
+            return slot.fill(task);
+        }
+        let slot = Arc::<Slot>::default();
+        let its = Arc::clone(&slot);
+        match thread::Builder::new().name(NAME.into()).spawn(move || self.work(&its)) {
+            Ok(_) => slot.fill(task),
+            Err(error) => {
+                // Not the kind of the cause: it is `WouldBlock`, which readers take for "try again".
+                task(Err(io::Error::other(format!("no disk thread can be started: {error}"))));
+            }
+        }
+    }
+
+    /// The life of a thread.
+    fn work(&'static self, slot: &Arc<Slot>) {
+        while let Some(task) = self.next(slot) {
+            let worker = Worker { threads: self, slot, has_rested: Cell::new(false) };
+            // Only a waker or a subscriber of `tracing` can panic here.
+            let _ = panics::catch("disk thread", || {
+                task(Ok(&worker));
+                Ok(())
+            });
+            worker.rest();
+        }
+    }
+
+    /// The next task, or `None` if there was none for a while.
+    fn next(&self, slot: &Arc<Slot>) -> Option<Task> {
+        slot.wait(self.idle_time).or_else(|| {
+            let mut idle = self.lock();
+            let before = idle.len();
+            idle.retain(|other| !Arc::ptr_eq(other, slot));
+            let is_removed = idle.len() < before;
+            drop(idle);
+            // A slot that was not in the list any more is about to be filled.
+            if is_removed { None } else { slot.wait(Duration::MAX) }
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Slot>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Worker<'_> {
+    /// The work is done: from now on the thread can get another task.
+    fn rest(&self) {
+        if !self.has_rested.replace(true) {
+            self.threads.lock().push(Arc::clone(self.slot));
+        }
+    }
+}
+
+impl Slot {
+    fn fill(&self, task: Task) {
+        *self.lock() = Some(task);
+        self.filled.notify_one();
+    }
+
+    fn wait(&self, most: Duration) -> Option<Task> {
+        let waited = self.filled.wait_timeout_while(self.lock(), most, |task| task.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Task>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What `tracing` is told of one job: in the span and by the subscriber of its caller, so that the
+/// events of a store belong to its buffer.
+struct Trace {
+    job: u64,
+    span: Span,
+    dispatch: Dispatch,
+}
+
+impl Trace {
+    /// Tells that a job is started, on the side of the caller.
+    fn start() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let job = NEXT.fetch_add(1, Ordering::Relaxed);
+        trace!(target: "streamspool::disk", job, "started");
+        Self { job, span: Span::current(), dispatch: dispatcher::get_default(Dispatch::clone) }
+    }
+
+    /// Does the work of the job. Tells before that it runs, on the thread that it runs on.
+    fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.within(|| {
+            trace!(target: "streamspool::disk", job = self.job, "running");
+            work()
+        })
+    }
+
+    fn within<R>(&self, f: impl FnOnce() -> R) -> R {
+        if self.dispatch.is::<NoSubscriber>() {
+            // A scope without a subscriber would hide one that is installed later.
+            return f();
+        }
+        dispatcher::with_default(&self.dispatch, || self.span.in_scope(f))
+    }
+}
+
+impl Drop for Trace {
+    /// The job has ended, and its caller was woken.
+    fn drop(&mut self) {
+        self.within(|| trace!(target: "streamspool::disk", job = self.job, "ended"));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+mod tests {
+    use std::sync::{Barrier, mpsc};
+    use std::task::{Wake, Waker};
+    use std::thread::ThreadId;
+
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn threads(idle_time: Duration) -> &'static Threads {
+        Box::leak(Box::new(Threads::new(idle_time)))
+    }
+
+    fn wait<R: Send + 'static>(job: Job<R>) -> io::Result<R> {
+        tokio::runtime::Builder::new_current_thread().build()?.block_on(job)
+    }
+
+    fn id() -> ThreadId {
+        thread::current().id()
+    }
+
+    #[test]
+    fn work_that_follows_from_other_work_runs_on_the_same_thread() {
+        let threads = threads(Duration::MAX);
+        let first = wait(threads.spawn(id)).unwrap();
+        for _ in 0..1000 {
+            assert_eq!(wait(threads.spawn(id)).unwrap(), first);
+        }
+        let name = wait(threads.spawn(|| thread::current().name().map(str::to_owned))).unwrap();
+        assert_eq!(name.as_deref(), Some(NAME));
+    }
+
+    #[test]
+    fn any_number_of_jobs_runs_at_once() {
+        let (threads, all) = (threads(Duration::MAX), Arc::new(Barrier::new(100)));
+        let jobs: Vec<_> = (0..100)
+            .map(|_| {
+                let all = Arc::clone(&all);
+                threads.spawn(move || all.wait().is_leader())
+            })
+            .collect();
+        for job in jobs {
+            wait(job).unwrap();
+        }
+        assert_eq!(threads.lock().len(), 100);
+    }
+
+    #[test]
+    fn a_thread_without_work_ends() {
+        struct Ends(mpsc::Sender<()>);
+        impl Drop for Ends {
+            fn drop(&mut self) {
+                self.0.send(()).unwrap();
+            }
+        }
+        thread_local! {
+            static ENDS: Cell<Option<Ends>> = const { Cell::new(None) };
+        }
+        let threads = threads(Duration::from_millis(1));
+        let (sender, ended) = mpsc::channel();
+        wait(threads.spawn(|| ENDS.set(Some(Ends(sender))))).unwrap();
+        ended.recv_timeout(Duration::from_secs(60)).expect("it ends");
+        assert!(threads.lock().is_empty());
+        wait(threads.spawn(|| ())).unwrap();
+    }
+
+    #[test]
+    fn work_that_comes_while_a_thread_ends_is_done() {
+        let threads = threads(Duration::ZERO);
+        for n in 0..3000 {
+            assert_eq!(wait(threads.spawn(move || n)).unwrap(), n);
+        }
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error_and_the_thread_goes_on() {
+        let threads = threads(Duration::MAX);
+        let first = wait(threads.spawn(id)).unwrap();
+        let error = wait(threads.spawn(|| panic!("as the test asked"))).unwrap_err();
+        assert_eq!(error.to_string(), "the disk work panicked: as the test asked");
+        assert_eq!(wait(threads.spawn(id)).unwrap(), first);
+    }
+
+    #[test]
+    fn a_waker_that_panics_takes_no_thread_along() {
+        struct Panics(mpsc::Sender<()>);
+        impl Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                self.0.send(()).unwrap();
+                panic!("as the test asked");
+            }
+        }
+        let threads = threads(Duration::MAX);
+        let (sender, receiver) = mpsc::channel();
+        let mut job = threads.spawn(move || {
+            receiver.recv().unwrap();
+            id()
+        });
+        let (woken, is_woken) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Panics(woken)));
+        assert!(job.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+        sender.send(()).unwrap();
+        is_woken.recv().unwrap();
+        let first = wait(job).unwrap();
+        for _ in 0..10 {
+            assert_eq!(wait(threads.spawn(id)).unwrap(), first);
+        }
+    }
+
+    #[test]
+    fn work_is_done_though_its_job_is_dropped() {
+        let (sender, receiver) = mpsc::channel();
+        drop(threads(Duration::MAX).spawn(move || sender.send(1)));
+        assert_eq!(receiver.recv().unwrap(), 1);
     }
 }

@@ -8,6 +8,7 @@ use futures::StreamExt;
 use streamspool::{BufferHandle, Error, ErrorKind, StreamBuffer};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
+use crate::support::jobs::Origin;
 use crate::support::source::{ready, source};
 use crate::support::store::Control;
 use crate::support::{BLOCK, MIB, data, on_both_runtimes, poll_once, settled};
@@ -200,6 +201,76 @@ async fn rules_17_and_19_a_closed_buffer_names_the_offset_that_it_reached() {
         // The first byte that is not in the store.
         assert_eq!(buffer.spill().await.unwrap_err().offset(), 100);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_17_the_end_of_a_buffer_does_not_block_the_async_thread() {
+    for abort in [false, true] {
+        let control = Control::default();
+        let builder = StreamBuffer::builder().store(control.store());
+        let (buffer, actor) = builder.build(ready(MIB as u64, BLOCK));
+        let actor = tokio::spawn(actor.run());
+        buffer.load().await.unwrap();
+        buffer.spill().await.unwrap();
+        control.hold_drop(true);
+        if abort {
+            actor.abort();
+        } else {
+            drop(buffer);
+        }
+        // Other tasks of this thread go on while the file is closed.
+        let other = StreamBuffer::spawn(ready(1000, 100));
+        assert_eq!(other.load().await.unwrap(), 1000);
+        settled().await;
+        assert_eq!(control.drops_on().as_deref(), Some("streamspool-disk"));
+        assert!(!control.is_dropped());
+        assert_eq!(actor.is_finished(), abort, "an actor that ends by itself waits for its store");
+        control.hold_drop(false);
+        assert_eq!(actor.await.is_err(), abort);
+        settled().await;
+        assert!(control.is_dropped());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_17_an_actor_that_is_dropped_while_it_ends_does_not_block_the_async_thread() {
+    let control = Control::default();
+    let (buffer, actor) = StreamBuffer::builder().store(control.store()).build(ready(1000, 100));
+    let mut run = Box::pin(actor.run());
+    control.hold_writes(true);
+    let mut spill = Box::pin(async {
+        buffer.load().await.unwrap();
+        buffer.spill().await
+    });
+    while control.calls_waiting() == 0 {
+        assert!(poll_once(&mut spill).is_pending());
+        assert!(poll_once(&mut run).is_pending());
+        settled().await;
+    }
+    buffer.close();
+    assert!(poll_once(&mut run).is_pending(), "it waits for the write");
+    assert_eq!(spill.await.unwrap_err().kind(), ErrorKind::Closed);
+    control.hold_writes(false);
+    settled().await;
+    // The write is done, and only the actor holds the store.
+    control.hold_drop(true);
+    drop(run);
+    settled().await;
+    assert_eq!(control.drops_on().as_deref(), Some("streamspool-disk"));
+    control.hold_drop(false);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_17_a_store_that_was_never_used_costs_no_thread() {
+    let control = Control::default();
+    let (buffer, actor) = StreamBuffer::builder().store(control.store()).build(ready(MIB as u64, BLOCK));
+    let actor = tokio::spawn(actor.run());
+    buffer.load().await.unwrap();
+    let ended = Origin::here().ended();
+    drop(buffer);
+    actor.await.unwrap();
+    assert!(control.is_dropped());
+    assert_eq!(Origin::here().ended(), ended, "no disk work");
 }
 
 #[tokio::test(start_paused = true)]

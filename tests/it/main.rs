@@ -19,6 +19,7 @@
 
 mod article;
 mod cancelling;
+mod disk_threads;
 mod drops;
 mod edges;
 mod errors;

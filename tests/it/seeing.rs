@@ -1,12 +1,15 @@
 //! Rules 19 and 20: what a buffer tells, and what it never tells.
 
-use std::sync::{Arc, Mutex};
+use std::cell::Cell;
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use futures::StreamExt;
-use streamspool::{Bytes, State, StreamBuffer};
+use streamspool::{Bytes, SpillStore, State, StreamBuffer, TempFileStore};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
+use tracing_core::span::Current;
 
 use crate::support::source::{ready, source};
 use crate::support::{MIB, chain, poll_once, settled};
@@ -115,6 +118,87 @@ async fn rules_15_and_20_the_failure_of_the_source_is_told_to_whoever_asks() {
     buffer.subscribe().wait_for(|progress| progress.state.is_final()).await.unwrap();
     let error = buffer.error().expect("it has failed");
     assert_eq!(chain(&error), ["the source failed at offset 10", "peer went away"]);
+}
+
+#[test]
+fn rule_20_disk_work_and_the_events_of_a_store_belong_to_the_span_of_their_buffer() {
+    /// Notes each event with the span that it happens in.
+    #[derive(Clone, Default)]
+    struct Note(Arc<Mutex<Vec<String>>>, Arc<OnceLock<&'static Metadata<'static>>>);
+    thread_local! {
+        static SPAN: Cell<u64> = const { Cell::new(0) };
+    }
+    struct Message(String);
+    impl Visit for Message {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            if field.name() == "message" {
+                self.0 = format!("{value:?}");
+            }
+        }
+    }
+    impl Subscriber for Note {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.is_span() || *metadata.level() != tracing::Level::DEBUG
+        }
+        fn new_span(&self, span: &Attributes<'_>) -> Id {
+            self.1.get_or_init(|| span.metadata());
+            Id::from_u64(7)
+        }
+        fn current_span(&self) -> Current {
+            match SPAN.get() {
+                0 => Current::none(),
+                id => Current::new(Id::from_u64(id), self.1.get().unwrap()),
+            }
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &Event<'_>) {
+            let mut message = Message(String::new());
+            event.record(&mut message);
+            let thread = std::thread::current();
+            let on_disk_thread = thread.name() == Some("streamspool-disk");
+            let place = if on_disk_thread { "disk thread" } else { "caller" };
+            self.0.lock().unwrap().push(format!("{} in span {} on {place}", message.0, SPAN.get()));
+        }
+        fn enter(&self, id: &Id) {
+            SPAN.set(id.into_u64());
+        }
+        fn exit(&self, _: &Id) {
+            SPAN.set(0);
+        }
+    }
+    struct Telling(TempFileStore);
+    impl SpillStore for Telling {
+        fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+            tracing::info!("writing");
+            self.0.write_at(offset, bytes)
+        }
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+            self.0.read_at(offset, buf)
+        }
+    }
+
+    let expected = [
+        "started in span 7 on caller",
+        "running in span 7 on disk thread",
+        "writing in span 7 on disk thread",
+        "ended in span 7 on disk thread",
+    ];
+    let note = Note::default();
+    let notes = || std::mem::take(&mut *note.0.lock().unwrap());
+    tracing::subscriber::with_default(note.clone(), || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let buffer = StreamBuffer::builder().store(Telling(TempFileStore::new())).spawn(ready(10, 10));
+            buffer.load().await.unwrap();
+            assert_eq!(notes(), [""; 0]);
+            buffer.spill().await.unwrap();
+            while note.0.lock().unwrap().len() < 4 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(notes(), expected);
+        });
+    });
 }
 
 #[test]

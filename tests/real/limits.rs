@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -9,8 +10,9 @@ use streamspool::{ErrorKind, StreamBuffer};
 
 use crate::child::{alone, command, is_child};
 use crate::support::source::ready;
-use crate::support::{MIB, assert_bytes, chain, data};
-use crate::{names, runtime};
+use crate::support::store::Control;
+use crate::support::{MIB, assert_bytes, chain, data, poll_once};
+use crate::{names, runtime, tell};
 
 const SIZE: u64 = 8 * MIB as u64;
 
@@ -66,6 +68,97 @@ fn rule_16_at_the_limit_of_a_files_size_nothing_is_lost() {
         let whole = StreamBuffer::builder().max_memory(usize::MAX).spawn(ready(SIZE, 64 * 1024));
         assert_eq!(whole.save(dir.path().join("song")).await.unwrap_err().kind(), ErrorKind::Save);
         assert_eq!(names(dir.path()), [""; 0]);
+    });
+}
+
+/// Threads that only wait, until the process may start no more. They end when this is dropped.
+struct NoThreadLeft(Vec<std::sync::mpsc::Sender<()>>, Vec<std::thread::JoinHandle<()>>);
+
+impl NoThreadLeft {
+    fn new() -> Self {
+        let (mut senders, mut threads) = (Vec::new(), Vec::new());
+        loop {
+            assert!(threads.len() < 100, "the limit of threads is not in force");
+            let (sender, receiver) = std::sync::mpsc::channel::<()>();
+            match std::thread::Builder::new().spawn(move || receiver.recv().unwrap_or_default()) {
+                Ok(thread) => threads.push(thread),
+                Err(_) => return Self(senders, threads),
+            }
+            senders.push(sender);
+        }
+    }
+}
+
+impl Drop for NoThreadLeft {
+    fn drop(&mut self) {
+        self.0.clear();
+        for thread in self.1.drain(..) {
+            thread.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn rule_16_without_a_thread_left_nothing_is_lost_and_it_heals() {
+    let name = "limits::rule_16_without_a_thread_left_nothing_is_lost_and_it_heals";
+    if !is_child(name) && std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return tell(
+            "notice: the limit of threads was not tried: it counts per user, so run as root for that",
+        );
+    }
+    // Root has no such limit. The limit counts all threads of a user, so this one has no others.
+    let user = 61_000 + std::process::id() % 4000;
+    let limited = "exec prlimit --nproc=40:40 setpriv --clear-groups --reuid";
+    if !alone(name, &format!("{limited} {user} \"$0\" \"$@\"")) {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("song");
+        let buffer = StreamBuffer::builder().max_memory(MIB).spawn(ready(SIZE, 64 * 1024));
+        let small = StreamBuffer::spawn(ready(1000, 100));
+        let no_thread_left = NoThreadLeft::new();
+        for _ in 0..2 {
+            let error = buffer.load().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Spill);
+            assert!(chain(&error)[1].contains("no disk thread can be started"), "{error:?}");
+            assert_eq!(io::Error::from(error).kind(), io::ErrorKind::Other, "readers must not try again");
+            let loaded = buffer.progress().loaded as usize;
+            assert!(loaded > MIB, "{loaded}");
+            assert_bytes(&buffer.read(0, loaded).await.unwrap(), &data(0, loaded), 0);
+        }
+        assert_eq!(small.save(&path).await.unwrap_err().kind(), ErrorKind::Save);
+        drop(no_thread_left);
+        assert_eq!(small.save(&path).await.unwrap(), 1000);
+        assert_eq!(buffer.load().await.unwrap(), SIZE);
+        assert_bytes(&buffer.read(0, 8 * MIB).await.unwrap(), &data(0, 8 * MIB), 0);
+
+        // Reads that hang take every disk thread there is, and one more read gets none.
+        let disks = [Control::default(), Control::default()];
+        let mut buffers = Vec::new();
+        for disk in &disks {
+            let buffer = StreamBuffer::builder().store(disk.store()).spawn(ready(MIB as u64, 64 * 1024));
+            buffer.load().await.unwrap();
+            buffer.spill().await.unwrap();
+            buffers.push(buffer);
+        }
+        disks[0].hold_reads(true);
+        let mut hanging: Vec<_> = (0..8).map(|n| Box::pin(buffers[0].read(n * 1000, 100))).collect();
+        for read in &mut hanging {
+            assert!(poll_once(read).is_pending());
+        }
+        buffers[0].read(0, 0).await.unwrap();
+        let no_thread_left = NoThreadLeft::new();
+        let error = buffers[1].read(5, 100).await.unwrap_err();
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Spill, 5));
+        disks[0].hold_reads(false);
+        for (read, n) in hanging.into_iter().zip(0..) {
+            assert_bytes(&read.await.unwrap(), &data(n * 1000, 100), n * 1000);
+        }
+        // Now there are threads without work.
+        assert_bytes(&buffers[1].read(5, 100).await.unwrap(), &data(5, 100), 5);
+        drop(no_thread_left);
     });
 }
 

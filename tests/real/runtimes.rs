@@ -35,8 +35,6 @@ async fn read_until_closed(buffer: BufferHandle, seed: u64) -> u64 {
         };
         match result {
             Ok(bytes) => assert_bytes(&bytes, &data(offset, bytes.len()), offset),
-            // A runtime that ends takes its blocking threads with it before it drops the actor.
-            Err(error) if error.kind() == ErrorKind::Spill => {}
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Closed);
                 return answers;

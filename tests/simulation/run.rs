@@ -10,6 +10,7 @@ use crate::asks::What;
 use crate::players::{Pieces, Player};
 use crate::support::Random;
 use crate::support::faults::{Disk, Ending, expected};
+use crate::support::jobs::Origin;
 use crate::world::World;
 
 /// What all the runs came to.
@@ -39,18 +40,17 @@ impl fmt::Display for Survived {
     }
 }
 
-/// One thread for blocking calls, so that there is one order of them.
 fn runtime() -> Runtime {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().start_paused(true).max_blocking_threads(1).build().unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
 }
 
-/// Releases the disk's thread when a run has found something, or nothing would end.
-struct Release(Disk);
+/// Lets the disk do its work when a run has found something, or its threads would wait for ever.
+struct Release(Disk, Origin);
 
 impl Drop for Release {
     fn drop(&mut self) {
         self.0.heal();
+        self.1.step(false);
     }
 }
 
@@ -61,7 +61,7 @@ pub fn run(seed: u64, dir: &Path, trace: &mut Vec<String>, survived: &mut Surviv
     let live = RUNTIME.with(|runtime| {
         runtime.block_on(async {
             let mut world = World::new(seed, dir);
-            let _release = Release(world.disk.clone());
+            let _release = Release(world.disk.clone(), world.jobs);
             let steps = 1 + world.random.below(100);
             trace.push(format!(
                 "{} bytes, {:?} declared, {} in memory, {} ahead, {:?}",
@@ -134,8 +134,9 @@ async fn step(world: &mut World, trace: &mut Vec<String>) {
             if world.disk.is_parked() {
                 let calls = 1 + world.random.below(3) as usize;
                 trace.push(format!("the disk does {calls} calls"));
-                world.disk.pass(calls);
-                world.rest();
+                for _ in 0..calls {
+                    world.pass();
+                }
             }
         }
         89..=94 => {
@@ -216,18 +217,18 @@ async fn end(mut world: World, trace: &mut Vec<String>, survived: &mut Survived)
         }
         _ => {}
     }
-    let marks = world.disk.marks();
-    let World { mut actor, disk, tap, handle, asks, players, pieces, turns, answered, cancelled, .. } = world;
+    let World {
+        mut actor, disk, jobs, tap, handle, asks, players, pieces, turns, answered, cancelled, ..
+    } = world;
     drop((handle, asks, players, pieces));
     disk.heal();
+    jobs.step(false);
     if let Some(actor) = &mut actor {
         actor.await;
     }
     drop(actor);
-    // Behind all that the disk's thread has to do for those who left.
-    let last = disk.clone();
-    tokio::task::spawn_blocking(move || last.mark()).await.unwrap();
-    assert!(disk.marks() > marks);
+    // What the disk has to do for requests that were dropped ends by itself.
+    jobs.rest();
     let (disk, tap) = (disk.state(), tap.state());
     assert!(tap.dropped, "the source is gone");
     assert!(disk.dropped, "the store is gone");

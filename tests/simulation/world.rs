@@ -11,6 +11,7 @@ use streamspool::{BufferHandle, Progress, State, StreamBuffer};
 use crate::asks::{Answer, Ask, Facts, Flag, Outcome, Since, What};
 use crate::players::{Pieces, Player};
 use crate::support::faults::{Chunking, Disk, Ending, Tap};
+use crate::support::jobs::Origin;
 use crate::support::{BLOCK, KIB, MIB, Random};
 
 /// What memory may hold over its budget.
@@ -38,9 +39,8 @@ pub struct World {
     /// The furthest that anybody waited for, and was delivered.
     furthest_need: u64,
     delivered: u64,
-    /// Whether the disk's thread may be at work, or a mark is behind what it works at.
-    marks: u64,
-    purges: bool,
+    /// The disk work of this run.
+    pub jobs: Origin,
     /// Failures of the disk that have been told to whom they concern.
     told_failures: u64,
     last: Progress,
@@ -89,6 +89,8 @@ impl World {
         let max_memory = usize::try_from(max_memory).unwrap_or(usize::MAX);
         let read_ahead = pick(&mut random, &[0, 0, 1000, 64 * KIB as u64, MIB as u64, u64::MAX]);
         let rate = pick(&mut random, &[0, 0, 10, 40]);
+        let jobs = Origin::here();
+        jobs.step(true);
         let disk = Disk::new(seed, rate);
         disk.state().gated = true;
         let tap = Tap::new(seed, chunking, ending, total, read_ahead);
@@ -112,8 +114,7 @@ impl World {
             is_closed: false,
             furthest_need: 0,
             delivered: 0,
-            marks: 0,
-            purges: false,
+            jobs,
             told_failures: 0,
             last,
             turns: 0,
@@ -143,7 +144,6 @@ impl World {
     // ---- users ----
 
     pub fn ask(&mut self, what: What) {
-        self.purges |= matches!(what, What::Spill);
         let ask = Ask::new(what, self.handle.clone(), self.since());
         self.asks.push(ask);
     }
@@ -276,7 +276,7 @@ impl World {
 
     // ---- turns ----
 
-    /// One poll of the actor, if it was woken; then the disk's thread comes to rest.
+    /// One poll of the actor, if it was woken; then the disk comes to rest.
     pub async fn turn(&mut self) -> bool {
         let Some(actor) = &mut self.actor else { return false };
         if !self.actor_flag.take() {
@@ -297,26 +297,16 @@ impl World {
         true
     }
 
-    /// Waits until the disk's thread waits for us, or has nothing to do.
+    /// Disk work goes on until all of it is done, or waits for the test to let it pass.
     pub fn rest(&mut self) {
-        let might_spill = self.tap.state().pulled.saturating_add(BLOCK as u64) > self.max_memory as u64;
-        if !might_spill && !self.purges && self.asks.iter().all(|ask| !matches!(ask.what, What::Save(_))) {
-            return;
-        }
-        if self.disk.marks() == self.marks {
-            let disk = self.disk.clone();
-            self.marks += 1;
-            tokio::task::spawn_blocking(move || disk.mark());
-        }
-        self.disk.wait(self.marks);
+        self.jobs.rest();
     }
 
     /// Everything that is woken gets its turn, until nothing is: all that is left waits for the
     /// source, the disk or us.
     pub async fn settle(&mut self) {
         for _ in 0..MANY_TURNS {
-            // Who has used up their budget is woken only now, and who waits for a blocking call when
-            // it is done.
+            // A task that has used up its budget is woken only now.
             tokio::task::yield_now().await;
             self.rest();
             let mut moved = self.turn().await;
@@ -347,12 +337,17 @@ impl World {
         panic!("no end to it");
     }
 
+    /// The disk does one of the calls that wait.
+    pub fn pass(&mut self) {
+        self.disk.pass(self.random.next());
+        self.rest();
+    }
+
     /// The disk does all that it has to do, and everybody the rest.
     pub async fn settle_with_disk(&mut self) {
         self.settle().await;
         while self.disk.is_parked() {
-            self.disk.pass(1);
-            self.rest();
+            self.pass();
             self.settle().await;
         }
     }
@@ -387,10 +382,6 @@ impl World {
         }
         let waiting = |ask: &&Ask| ask.is_asked;
         for ask in self.asks.iter().filter(waiting) {
-            if parked && matches!(ask.what, What::Save(_)) {
-                // It writes on the same thread, behind the disk.
-                continue;
-            }
             assert!(self.actor.is_some(), "{:?} was never answered", ask.what);
             let (offset, need) = match ask.what {
                 What::Read { offset, len } => (offset, offset.saturating_add(len)),

@@ -3,6 +3,7 @@
 //! Both look over the buffer's shoulder too. What it does wrong with them is noted, not panicked
 //! about: a panic in a source or a store is one of the faults that a buffer survives.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::panic::resume_unwind;
 use std::pin::Pin;
@@ -12,7 +13,8 @@ use std::task::{Context, Poll, Waker};
 use futures::Stream;
 use streamspool::{Bytes, SpillStore};
 
-use super::{BLOCK, KIB, MIB, Random, byte_at};
+use super::jobs::{Origin, current};
+use super::{BLOCK, KIB, MIB, Random, byte_at, jobs};
 
 /// The largest chunk that a source sends.
 pub const HUGE: usize = 64 * MIB;
@@ -44,24 +46,24 @@ fn no_space() -> io::Error {
 #[derive(Clone)]
 pub struct Disk {
     shared: Arc<(Mutex<DiskState>, Condvar)>,
+    /// The test that made it.
+    origin: Origin,
 }
 
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct DiskState {
-    /// For blocking calls, which are made on one thread after the other.
+    /// For blocking calls, which the test lets pass one at a time.
     random: Random,
-    /// For reads at once, which are made on the actor.
+    /// For reads without waiting, which are made on the actor.
     random_at_once: Random,
     /// How many of 100 calls have a fault; 0 when the store is well.
     pub rate: u64,
     /// The store has room for this many bytes, if any.
     pub capacity: Option<u64>,
-    /// Calls wait until the test lets them pass; so a disk is as slow as the test wants it.
+    /// Calls wait until the test lets them pass, so the disk is as slow as the test wants it.
     pub gated: bool,
-    passes: usize,
-    parked: bool,
-    /// How many marks have been set, see [`Disk::mark`].
-    marks: u64,
+    /// The calls that wait, by their jobs: in the order in which the actor started them.
+    parked: BTreeMap<u64, ()>,
     /// Bytes `[0, stored)` were taken.
     pub stored: u64,
     /// A call has failed since, so that bytes may be written a second time.
@@ -92,9 +94,7 @@ impl Disk {
             rate,
             capacity: None,
             gated: false,
-            passes: 0,
-            parked: false,
-            marks: 0,
+            parked: BTreeMap::new(),
             stored: 0,
             may_redo: false,
             failures: 0,
@@ -104,7 +104,7 @@ impl Disk {
             wrong: Vec::new(),
             dropped: false,
         };
-        Self { shared: Arc::new((Mutex::new(state), Condvar::new())) }
+        Self { shared: Arc::new((Mutex::new(state), Condvar::new())), origin: Origin::here() }
     }
 
     pub fn store(&self) -> FaultyStore {
@@ -115,61 +115,41 @@ impl Disk {
         self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the next `calls` calls pass.
-    pub fn pass(&self, calls: usize) {
-        self.state().passes += calls;
+    /// Lets one of the waiting calls pass, by its number.
+    pub fn pass(&self, number: u64) {
+        let mut state = self.state();
+        let number = number as usize % state.parked.len().max(1);
+        let job = state.parked.keys().nth(number).copied();
+        if job.and_then(|job| state.parked.remove(&job)).is_some() {
+            self.origin.unpark(1);
+        }
+        drop(state);
         self.shared.1.notify_all();
     }
 
-    /// No more faults, room for everything, and nobody waits.
+    /// No more faults, room for everything, and no call waits.
     pub fn heal(&self) {
         let mut state = self.state();
-        (state.rate, state.capacity, state.gated, state.parked) = (0, None, false, false);
+        (state.rate, state.capacity, state.gated) = (0, None, false);
+        self.origin.unpark(std::mem::take(&mut state.parked).len());
         drop(state);
         self.shared.1.notify_all();
-    }
-
-    /// To be called on the thread that does the blocking calls, behind those that are to be done.
-    pub fn mark(&self) {
-        self.state().marks += 1;
-        self.shared.1.notify_all();
-    }
-
-    /// Waits until a call waits for the test, or there are `marks` marks, which means that every
-    /// call before the last of them is done.
-    pub fn wait(&self, marks: u64) {
-        let busy = |state: &mut DiskState| state.marks < marks && !(state.parked && state.passes == 0);
-        let limit = std::time::Duration::from_secs(60);
-        let (state, waited) = self
-            .shared
-            .1
-            .wait_timeout_while(self.state(), limit, busy)
-            .unwrap_or_else(PoisonError::into_inner);
-        drop(state);
-        assert!(!waited.timed_out(), "the disk hangs");
-    }
-
-    pub fn marks(&self) -> u64 {
-        self.state().marks
     }
 
     pub fn is_parked(&self) -> bool {
-        let state = self.state();
-        state.parked && state.passes == 0
+        !self.state().parked.is_empty()
     }
 
     /// Waits for its turn; then how many bytes the call may do, or how it fails.
     fn enter(&self, access: &Access, offset: u64, len: usize) -> io::Result<usize> {
-        let changed = &self.shared.1;
         let mut state = self.state();
-        state.parked = state.gated && state.passes == 0;
-        changed.notify_all();
-        let waits = |state: &mut DiskState| state.gated && state.passes == 0;
-        state = changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
-        state.parked = false;
-        state.passes = state.passes.saturating_sub(1);
+        if state.gated {
+            state.parked.insert(current(), ());
+            self.origin.park(1);
+            let waits = |state: &mut DiskState| state.parked.contains_key(&current());
+            state = self.shared.1.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
+        }
         state.calls += 1;
-        changed.notify_all();
         let mut most = len;
         if let (Access::Write, Some(capacity)) = (access, state.capacity) {
             most = usize::try_from(capacity.saturating_sub(offset)).unwrap_or(usize::MAX).min(len);
@@ -364,6 +344,7 @@ impl Tap {
     }
 
     pub fn source(&self) -> FaultySource {
+        jobs::watch();
         FaultySource(self.clone())
     }
 

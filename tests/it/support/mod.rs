@@ -2,6 +2,7 @@
 
 #[allow(dead_code, reason = "each test binary uses a part")]
 pub mod faults;
+pub mod jobs;
 pub mod source;
 pub mod store;
 
@@ -13,6 +14,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use streamspool::Bytes;
+
+use self::jobs::Origin;
 
 pub const KIB: usize = 1024;
 pub const MIB: usize = 1024 * KIB;
@@ -49,12 +52,20 @@ pub fn chain(error: &dyn Error) -> Vec<String> {
     std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect()
 }
 
-/// Runs until every task waits for something that only the test can bring about.
+/// Runs until nothing can happen any more except by the test.
 ///
-/// Needs a paused clock, which moves on only when nothing else can: no guess at how long that takes.
+/// Needs a paused clock and a current-thread runtime: the clock moves on only when every task waits.
+/// Disk threads do not hold it up, so the disk must be at rest too, and must not have woken a task.
 pub async fn settled() {
-    let nothing = std::future::pending::<()>();
-    tokio::time::timeout(Duration::from_millis(1), nothing).await.expect_err("nothing happens");
+    let origin = Origin::here();
+    loop {
+        let ended = origin.ended();
+        let nothing = std::future::pending::<()>();
+        tokio::time::timeout(Duration::from_millis(1), nothing).await.expect_err("nothing happens");
+        if origin.rest() == ended {
+            return;
+        }
+    }
 }
 
 /// Polls a future once, as a `select!` would, and returns its result if it has one.

@@ -10,7 +10,7 @@ use futures::Stream;
 use streamspool::Bytes;
 use tokio::sync::mpsc;
 
-use super::{byte_at, data};
+use super::{byte_at, data, jobs};
 
 enum Step {
     Chunk(Bytes),
@@ -42,6 +42,7 @@ pub struct Source {
 
 /// A source that yields what the test feeds it, and waits meanwhile.
 pub fn source() -> (Feed, Source) {
+    jobs::watch();
     let (sender, steps) = mpsc::unbounded_channel();
     let seen = Arc::<Seen>::default();
     let source = Source { steps, seen: Arc::clone(&seen), ended: false };
@@ -127,6 +128,7 @@ impl Drop for Source {
 
 /// `size` bytes of [`data`] in chunks of `chunk` bytes, always ready.
 pub fn ready(size: u64, chunk: usize) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    jobs::watch();
     let starts = (0..size).step_by(chunk);
     futures::stream::iter(starts.map(move |start| {
         let end = size.min(start + chunk as u64);
@@ -136,6 +138,7 @@ pub fn ready(size: u64, chunk: usize) -> impl Stream<Item = io::Result<Bytes>> +
 
 /// The same in chunks of random sizes, some of them empty.
 pub fn ragged(size: u64, seed: u64) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    jobs::watch();
     let mut random = super::Random(seed);
     let mut start = 0;
     futures::stream::iter(std::iter::from_fn(move || {
