@@ -67,14 +67,13 @@ async fn half_saved(
     is_new: bool,
 ) -> JoinHandle<Result<u64, Error>> {
     let (written, mut part) = mpsc::unbounded_channel();
-    let tell = move |so_far| drop(written.send(so_far));
+    let tell = move |so_far| {
+        let _ = written.send(so_far);
+    };
     let (buffer, path) = (buffer.clone(), path.to_path_buf());
     feed.chunk(MIB);
     let save = tokio::spawn(async move {
-        match is_new {
-            true => buffer.save_new_with(path, tell).await,
-            false => buffer.save_with(path, tell).await,
-        }
+        if is_new { buffer.save_new_with(path, tell).await } else { buffer.save_with(path, tell).await }
     });
     assert_eq!(part.recv().await, Some(BLOCK as u64));
     save
