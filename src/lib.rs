@@ -114,7 +114,9 @@
 //! 11. The file has no name, is private to the user (where the file system has permissions), and is
 //!     made when first needed. By default it [avoids a tmpfs](TempFileStore#where-the-file-is).
 //! 12. [`spill`](BufferHandle::spill) moves everything resident to disk;
-//!     [`save`](BufferHandle::save) writes the whole to a path, complete or not at all.
+//!     [`save`](BufferHandle::save) writes the whole to a path, complete or not at all, and
+//!     [`save_new`](BufferHandle::save_new) does so only if nothing has this path. A path that cannot
+//!     be saved to is refused before anything is loaded.
 //! 13. The [store](SpillStore) can be replaced.
 //!
 //! Ending
@@ -154,7 +156,7 @@
 //! | `builder.rs` | options in, handle and actor out |
 //! | `handle.rs` | asks: sends a message and awaits its reply |
 //! | `fetch.rs` | the same, polled; under the reader and the chunks |
-//! | `reader.rs`, `chunks.rs`, `save.rs` | what stands on a handle |
+//! | `reader.rs`, `chunks.rs`, `save/` | what stands on a handle |
 //! | `message.rs` | what can be asked |
 //! | `signal.rs` | what passes between actor and handles beside that: closed, withdrawn, failed |
 //! | `actor.rs` | the only event loop: takes in requests and chunks, does what the core decides |

@@ -1,16 +1,21 @@
 //! Saves a resource to disk while clients read it.
 
+use std::io::ErrorKind;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
+use streamspool::Error;
 use tokio::task::AbortHandle;
 
 use crate::explain;
 use crate::http::App;
 use crate::resource::Resource;
+
+/// The last number that is put before a name that is taken. Then the save fails.
+const LAST_NUMBER: u32 = 999;
 
 /// The progress of a save.
 pub(crate) enum Saving {
@@ -46,14 +51,24 @@ pub(crate) async fn start(
         if matches!(saving, Saving::Running { .. }) {
             return false;
         }
-        let task = tokio::spawn(save(Arc::clone(&resource), free_path(&app.save_to, &resource.name)));
+        let task = tokio::spawn(save(Arc::clone(&resource), Arc::clone(&app.save_to)));
         *saving = Saving::Running { task: task.abort_handle(), written: 0 };
         true
     });
     Ok(StatusCode::ACCEPTED)
 }
 
-async fn save(resource: Arc<Resource>, path: PathBuf) {
+async fn save(resource: Arc<Resource>, dir: Arc<PathBuf>) {
+    let saved = save_to_free_name(&resource, &dir).await;
+    resource.saving.send_replace(match saved {
+        Ok((path, size)) => Saving::Saved { path: path.canonicalize().unwrap_or(path), size },
+        Err(error) => Saving::Failed(explain(&error)),
+    });
+}
+
+/// Saves to the first name that nothing has. `save_new` replaces nothing, so a name that is taken, at
+/// the start or while the save runs, only means that the next one is tried.
+async fn save_to_free_name(resource: &Resource, dir: &FilePath) -> Result<(PathBuf, u64), Error> {
     let tell = |so_far| {
         resource.saving.send_modify(|saving| {
             if let Saving::Running { written, .. } = saving {
@@ -61,11 +76,19 @@ async fn save(resource: Arc<Resource>, path: PathBuf) {
             }
         });
     };
-    let saved = resource.buffer.save_with(&path, tell).await;
-    resource.saving.send_replace(match saved {
-        Ok(size) => Saving::Saved { path: path.canonicalize().unwrap_or(path), size },
-        Err(error) => Saving::Failed(explain(&error)),
-    });
+    let mut path = dir.join(&resource.name);
+    let mut number = 1;
+    loop {
+        match resource.buffer.save_new_with(&path, tell).await {
+            Err(error) if number < LAST_NUMBER && exists_already(&error) => number += 1,
+            result => return result.map(|size| (path, size)),
+        }
+        path = dir.join(format!("{number}-{}", resource.name));
+    }
+}
+
+fn exists_already(error: &Error) -> bool {
+    error.io_error().is_some_and(|cause| cause.kind() == ErrorKind::AlreadyExists)
 }
 
 /// Stops the save. Dropping its future is enough: no file remains, and no reader is affected.
@@ -81,11 +104,4 @@ pub(crate) async fn cancel(
         true
     });
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// An unused path, because `save` would replace an existing file.
-fn free_path(dir: &FilePath, name: &str) -> PathBuf {
-    let numbered = (2..1000).map(|number| dir.join(format!("{number}-{name}")));
-    let mut paths = std::iter::once(dir.join(name)).chain(numbered);
-    paths.find(|path| !path.exists()).unwrap_or_else(|| dir.join(name))
 }

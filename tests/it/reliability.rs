@@ -12,6 +12,7 @@ fn read(path: &str) -> String {
 fn file(name: &str) -> String {
     let parts: Vec<_> = name.split("::").collect();
     match parts[..] {
+        ["save", _] => "src/handle/save/tests.rs".into(),
         ["core", file, _] => format!("src/core/tests/{file}.rs"),
         [binary @ ("it" | "real"), file, _] => format!("tests/{binary}/{file}.rs"),
         ["footprint", _] => "tests/footprint.rs".into(),

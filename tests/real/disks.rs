@@ -83,13 +83,28 @@ fn rule_12_a_save_to_a_full_file_system_leaves_what_was_there() {
     std::fs::write(&path, "the old one").unwrap();
     runtime().block_on(async {
         let buffer = StreamBuffer::spawn(ready(SIZE, 64 * 1024));
-        let error = buffer.save(&path).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Save);
-        assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::StorageFull);
-        assert_eq!(std::fs::read(&path).unwrap(), b"the old one");
-        assert_eq!(names(disk.path()), ["song"]);
+        let new = disk.path().join("new");
+        for error in [buffer.save(&path).await.unwrap_err(), buffer.save_new(&new).await.unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::Save);
+            assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::StorageFull);
+            // The file system has two MiB, of which the old file takes a page.
+            assert_eq!(error.offset(), 2 * MIB as u64 - 4096, "{error}");
+            assert_eq!(std::fs::read(&path).unwrap(), b"the old one");
+            assert_eq!(names(disk.path()), ["song"]);
+            wait_until_free(disk.path());
+        }
+        std::fs::remove_file(&path).unwrap();
+        let small = StreamBuffer::spawn(ready(MIB as u64, 64 * 1024));
+        assert_eq!(small.save_new(&new).await.unwrap(), MIB as u64);
         assert_bytes(&buffer.read(0, 8 * MIB).await.unwrap(), &data(0, 8 * MIB), 0);
     });
+}
+
+/// Waits until the file of a failed save is gone: a disk thread drops it.
+fn wait_until_free(dir: &Path) {
+    while rustix::fs::statvfs(dir).unwrap().f_bfree * 4096 < 2 * MIB as u64 - 4096 {
+        std::thread::yield_now();
+    }
 }
 
 #[test]

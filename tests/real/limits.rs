@@ -1,10 +1,11 @@
-//! Rule 16 at the limits of the process, and rule 11 when it is killed.
+//! Rule 16 at the limits of the process, and rules 11 and 12 when it is killed.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
 use streamspool::{ErrorKind, StreamBuffer};
 
@@ -197,4 +198,90 @@ fn rule_11_a_process_that_is_killed_while_it_spills_leaves_no_file() {
         assert!(!child.wait().unwrap().success());
         assert_eq!(names(dir.path()), [""; 0]);
     }
+}
+
+/// Saves for ever into `dir`, to new files and over one that exists, and says so each time that bytes
+/// have been written.
+fn save_for_ever(dir: &Path) {
+    runtime().block_on(async {
+        let replaced = dir.join("replaced");
+        std::fs::write(&replaced, "the old one").unwrap();
+        for turn in 0.. {
+            let new = dir.join(format!("new {turn}"));
+            let buffer = StreamBuffer::builder().max_memory(MIB).spawn(ready(SIZE, 64 * 1024));
+            let tell = |written| println!("written {written}");
+            tokio::try_join!(buffer.save_new_with(&new, tell), buffer.save_with(&replaced, tell)).unwrap();
+            std::fs::remove_file(new).unwrap();
+        }
+    });
+}
+
+#[test]
+fn rule_12_a_process_that_is_killed_while_it_saves_leaves_complete_files_or_none() {
+    let name = "limits::rule_12_a_process_that_is_killed_while_it_saves_leaves_complete_files_or_none";
+    if is_child(name) {
+        return save_for_ever(Path::new(&std::env::var("STREAMSPOOL_DIR").unwrap()));
+    }
+    let mut left_behind = Vec::new();
+    for turn in 0..10 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = command(name, "");
+        command.env("STREAMSPOOL_DIR", dir.path()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut saving = lines.filter(|line| line.contains("written "));
+        // In the middle of the first saves or of later ones; a pair of them has 64 steps.
+        saving.nth(turn * 9).expect("it saves");
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success());
+        for name in names(dir.path()) {
+            let bytes = std::fs::read(dir.path().join(&name)).unwrap();
+            match name.as_str() {
+                "replaced" if bytes == b"the old one" => {}
+                "replaced" => assert_bytes(&bytes, &data(0, SIZE as usize), 0),
+                new if new.starts_with("new ") => assert_bytes(&bytes, &data(0, SIZE as usize), 0),
+                _ => left_behind.push(name),
+            }
+        }
+    }
+    // The save that replaces has a name between two system calls, which a kill hits about never.
+    assert!(left_behind.len() < 2, "{left_behind:?}");
+}
+
+#[test]
+fn rule_12_where_no_file_can_do_without_a_name_saves_do_the_same_with_one() {
+    let name = "limits::rule_12_where_no_file_can_do_without_a_name_saves_do_the_same_with_one";
+    // An unnamed file gets its name through `/proc`, which is hidden from this process alone.
+    let hide = "exec unshare -m sh -c 'mount -t tmpfs none /proc && exec \"$0\" \"$@\"' \"$0\" \"$@\"";
+    if !is_child(name) {
+        let can = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none", "/proc"]).output();
+        if !can.is_ok_and(|output| output.status.success()) {
+            return tell(
+                "notice: no mounts may be made here, so no save used a named file: run as root for that",
+            );
+        }
+    }
+    if !alone(name, hide) {
+        return;
+    }
+    runtime().block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("song");
+        let spool = || StreamBuffer::spawn(ready(SIZE, 64 * 1024));
+        let during = Mutex::new(Vec::new());
+        let look = |_| *during.lock().unwrap() = names(dir.path());
+        assert_eq!(spool().save_new_with(&path, look).await.unwrap(), SIZE);
+        let seen = std::mem::take(&mut *during.lock().unwrap());
+        assert!(seen.len() == 1 && seen[0].starts_with(".streamspool-"), "{seen:?}");
+        assert_bytes(&std::fs::read(&path).unwrap(), &data(0, SIZE as usize), 0);
+
+        std::fs::write(&path, "the old one").unwrap();
+        let error = spool().save_new(&path).await.unwrap_err();
+        assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"the old one");
+
+        assert_eq!(spool().save(&path).await.unwrap(), SIZE);
+        assert_bytes(&std::fs::read(&path).unwrap(), &data(0, SIZE as usize), 0);
+        assert_eq!(names(dir.path()), ["song"]);
+    });
 }

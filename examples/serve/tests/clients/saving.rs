@@ -52,6 +52,46 @@ async fn a_save_shows_its_progress_and_leaves_the_whole_resource() {
 }
 
 #[tokio::test]
+async fn a_save_overwrites_no_file_that_was_made_while_it_ran() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = pattern(800_000);
+    let upstream = Upstream::start(NAME, Some(bytes.len())).await;
+    let server = Server::start(&[&upstream.url, "--save-to", dir.path().to_str().unwrap()]).await;
+    upstream.send(&bytes[..600_000]);
+    assert_eq!(ask(&server, reqwest::Method::POST).await, 202);
+    let begun = |now: &Value| now["saving"]["written"].as_u64() > Some(0);
+    server.wait_for(NAME, "a save under way", begun).await;
+    std::fs::write(dir.path().join(NAME), "of another program").unwrap();
+    std::fs::write(dir.path().join("2-bytes.bin"), "of a third one").unwrap();
+    upstream.send(&bytes[600_000..]);
+    let saved = server.wait_for(NAME, "the save", |now| now["saving"]["state"] != "running").await;
+    assert!(saved["saving"]["path"].as_str().is_some_and(|path| path.ends_with("3-bytes.bin")), "{saved}");
+    assert_eq!(std::fs::read(dir.path().join(NAME)).unwrap(), b"of another program");
+    assert_eq!(std::fs::read(dir.path().join("2-bytes.bin")).unwrap(), b"of a third one");
+    assert!(std::fs::read(dir.path().join("3-bytes.bin")).unwrap() == bytes);
+    assert_eq!(files(dir.path()).len(), 3);
+}
+
+#[tokio::test]
+async fn a_save_fails_when_all_names_are_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let upstream = Upstream::start(NAME, Some(10)).await;
+    let server = Server::start(&[&upstream.url, "--save-to", dir.path().to_str().unwrap()]).await;
+    upstream.send(&pattern(10));
+    std::fs::write(dir.path().join(NAME), "the original").unwrap();
+    for number in 2..1000 {
+        std::fs::write(dir.path().join(format!("{number}-{NAME}")), "a copy").unwrap();
+    }
+    assert_eq!(ask(&server, reqwest::Method::POST).await, 202);
+    let ended = |now: &Value| now["saving"]["state"] != "running";
+    let failed = server.wait_for(NAME, "the end of the save", ended).await;
+    assert_eq!(failed["saving"]["state"], "failed");
+    assert!(failed["saving"]["error"].as_str().unwrap().contains("999-bytes.bin"), "{failed}");
+    assert_eq!(files(dir.path()).len(), 999);
+    assert_eq!(std::fs::read(dir.path().join(NAME)).unwrap(), b"the original");
+}
+
+#[tokio::test]
 async fn a_cancelled_or_failed_save_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let bytes = pattern(300_000);
