@@ -93,12 +93,12 @@ pub(crate) struct Inbox {
 
 /// What [`Inbox::poll`] found.
 pub(crate) enum Received {
-    /// One message at least. There may be more.
+    /// There are messages in the batch.
     Messages,
     /// No message. The next one wakes the actor, and so does every flag. `withdrawn` says whether
     /// requests were dropped since the last time.
     Nothing { withdrawn: bool },
-    /// The last handle is gone, or the buffer is closed.
+    /// The last handle is gone, or the buffer is closed. Then the batch is to be dropped.
     Closed,
 }
 
@@ -107,20 +107,23 @@ impl Inbox {
         Self { messages, shared }
     }
 
-    /// Moves messages into `batch`, at most `most` of them. `batch` must be empty, and `most` at least 1.
-    /// When the buffer is closed, the messages in `batch` are to be dropped.
+    /// Fills `batch` if it is empty, with at most `most` messages. The oldest one is the last, to be
+    /// popped first.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>, most: usize) -> Received {
-        match self.messages.poll_recv_many(cx, batch, most) {
-            Poll::Ready(0) => Received::Closed,
-            // Checked for each batch: requests that were waiting at the close get no other answer.
-            Poll::Ready(_) if self.shared.is_closed() => Received::Closed,
-            Poll::Ready(_) => Received::Messages,
-            Poll::Pending => {
-                // Register the waker only before returning `Nothing`.
-                let withdrawn = self.shared.poll_withdrawn(cx);
-                if self.shared.is_closed() { Received::Closed } else { Received::Nothing { withdrawn } }
+        if batch.is_empty() {
+            match self.messages.poll_recv_many(cx, batch, most) {
+                Poll::Ready(0) => return Received::Closed,
+                Poll::Ready(_) => batch.reverse(),
+                Poll::Pending => {
+                    // Register the waker only before returning `Nothing`.
+                    let withdrawn = self.shared.poll_withdrawn(cx);
+                    let is_closed = self.shared.is_closed();
+                    return if is_closed { Received::Closed } else { Received::Nothing { withdrawn } };
+                }
             }
         }
+        // Checked at each call: requests that were waiting at the close get no other answer.
+        if self.shared.is_closed() { Received::Closed } else { Received::Messages }
     }
 }
 

@@ -182,23 +182,17 @@ impl StreamBuffer {
         batch: &mut Vec<Message>,
         work: &mut Work,
     ) -> Option<bool> {
-        if batch.is_empty() {
-            match self.inbox.poll(cx, batch, BATCH) {
-                Received::Messages => {}
-                Received::Nothing { withdrawn } => {
-                    if withdrawn {
-                        self.handle(Event::Withdrawn);
-                    }
-                    return Some(false);
+        let is_new = batch.is_empty();
+        match self.inbox.poll(cx, batch, BATCH) {
+            Received::Messages if is_new => work.poll(),
+            Received::Messages => {}
+            Received::Nothing { withdrawn } => {
+                if withdrawn {
+                    self.handle(Event::Withdrawn);
                 }
-                Received::Closed => return None,
+                return Some(false);
             }
-            work.poll();
-            // Messages are taken from the end of the batch, the oldest first.
-            batch.reverse();
-        } else if self.shared.is_closed() {
-            // The rest of a batch is no message that came in before the close was seen.
-            return None;
+            Received::Closed => return None,
         }
         while !work.is_spent()
             && let Some(message) = batch.pop()

@@ -15,8 +15,9 @@ use super::sync::{AtomicBool, AtomicWaker, Ordering};
 /// - The handle wakes first. Then `register` synchronizes with it, and the check sees the flag.
 /// - The actor registers first. Then `wake` finds the waker, and the actor checks once more.
 ///
-/// The waker orders the flags on both paths, so `SeqCst` is not needed. What else each flag needs is
-/// said there. `tests/interleavings` tries all orders of these steps on this very code.
+/// The waker orders the flags on both paths, so no flag needs `SeqCst`, and `closed` would do with
+/// `Relaxed`. `withdrawn` is also seen and unset without a wake-up: see [`withdraw`](Self::withdraw).
+/// `tests/interleavings` runs this code in all orders of these steps.
 #[derive(Default)]
 pub(crate) struct Shared {
     closed: AtomicBool,
@@ -45,8 +46,7 @@ impl Shared {
 
     /// Closes the buffer.
     pub(crate) fn close(&self) {
-        // `Release` pairs with `is_closed`: a thread that sees the buffer closed sees all that was done
-        // before.
+        // `Release` is for the callers: one that finds the buffer closed sees all that came before.
         self.closed.store(true, Ordering::Release);
         self.waker.wake();
     }
@@ -58,10 +58,11 @@ impl Shared {
     /// Tells the actor that a request was dropped, so that the source is not pulled for it any more.
     /// The reply channel of that request must be closed before.
     pub(crate) fn withdraw(&self) {
-        // The actor may see this flag before the wake-up, and takes it: then the wake-up finds it
-        // unset. So the flag itself must carry the closed reply channel to the actor: `Release` here,
-        // `Acquire` in `poll_withdrawn`. Two handles can set the flag before the actor takes it. A
-        // `store` would replace the first handle's release; `swap` adds to it.
+        // The actor may see and unset this flag before the wake-up, which then finds nothing to do. So
+        // an actor that sees the flag must see the closed reply channel too: `Release` here, `Acquire`
+        // in `poll_withdrawn`. Two handles can set the flag before the actor unsets it. Then the actor
+        // must see both channels: it would not with `store`, which replaces the release of the other
+        // handle. `swap` continues it.
         self.withdrawn.swap(true, Ordering::Release);
         self.waker.wake();
     }

@@ -182,6 +182,8 @@ impl<T: Token> Core<T> {
 
     /// The next thing to do. `None` means idle: there is nothing to do until the next event.
     pub(crate) fn poll_action(&mut self) -> Option<Action<T>> {
+        // For speed only: all that follows would find nothing to do. A resident read takes 8 % more
+        // instructions without this.
         if !self.dirty {
             return None;
         }

@@ -16,6 +16,7 @@ fn file(name: &str) -> String {
         ["core", file, _] => format!("src/core/tests/{file}.rs"),
         [binary @ ("it" | "real"), file, _] => format!("tests/{binary}/{file}.rs"),
         ["footprint", _] => "tests/footprint.rs".into(),
+        ["interleavings", file, _] => format!("tests/interleavings/src/{file}.rs"),
         ["simulation", _] => "tests/simulation/main.rs".into(),
         _ => panic!("{name} leads nowhere"),
     }

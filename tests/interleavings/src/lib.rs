@@ -7,13 +7,15 @@
 //! reach their atomics, and for each value that a load may return. A thread that is never woken is a
 //! deadlock, which loom reports.
 //!
-//! Each test lists its mutants: changes of the library that make it fail. Each was tried by hand.
+//! Each test lists its mutants: changes of the library that make it fail. Each was tried by hand. Tests
+//! of one thread catch the checks that no race needs: `it::lifecycle::rule_17_…`.
 //!
 //! `LOOM_LOG=trace LOOM_LOCATION=1 cargo test -p interleavings NAME` prints the failing order.
 #![cfg(test)]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     unreachable_pub,
     reason = "a test says what it expects by panicking; the library's files are included as they are"
 )]

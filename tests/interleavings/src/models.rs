@@ -51,7 +51,7 @@ enum Treat {
     Park,
 }
 
-/// As a `StreamBuffer`: takes in requests as its event loop does. It ends when the inbox is closed, or
+/// Takes in requests as the event loop of `StreamBuffer` does. It ends when the inbox is closed, or
 /// after `requests` requests when none of them is parked any more.
 async fn run(mut inbox: Inbox, treat: Treat, requests: usize) {
     let (mut batch, mut parked, mut seen) = (Vec::new(), Vec::<Reply>::new(), 0);
@@ -91,8 +91,7 @@ const UNENDING: usize = usize::MAX;
 ///    before it sees the end.
 /// 3. The caller looks for the reply, registers its waker and looks again.
 ///
-/// Mutants: `Inbox::poll` returns `Nothing` without polling the messages; `Closed` comes from the first
-/// poll of the flags rather than from the channel.
+/// Mutant: `Inbox::poll` polls the messages with a waker that is not the actor's.
 #[test]
 fn a_reply_reaches_its_caller_though_the_last_handle_is_gone() {
     check(3, || {
@@ -117,6 +116,12 @@ fn a_reply_reaches_its_caller_though_the_last_handle_is_gone() {
 ///    sent one. It must not stop there, because the messages come later.
 ///
 /// Mutants: `Inbox::drop` does not close; does not take out messages; stops at the first `Pending`.
+///
+/// Version 0.1 failed here. It took out messages with `try_recv`, which does not see a reserved place,
+/// and the sender checked after the send whether the channel had been closed. Each thread wrote to one
+/// atomic and then read the other's. That needs a `SeqCst` fence between write and read in both
+/// threads; with the orderings of the channel alone, both may read the old value. Then the caller
+/// waited for ever.
 #[test]
 fn requests_sent_while_the_actor_ends_are_answered() {
     check(2, || {
@@ -143,7 +148,7 @@ fn requests_sent_while_the_actor_ends_are_answered() {
 ///
 /// Mutants: `Answer::drop` withdraws before it drops the receiver; `withdraw` wakes before it sets the
 /// flag; does not wake; sets the flag `Relaxed`. `poll_withdrawn` takes the flag before it registers;
-/// takes it `Relaxed`.
+/// does not register; takes it `Relaxed`. `Inbox::poll` looks for the flag before it polls the messages.
 #[test]
 fn a_dropped_request_is_seen_by_an_actor_that_goes_idle() {
     check(4, || {
@@ -162,8 +167,12 @@ fn a_dropped_request_is_seen_by_an_actor_that_goes_idle() {
 /// 2. The actor takes the flag once. It must see both closed channels: both wake-ups may come later,
 ///    and find the flag unset.
 ///
-/// Mutant: `withdraw` uses `store` in place of `swap`. Then the actor synchronizes with the second
-/// caller only.
+/// Mutants: `withdraw` uses `store` in place of `swap`: then the actor synchronizes with the second
+/// caller only. `poll_withdrawn` uses `load`, and `store` if the flag is set: then it unsets the flag of
+/// a caller that came in between.
+///
+/// (With `store` in place of `swap` loom fails the model above as well, without reason: it does not know
+/// that a plain store comes after a `swap` that has not seen it.)
 #[test]
 fn two_requests_dropped_at_once_are_both_seen() {
     check(3, || {
@@ -185,7 +194,7 @@ fn two_requests_dropped_at_once_are_both_seen() {
 /// The actor ends, and with it go the reply channels that it has parked.
 ///
 /// Mutants: `close` wakes before it sets the flag; does not wake. `Inbox::poll` checks the flag before
-/// it registers; does not check it.
+/// it registers; does not check it. (With `Relaxed` for this flag the model passes.)
 #[test]
 fn a_close_ends_an_actor_that_goes_idle_and_answers_its_requests() {
     check(3, || {
@@ -204,7 +213,7 @@ fn a_close_ends_an_actor_that_goes_idle_and_answers_its_requests() {
 ///
 /// Every request resolves, to a reply or to `Closed`, whatever comes first; and the actor ends.
 ///
-/// Mutants: those of the close and of the end of the inbox.
+/// Mutants: `Inbox::drop` does not close; `close` does not wake.
 #[test]
 fn a_request_that_races_with_a_close_resolves() {
     check(2, || {

@@ -12,6 +12,8 @@ const TASK_SET: usize = 1;
 const COMPLETE: usize = 2;
 const CLOSED: usize = 4;
 
+pub(crate) struct RecvError;
+
 struct Channel<T> {
     state: AtomicUsize,
     value: Mutex<Option<T>>,
@@ -67,7 +69,7 @@ impl<T> Drop for Sender<T> {
 }
 
 impl<T> Future for Receiver<T> {
-    type Output = Result<T, ()>;
+    type Output = Result<T, RecvError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let channel = &self.0;
@@ -78,9 +80,9 @@ impl<T> Future for Receiver<T> {
             state = channel.state.fetch_or(TASK_SET, AcqRel);
         }
         if state & COMPLETE != 0 {
-            Poll::Ready(channel.take().ok_or(()))
+            Poll::Ready(channel.take().ok_or(RecvError))
         } else if state & CLOSED != 0 {
-            Poll::Ready(Err(()))
+            Poll::Ready(Err(RecvError))
         } else {
             Poll::Pending
         }
