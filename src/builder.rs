@@ -1,20 +1,28 @@
 //! Options in, a handle and its actor out.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tracing::debug_span;
 
 use crate::actor::StreamBuffer;
+use crate::actor::message::Reply;
 use crate::actor::shared::Shared;
-use crate::core::Limits;
+use crate::actor::streams::Streams;
+use crate::actor::timer;
+use crate::core::{Core, Limits};
 use crate::handle::BufferHandle;
+use crate::source::reader::chunks_of;
+use crate::source::{Retry, Source};
 use crate::store::{Guarded, SpillStore, TempFileStore};
 
 /// Most resources that people stream are 2 to 5 MB; these never touch the disk.
@@ -47,13 +55,14 @@ const READ_AHEAD: u64 = 1024 * 1024;
 pub struct Builder {
     name: Option<String>,
     limits: Limits,
+    retry: Retry,
     store: Option<Arc<dyn SpillStore>>,
 }
 
 impl Builder {
     fn new() -> Self {
         let limits = Limits { declared: None, max_memory: MAX_MEMORY, read_ahead: READ_AHEAD };
-        Self { name: None, limits, store: None }
+        Self { name: None, limits, retry: Retry::default(), store: None }
     }
 
     /// The size that the stream is expected to have, in bytes, if you know: a `u64` or an
@@ -129,18 +138,7 @@ impl Builder {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let span = debug_span!("streamspool", id, name = self.name);
-        let store = self.store.unwrap_or_else(|| Arc::new(TempFileStore::new()));
-        // The channel has no bound of its own: each request is awaited by its caller, which bounds them
-        // too. A bounded channel would reserve places for readers that are not polled any more, and
-        // enough of those would lock out all others.
-        let (requests, received) = mpsc::unbounded_channel();
-        let shared = Arc::<Shared>::default();
-        let (snapshots, actor) =
-            StreamBuffer::new(received, stream, self.limits, store, Arc::clone(&shared), id, span);
-        (BufferHandle::new(requests, snapshots, shared), actor)
+        self.build_actor(Streams::one_way(Box::pin(stream)), Core::one_way)
     }
 
     /// Makes the handle, and runs its actor as a task of the current tokio runtime.
@@ -155,6 +153,89 @@ impl Builder {
         let (handle, actor) = self.build(stream);
         tokio::spawn(actor.run());
         handle
+    }
+
+    /// Makes the handle and its actor for a [`Source`], which is opened when a byte is needed, and opened
+    /// again after a failure.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamspool::Error> {
+    /// use streamspool::{Bytes, OpenAt, Opened, StreamBuffer, source_fn};
+    ///
+    /// let source = source_fn(async |at: OpenAt| {
+    ///     let all = Bytes::from_static(b"0123456789");
+    ///     Ok(Opened::new(futures::stream::iter([Ok(all.slice(at.offset as usize..))])).size(10))
+    /// });
+    /// let (buffer, actor) = StreamBuffer::builder().build_source(source);
+    /// tokio::spawn(actor.run());
+    /// assert_eq!(buffer.read(2, 3).await?, "234");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn build_source(self, source: impl Source) -> (BufferHandle, StreamBuffer) {
+        let retry = self.retry;
+        self.build_actor(Streams::source(Arc::new(source)), |limits, seed, now| {
+            Core::source(limits, retry, seed, now)
+        })
+    }
+
+    /// Makes the handle for a [`Source`], and runs its actor as a task of the current tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn spawn_source(self, source: impl Source) -> BufferHandle {
+        let (handle, actor) = self.build_source(source);
+        tokio::spawn(actor.run());
+        handle
+    }
+
+    /// Makes the handle for anything that is [`AsyncRead`], such as a child's output, and runs its actor
+    /// as a task of the current tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamspool::Error> {
+    /// let (mut input, output) = tokio::io::duplex(1024);
+    /// let buffer = streamspool::StreamBuffer::builder().spawn_reader(output);
+    /// tokio::io::AsyncWriteExt::write_all(&mut input, b"0123456789").await.unwrap();
+    /// drop(input);
+    /// assert_eq!(buffer.slice(7..).await?, "789");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spawn_reader(self, reader: impl AsyncRead + Send + 'static) -> BufferHandle {
+        self.spawn(chunks_of(reader))
+    }
+
+    fn build_actor(
+        self,
+        streams: Streams,
+        core: impl FnOnce(Limits, u64, Instant) -> Core<Reply>,
+    ) -> (BufferHandle, StreamBuffer) {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let span = debug_span!("streamspool", id, name = self.name);
+        let store = self.store.unwrap_or_else(|| Arc::new(TempFileStore::new()));
+        // A random seed for the jitter: many programs must not retry in step.
+        let seed = RandomState::new().hash_one(id);
+        let core = core(self.limits, seed, timer::now());
+        // The channel has no bound of its own: each request is awaited by its caller, which bounds them
+        // too. A bounded channel would reserve places for readers that are not polled any more, and
+        // enough of those would lock out all others.
+        let (requests, received) = mpsc::unbounded_channel();
+        let shared = Arc::<Shared>::default();
+        let (snapshots, actor) = StreamBuffer::new(received, streams, core, store, Arc::clone(&shared), span);
+        (BufferHandle::new(requests, snapshots, shared), actor)
     }
 }
 
@@ -186,6 +267,21 @@ impl StreamBuffer {
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
         Self::builder().spawn(stream)
+    }
+}
+
+impl StreamBuffer {
+    /// Buffers a [`Source`] with all defaults, as a task of the current tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    ///
+    /// # Examples
+    ///
+    /// See [`Source`].
+    pub fn spawn_source(source: impl Source) -> BufferHandle {
+        Self::builder().spawn_source(source)
     }
 }
 

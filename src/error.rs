@@ -90,6 +90,9 @@ pub enum ErrorKind {
     Truncated,
     /// The source stream went on after the declared size. Final: the declared part stays readable.
     Oversized,
+    /// The resource changed while it was read: the source has other bytes than those that arrived
+    /// before. Final: the bytes that arrived before stay readable.
+    Changed,
     /// Writing to or reading from the spill store failed. Nothing is lost, and a later read tries
     /// again.
     Spill,
@@ -128,6 +131,11 @@ impl Error {
         let message =
             format!("the source went on at offset {declared}, past its declared size of {declared} bytes");
         Self::new(ErrorKind::Oversized, declared, message, None)
+    }
+
+    pub(crate) fn changed(offset: u64, why: &str) -> Self {
+        let message = format!("the resource changed before the byte at offset {offset} was received: {why}");
+        Self::new(ErrorKind::Changed, offset, message, None)
     }
 
     pub(crate) fn spill_write(offset: u64, cause: io::Error) -> Self {
@@ -216,7 +224,8 @@ impl Error {
         };
         match (self.inner.cause.as_ref().map(io::Error::kind), self.inner.kind) {
             // Decoders take `UnexpectedEof` for the end of the stream.
-            (Some(UnexpectedEof), _) | (None, ErrorKind::Truncated | ErrorKind::Oversized) => InvalidData,
+            (Some(UnexpectedEof), _)
+            | (None, ErrorKind::Truncated | ErrorKind::Oversized | ErrorKind::Changed) => InvalidData,
             // The adapters of `std` repeat an interrupted call. This error stays, so they never end.
             // Adapters between async and blocking I/O turn `WouldBlock` into `Pending` without a waker.
             (Some(Interrupted | WouldBlock), _) => Other,

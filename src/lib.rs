@@ -190,6 +190,7 @@ mod error;
 mod handle;
 mod panics;
 mod progress;
+mod source;
 mod store;
 
 pub use bytes::Bytes;
@@ -199,6 +200,7 @@ pub use crate::builder::Builder;
 pub use crate::error::{Error, ErrorKind};
 pub use crate::handle::{BufferHandle, BufferReader, Chunks, ProgressUpdates, WeakBufferHandle};
 pub use crate::progress::{Location, Progress, State};
+pub use crate::source::{OpenAt, Opened, Reopen, Retry, Source, SourceError, Version, source_fn};
 pub use crate::store::{SeekStore, SpillStore, TempFileStore};
 
 #[cfg(any(doc, doctest))]

@@ -1,5 +1,7 @@
 //! How far a buffer has come, and what it is doing.
 
+use std::time::Duration;
+
 use crate::error::Error;
 
 /// How far a buffer has come, in bytes.
@@ -55,6 +57,14 @@ pub enum State {
     Waiting,
     /// The source is polled: a read waits for bytes, or read-ahead is due.
     Pulling,
+    /// The source failed. It is opened again after a delay, because a request waits for its bytes.
+    /// [`BufferHandle::error`](crate::BufferHandle::error) says why it failed.
+    Retrying {
+        /// The number of the attempt, from 1 on.
+        attempt: u32,
+        /// The delay before the attempt.
+        delay: Duration,
+    },
     /// The source has ended, and all of its bytes are loaded.
     Complete,
     /// The source has failed for good. Bytes that arrived before stay readable.

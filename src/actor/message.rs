@@ -24,6 +24,8 @@ pub(crate) enum Request {
     Read(Read),
     /// The end of the stream. The reply has no bytes.
     Load,
+    /// The size of the resource. The reply has no bytes, and comes after the size was published.
+    Size,
     /// All resident bytes are to be spilled. The reply has no bytes.
     Spill,
 }
@@ -50,7 +52,7 @@ pub(crate) fn send<S: Deref<Target = Shared>>(
 ) -> Answer<S> {
     let offset = match &request {
         Request::Read(read) => read.offset,
-        Request::Load | Request::Spill => 0,
+        Request::Load | Request::Size | Request::Spill => 0,
     };
     if shared.is_closed() {
         // The answer is known, even if nothing polls the actor any more.

@@ -3,21 +3,18 @@
 
 pub(crate) mod message;
 pub(crate) mod shared;
-mod streams;
+pub(crate) mod streams;
 mod sync;
-mod timer;
+pub(crate) mod timer;
 mod work;
 
 use std::fmt;
 use std::future::poll_fn;
-use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use tokio_stream::Stream;
 use tracing::{Instrument, Span, debug, warn};
 
 use self::message::{Inbox, Message, Received, Reply, Request};
@@ -26,7 +23,7 @@ use self::streams::Streams;
 use self::timer::{NoTimer, Timer};
 use self::work::Work;
 use crate::core::memory::{BLOCK, Pieces};
-use crate::core::{Action, Core, Event, Limits, Token};
+use crate::core::{Action, Core, Event, Token};
 use crate::error::Error;
 use crate::progress::Snapshot;
 use crate::store::SpillStore;
@@ -72,20 +69,17 @@ enum Turn {
 impl StreamBuffer {
     pub(crate) fn new(
         requests: mpsc::UnboundedReceiver<Message>,
-        stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
-        limits: Limits,
+        streams: Streams,
+        core: Core<Reply>,
         store: Arc<dyn SpillStore>,
         shared: Arc<Shared>,
-        seed: u64,
         span: Span,
     ) -> (watch::Receiver<Snapshot>, Self) {
-        let core = Core::new(limits, seed);
         let snapshot = Snapshot { progress: core.published(), source_error: None, store_error: None };
-        let (snapshots, seen) = watch::channel(snapshot);
-        let (inbox, streams, store) =
-            (Inbox::new(requests, Arc::clone(&shared)), Streams::new(stream), StoreIo::new(store));
+        let (snapshots, published) = watch::channel(snapshot);
+        let (inbox, store) = (Inbox::new(requests, Arc::clone(&shared)), StoreIo::new(store));
         let (timer, now) = (Timer::default(), timer::now());
-        (seen, Self { inbox, streams, core, store, snapshots, shared, span, timer, now })
+        (published, Self { inbox, streams, core, store, snapshots, shared, span, timer, now })
     }
 
     /// Serves the handles until the last one is dropped, or one of them closes the buffer.
@@ -115,10 +109,11 @@ impl StreamBuffer {
     /// ```
     pub async fn run(self) {
         let span = self.span.clone();
-        self.serve().instrument(span).await;
+        // In a box, because each future that holds the actor has room for it once more.
+        Box::new(self).serve().instrument(span).await;
     }
 
-    async fn serve(mut self) {
+    async fn serve(mut self: Box<Self>) {
         debug!("serving");
         let mut batch = Vec::new();
         poll_fn(|cx| self.poll_serve(cx, &mut batch)).await;
@@ -154,6 +149,7 @@ impl StreamBuffer {
     /// ready keeps the actor from the others. Actions come first: the wakers of the disk work that they
     /// start are registered by the polls.
     fn poll_turn(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>, work: &mut Work) -> Turn {
+        self.read_clock();
         self.act(work);
         let Some(more) = self.poll_requests(cx, batch, work) else { return Turn::Closed };
         self.poll_store(cx);
@@ -162,7 +158,8 @@ impl StreamBuffer {
             return Turn::Busy;
         }
         // Only an idle core waits for a deadline.
-        let deadline = self.core.next_deadline();
+        self.read_clock();
+        let deadline = self.core.next_deadline(self.now);
         let Poll::Ready(passed) = self.timer.poll(cx, deadline) else { return Turn::Idle };
         self.handle(match passed {
             Ok(()) => Event::DeadlinePassed,
@@ -215,6 +212,7 @@ impl StreamBuffer {
                 Event::Read { read, token }
             }
             Request::Load => Event::Load { token },
+            Request::Size => Event::Size { token },
             Request::Spill => {
                 self.store.shrink();
                 Event::Spill { token }
@@ -245,10 +243,20 @@ impl StreamBuffer {
     /// Pulls chunks that are ready and needed, up to a block. Waiting reads are answered after that, so
     /// that they are woken once for many bytes.
     fn poll_streams(&mut self, cx: &mut Context<'_>, work: &mut Work) {
+        if let Poll::Ready(result) = self.streams.poll_opening(cx) {
+            work.poll();
+            self.handle(match result {
+                Ok(opened) => Event::Opened(opened),
+                Err(error) => {
+                    debug!(error = &error as &dyn std::error::Error, "the source could not be opened");
+                    Event::OpenFailed(error)
+                }
+            });
+        }
         let mut pulled = 0;
         while pulled < PULL_MOST
             && !work.is_spent()
-            && let Some(permit) = self.core.permit()
+            && let Some(permit) = self.core.permit(self.now)
             && let Poll::Ready(item) = self.streams.poll_chunk(cx)
         {
             work.poll();
@@ -264,6 +272,13 @@ impl StreamBuffer {
                 }
                 None => permit.end(),
             }
+        }
+    }
+
+    /// Reads the clock, if time matters for the source. A one-way stream needs none.
+    fn read_clock(&mut self) {
+        if self.core.keeps_time() {
+            self.now = timer::now();
         }
     }
 
@@ -307,15 +322,19 @@ impl StreamBuffer {
             Action::Publish(snapshot) => {
                 self.snapshots.send_replace(snapshot);
             }
+            Action::OpenStream(at) => {
+                debug!(offset = at.offset, "opening the source");
+                self.streams.open(at);
+            }
             Action::CloseStream => {
-                debug!(progress = ?self.core.published(), "the source is done");
+                debug!(progress = ?self.core.published(), "closing the stream");
                 self.streams.close();
             }
             Action::Absorbed { bytes } => work.bytes(bytes),
         }
     }
 
-    async fn shut_down(mut self) {
+    async fn shut_down(mut self: Box<Self>) {
         debug!("closing");
         self.streams.close();
         let (memory, store) = (self.free_memory(), self.store.finish());

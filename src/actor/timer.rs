@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 use crate::panics;
 
 /// The time, as the runtime sees it: tests can pause it.
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 

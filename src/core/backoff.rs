@@ -28,6 +28,11 @@ impl Backoff {
         delay - (delay / 2048) * (self.random() % 1024)
     }
 
+    /// The number of delays given since the last reset.
+    pub(super) fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
     /// An attempt succeeded: the next series starts with the first delay.
     pub(super) fn reset(&mut self) {
         self.attempt = 0;

@@ -15,8 +15,10 @@
 
 mod backoff;
 mod chunk;
+mod feeds;
 mod layout;
 pub(crate) mod memory;
+mod pull;
 pub(crate) mod read;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,7 @@ mod waiters;
 mod writeback;
 
 use std::collections::VecDeque;
+use std::io;
 use std::mem;
 use std::ops::Range;
 use std::time::Instant;
@@ -31,6 +34,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use self::chunk::Chunk;
+pub(crate) use self::feeds::OpenedStream;
+use self::feeds::{Fault, Feed};
 use self::layout::Layout;
 use self::memory::Pieces;
 use self::read::{Decision, Outcome, Read, decide};
@@ -38,6 +43,8 @@ use self::waiters::Waiters;
 use self::writeback::Writeback;
 use crate::error::Error;
 use crate::progress::{Progress, Snapshot, State};
+use crate::source::OpenAt;
+use crate::source::retry::Retry;
 
 /// Where a reply is sent. The core only keeps it, and asks whether the caller still waits.
 pub(crate) trait Token {
@@ -53,8 +60,15 @@ pub(crate) enum Event<T> {
     Load { token: T },
     /// A caller asks that all bytes that are resident now are spilled. The reply has no bytes.
     Spill { token: T },
+    /// A caller asks for the size of the resource. The reply has no bytes, and comes as soon as the size
+    /// is published.
+    Size { token: T },
     /// Requests were dropped, so less may be needed.
     Withdrawn,
+    /// The last `OpenStream` succeeded.
+    Opened(OpenedStream),
+    /// The last `OpenStream` failed.
+    OpenFailed(io::Error),
     /// The last `WriteStore` is done: its bytes are in the store.
     Written,
     /// The last `WriteStore` failed. Its bytes stay in memory.
@@ -78,7 +92,10 @@ pub(crate) enum Action<T> {
     WriteStore { offset: u64, blocks: Vec<Bytes> },
     /// Publish this snapshot.
     Publish(Snapshot),
-    /// Drop the stream: it must not be polled again.
+    /// Open the source. Then report `Opened` or `OpenFailed`. Only one opening runs, or one stream is
+    /// open.
+    OpenStream(OpenAt),
+    /// Drop the stream, or the opening: it must not be polled again.
     CloseStream,
     /// Nothing to do: this many bytes were copied into memory, and count as work.
     Absorbed { bytes: usize },
@@ -120,8 +137,14 @@ pub(crate) struct Core<T> {
     excess: bool,
     /// How the stream ended, once it has.
     ending: Option<Ending>,
-    /// Whether the driver still holds the stream.
-    stream_open: bool,
+    /// How the source is opened, and what is proven of its stream.
+    feed: Feed,
+    /// Whether the driver is to drop the stream or the opening.
+    close_stream: bool,
+    /// Requests for the size.
+    sizes: Waiters<T>,
+    /// The time of the last event for which time matters.
+    now: Instant,
     /// The end of the furthest range delivered; `None` before the first delivery, which starts the
     /// read-ahead.
     delivered: Option<u64>,
@@ -135,14 +158,18 @@ pub(crate) struct Core<T> {
     dirty: bool,
 }
 
-/// Permission to poll the stream once. It takes the result of the poll; a poll without a result needs
-/// no report.
-pub(crate) struct Permit<'a, T> {
-    core: &'a mut Core<T>,
-}
-
 impl<T: Token> Core<T> {
-    pub(crate) fn new(limits: Limits, seed: u64) -> Self {
+    /// The core of a stream that is open already.
+    pub(crate) fn one_way(limits: Limits, seed: u64, now: Instant) -> Self {
+        Self::new(limits, Feed::one_way(), seed, now)
+    }
+
+    /// The core of a source that is opened when a byte is needed.
+    pub(crate) fn source(limits: Limits, retry: Retry, seed: u64, now: Instant) -> Self {
+        Self::new(limits, Feed::source(retry, seed), seed, now)
+    }
+
+    fn new(limits: Limits, feed: Feed, seed: u64, now: Instant) -> Self {
         let published = Progress { size: limits.declared, ..Progress::EMPTY };
         Self {
             limits,
@@ -152,7 +179,10 @@ impl<T: Token> Core<T> {
             arriving: Chunk::default(),
             excess: false,
             ending: None,
-            stream_open: true,
+            feed,
+            close_stream: false,
+            sizes: Waiters::new(),
+            now,
             delivered: None,
             due: VecDeque::new(),
             published,
@@ -168,7 +198,8 @@ impl<T: Token> Core<T> {
     pub(crate) fn handle_event(&mut self, now: Instant, event: Event<T>) -> Option<Action<T>> {
         let Event::Read { read, token } = event else {
             self.dirty = true;
-            self.handle_other(now, event);
+            self.now = now;
+            self.handle_other(event);
             return None;
         };
         let action = self.read(read, token);
@@ -205,15 +236,6 @@ impl<T: Token> Core<T> {
         !self.dirty
     }
 
-    /// Whether to poll the stream now: more bytes are needed, and there is room for them.
-    pub(crate) fn permit(&mut self) -> Option<Permit<'_, T>> {
-        let wanted = self.arriving.is_empty()
-            && !self.has_ended()
-            && self.writeback.has_room(&self.layout)
-            && self.is_needed();
-        wanted.then_some(Permit { core: self })
-    }
-
     /// Whether memory is within its limit, and so has room for buffers that are kept for reuse.
     pub(crate) fn is_within_limit(&self) -> bool {
         self.writeback.is_within_limit(&self.layout)
@@ -224,10 +246,25 @@ impl<T: Token> Core<T> {
         self.published
     }
 
+    /// Whether the driver must tell the time of every event, and not only of failures: the source can be
+    /// opened again.
+    pub(crate) fn keeps_time(&self) -> bool {
+        self.feed.keeps_time()
+    }
+
     /// When to report `DeadlinePassed`. To be called only while the core is idle.
-    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
-        let retry_at = self.writeback.retry_at().filter(|_| self.has_timer)?;
-        self.is_needed().then_some(retry_at)
+    pub(crate) fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
+        if !self.has_timer || self.ending.is_some() {
+            return None;
+        }
+        let retry_at = self.writeback.retry_at().filter(|_| self.is_needed());
+        if !self.feed.keeps_time() {
+            return retry_at;
+        }
+        self.now = now;
+        let (wanted, demanded) = (self.wants_chunk(), self.is_demanded());
+        let feed_at = self.feed.next_deadline(now, wanted, demanded);
+        [retry_at, feed_at].into_iter().flatten().min()
     }
 
     /// Bytes of memory held: those that are resident, and those of the chunk that is arriving.
@@ -243,23 +280,39 @@ impl<T: Token> Core<T> {
 
     // ---- events ----
 
-    fn handle_other(&mut self, now: Instant, event: Event<T>) {
+    fn handle_other(&mut self, event: Event<T>) {
         match event {
             Event::Read { .. } | Event::Withdrawn => {}
-            Event::NoTimer => self.has_timer = false,
+            Event::NoTimer => {
+                self.has_timer = false;
+                if let Some(consequence) = self.feed.no_timer() {
+                    self.follow(consequence);
+                }
+            }
+            Event::Opened(opened) => self.opened(opened),
+            Event::OpenFailed(error) => self.fault(Fault::Io(error)),
             Event::DeadlinePassed => {
-                if self.writeback.retry_at().is_some_and(|at| at <= now) {
+                if self.writeback.retry_at().is_some_and(|at| at <= self.now) {
                     self.writeback.retry();
+                }
+                let (close, fault) = self.feed.deadline_passed(self.now);
+                self.close_stream |= close;
+                if let Some(fault) = fault {
+                    self.fault(fault);
                 }
             }
             Event::Load { token } => {
-                self.writeback.retry();
+                self.requested();
                 self.waiters.park(u64::MAX, Waiter::Load(token));
+            }
+            Event::Size { token } => {
+                self.requested();
+                self.sizes.park(u64::MAX, token);
             }
             Event::Spill { token } => self.writeback.spill(self.layout.loaded(), token),
             Event::Written => self.writeback.written(&mut self.layout),
             Event::WriteFailed(error) => {
-                let spills = self.writeback.write_failed(now, &self.layout, error.clone());
+                let spills = self.writeback.write_failed(self.now, &self.layout, error.clone());
                 self.due.extend(spills.map(|token| Action::Reply { token, result: Err(error.clone()) }));
                 if self.writeback.has_failed() {
                     // Reads whose bytes are loaded only wait for their turn.
@@ -279,13 +332,19 @@ impl<T: Token> Core<T> {
         match self.decide(&read) {
             Decision::Wait(until) => {
                 self.dirty = true;
-                // Retry the failed write: this read needs the memory.
-                self.writeback.retry();
+                self.requested();
                 self.waiters.park(until, Waiter::Read(read, token));
                 None
             }
             Decision::Act(outcome) => Some(self.carry_out(outcome, token)),
         }
+    }
+
+    /// A request needs missing bytes. A failed write is retried, because the bytes need the memory, and
+    /// so is a source that failed.
+    fn requested(&mut self) {
+        self.writeback.retry();
+        self.feed.request();
     }
 
     // ---- actions ----
@@ -315,29 +374,19 @@ impl<T: Token> Core<T> {
                 Decision::Act(outcome) => return Some(self.carry_out(outcome, token)),
             }
         }
-        if self.stream_open && self.has_ended() {
-            self.stream_open = false;
+        if self.ending.is_some() || self.feed.size().or(self.limits.declared).is_some() {
+            if let Some(token) = self.sizes.pop(u64::MAX) {
+                let result = self.failure().map_or_else(|| Ok(Pieces::default()), |error| Err(error.clone()));
+                return Some(Action::Reply { token, result });
+            }
+        }
+        if std::mem::take(&mut self.close_stream) {
             return Some(Action::CloseStream);
         }
         if let Some((offset, blocks)) = self.writeback.next_write(&mut self.layout) {
             return Some(Action::WriteStore { offset, blocks });
         }
-        self.absorb()
-    }
-
-    /// Takes in one block's worth of the chunk that is arriving, if memory has room.
-    fn absorb(&mut self) -> Option<Action<T>> {
-        if self.arriving.is_empty() || !self.writeback.has_room(&self.layout) {
-            return None;
-        }
-        let bytes = self.layout.append(&self.arriving);
-        self.arriving.advance(bytes);
-        if self.arriving.is_empty() {
-            // An empty slice would keep the whole chunk alive.
-            self.arriving = Chunk::default();
-        }
-        self.fail_if_oversized();
-        Some(Action::Absorbed { bytes })
+        self.absorb().or_else(|| self.next_opening())
     }
 
     /// The snapshot, if it differs from the one published last.
@@ -347,24 +396,34 @@ impl<T: Token> Core<T> {
             return None;
         }
         self.published = progress;
-        let (source_error, store_error) = (self.failure().cloned(), self.writeback.error().cloned());
+        let source_error = self.failure().or(self.feed.error()).cloned();
+        let store_error = self.writeback.error().cloned();
         Some(Action::Publish(Snapshot { progress, source_error, store_error }))
     }
 
     fn progress(&mut self) -> Progress {
         let (loaded, spilled) = (self.layout.loaded(), self.layout.stored());
-        let declared = self.limits.declared;
-        let pulling = self.ending.is_none() && !self.writeback.has_failed() && self.is_needed();
+        let told = self.feed.size().or(self.limits.declared);
+        let state = self.open_state();
         let (state, size) = match &self.ending {
             Some(Ending::Complete) => (State::Complete, Some(loaded)),
             // A size that has turned out to be wrong is not published any more.
             Some(Ending::Failed(error)) if error.disproves_size() => (State::Failed, None),
-            Some(Ending::Failed(_)) => (State::Failed, declared),
-            None if pulling => (State::Pulling, declared),
-            None => (State::Waiting, declared),
+            Some(Ending::Failed(_)) => (State::Failed, told),
+            None => (state, told),
         };
         let (resident, store_failing) = (loaded - spilled, self.writeback.error().is_some());
         Progress { loaded, size, resident, spilled, state, store_failing }
+    }
+
+    /// The state while the stream has not ended.
+    fn open_state(&mut self) -> State {
+        if let Some((attempt, delay)) = self.feed.retrying() {
+            return if self.is_demanded() { State::Retrying { attempt, delay } } else { State::Waiting };
+        }
+        // Read-ahead pulls an open stream only. A closed source is opened for a request.
+        let pulls = if self.feed.is_pulled() { self.is_needed() } else { self.is_demanded() };
+        if pulls && !self.writeback.has_failed() { State::Pulling } else { State::Waiting }
     }
 
     // ---- decisions ----
@@ -416,14 +475,12 @@ impl<T: Token> Core<T> {
             None => 0,
         };
         let loaded = self.layout.loaded();
-        ahead > loaded || self.waiters.furthest().is_some_and(|until| until > loaded)
-    }
-
-    // ---- the end of the stream ----
-
-    /// Whether the stream must not be polled again.
-    fn has_ended(&self) -> bool {
-        self.ending.is_some() || self.excess
+        if self.ending.is_some() {
+            return false;
+        }
+        ahead > loaded
+            || self.sizes.furthest().is_some()
+            || self.waiters.furthest().is_some_and(|until| until > loaded)
     }
 
     fn failure(&self) -> Option<&Error> {
@@ -431,58 +488,6 @@ impl<T: Token> Core<T> {
             Some(Ending::Failed(error)) => Some(error),
             _ => None,
         }
-    }
-
-    fn fail_if_oversized(&mut self) {
-        if let (true, true, Some(declared)) = (self.excess, self.arriving.is_empty(), self.limits.declared) {
-            self.finish(Ending::Failed(Error::oversized(declared)));
-        }
-    }
-
-    fn finish(&mut self, ending: Ending) {
-        if self.ending.is_none() {
-            self.ending = Some(ending);
-            self.layout.finish();
-        }
-    }
-}
-
-impl<T: Token> Permit<'_, T> {
-    /// The stream yielded a chunk.
-    pub(crate) fn chunk(self, chunk: Bytes) {
-        let core = self.core;
-        let mut chunk = Chunk::from(chunk);
-        core.dirty = true;
-        let allowed = core.limits.declared.map_or(u64::MAX, |size| size.saturating_sub(core.layout.loaded()));
-        if chunk.len() as u64 > allowed {
-            chunk.truncate(usize::try_from(allowed).unwrap_or(usize::MAX));
-            core.excess = true;
-        }
-        // An empty slice would keep the whole chunk alive.
-        if !chunk.is_empty() {
-            core.arriving = chunk;
-        }
-        core.fail_if_oversized();
-        // The first block at once: it saves a turn, and the permit says that there is room.
-        core.absorb();
-    }
-
-    /// The stream ended.
-    pub(crate) fn end(self) {
-        let core = self.core;
-        core.dirty = true;
-        let loaded = core.layout.loaded();
-        core.finish(match core.limits.declared {
-            Some(declared) if loaded < declared => Ending::Failed(Error::truncated(loaded, declared)),
-            _ => Ending::Complete,
-        });
-    }
-
-    /// The stream failed, for good.
-    pub(crate) fn fail(self, cause: std::io::Error) {
-        let core = self.core;
-        core.dirty = true;
-        core.finish(Ending::Failed(Error::source_failed(core.layout.loaded(), cause)));
     }
 }
 

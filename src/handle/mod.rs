@@ -75,8 +75,11 @@ impl BufferHandle {
         Self { requests, snapshots, shared }
     }
 
-    /// The size of the whole stream in bytes: the declared size at once, else found by loading to the
-    /// end. Without a declared size it does not return for an endless stream.
+    /// The size of the whole stream in bytes.
+    ///
+    /// A known size is returned at once: the declared one, or the one that the source told. If a
+    /// [source](crate::Source) was not opened yet, it is opened to look. Otherwise the stream is pulled to
+    /// its end; for an endless stream the future does not return then.
     ///
     /// # Errors
     ///
@@ -101,7 +104,11 @@ impl BufferHandle {
     pub async fn size(&self) -> Result<u64, Error> {
         match self.known_size() {
             Some(size) => Ok(size),
-            None => self.load().await,
+            None => {
+                let answer = self.request(Request::Size, &*self.shared).await;
+                answer.map_err(|error| self.at_end(error))?;
+                Ok(self.published_size())
+            }
         }
     }
 
@@ -234,6 +241,12 @@ impl BufferHandle {
     /// The size, if it is known without asking the actor.
     fn known_size(&self) -> Option<u64> {
         if self.is_closed() { None } else { self.progress().size }
+    }
+
+    /// The size after a reply that says that it was published.
+    fn published_size(&self) -> u64 {
+        let progress = self.progress();
+        progress.size.unwrap_or(progress.loaded)
     }
 
     /// The error of a request for the end of the stream. Such a request has no offset, so `Closed` names

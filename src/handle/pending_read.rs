@@ -12,7 +12,7 @@ use crate::core::memory::Pieces;
 use crate::core::read::{Read, Want};
 use crate::error::Error;
 
-/// At most one read that is under way, or one question for the end of the stream.
+/// At most one read that is under way, or one question for the size.
 #[derive(Default)]
 pub(super) struct PendingRead {
     pending: Option<(Asked, Answer<Arc<Shared>>)>,
@@ -22,7 +22,7 @@ pub(super) struct PendingRead {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
     Piece { offset: u64 },
-    End,
+    Size,
 }
 
 impl PendingRead {
@@ -37,13 +37,15 @@ impl PendingRead {
         self.poll(cx, handle, Asked::Piece { offset: read.offset }, || Request::Read(read))
     }
 
-    /// Polls for the end of the stream. A pending request for bytes is withdrawn first.
-    pub(super) fn poll_end(
+    /// Polls until the size is published. A pending request for bytes is withdrawn first.
+    pub(super) fn poll_size(
         &mut self,
         cx: &mut Context<'_>,
         handle: &BufferHandle,
     ) -> Poll<Result<(), Error>> {
-        self.poll(cx, handle, Asked::End, || Request::Load).map_ok(drop).map_err(|error| handle.at_end(error))
+        self.poll(cx, handle, Asked::Size, || Request::Size)
+            .map_ok(drop)
+            .map_err(|error| handle.at_end(error))
     }
 
     fn poll(

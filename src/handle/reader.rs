@@ -239,7 +239,7 @@ impl AsyncSeek for BufferReader {
             let size = match this.handle.known_size() {
                 Some(size) => Ok(size),
                 None => {
-                    ready!(this.pending.poll_end(cx, &this.handle)).map(|()| this.handle.progress().loaded)
+                    ready!(this.pending.poll_size(cx, &this.handle)).map(|()| this.handle.published_size())
                 }
             };
             this.from_end = None;

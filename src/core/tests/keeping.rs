@@ -228,7 +228,7 @@ fn a_background_load_retries_a_failed_write_with_growing_delays() {
         assert!(world.writing.is_some(), "the write is retried");
     }
     world.write_all();
-    assert!(!world.published.store_failing && world.core.next_deadline().is_none());
+    assert!(!world.published.store_failing && world.core.next_deadline(world.now).is_none());
     assert!(world.wants_chunk());
     assert_eq!(world.disk, source(0, 2 * BLOCK as u64));
     // The next series starts with the first delay.
@@ -249,7 +249,7 @@ fn a_failed_write_is_not_retried_while_no_byte_is_needed() {
     world.write_fails();
     world.pump();
     assert!(world.published.store_failing);
-    assert_eq!(world.core.next_deadline(), None);
+    assert_eq!(world.core.next_deadline(world.now), None);
 }
 
 #[test]
@@ -259,10 +259,10 @@ fn without_a_timer_a_failed_write_waits_for_the_next_read() {
     world.send(2 * BLOCK);
     world.write_fails();
     world.pump();
-    assert!(world.core.next_deadline().is_some());
+    assert!(world.core.next_deadline(world.now).is_some());
     world.event(Event::NoTimer);
     world.pump();
-    assert_eq!(world.core.next_deadline(), None);
+    assert_eq!(world.core.next_deadline(world.now), None);
     let read = world.read(0, 2 * BLOCK as u64 + 1);
     world.write_all();
     assert!(world.is_waiting(&read) && world.wants_chunk());

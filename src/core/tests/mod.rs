@@ -27,8 +27,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::memory::{BLOCK, Pieces};
+use super::pull::Permit;
 use super::read::{Read, Want};
-use super::{Action, Core, Event, Limits, Permit, Token};
+use super::{Action, Core, Event, Limits, Token};
 use crate::error::Error;
 use crate::progress::{Progress, Snapshot, State};
 
@@ -117,7 +118,8 @@ struct World {
 
 impl World {
     fn new(limits: Limits) -> Self {
-        let core = Core::new(limits, 1);
+        let now = Instant::now();
+        let core = Core::one_way(limits, 1, now);
         let published = core.published();
         Self {
             core,
@@ -133,7 +135,7 @@ impl World {
             left: Rc::default(),
             published,
             closed: false,
-            now: Instant::now(),
+            now,
         }
     }
 
@@ -198,7 +200,7 @@ impl World {
 
     /// Whether the source is to be pulled.
     fn wants_chunk(&mut self) -> bool {
-        self.core.permit().is_some()
+        self.core.permit(self.now).is_some()
     }
 
     /// The source sends the next `len` bytes, and everything that follows from it happens.
@@ -273,12 +275,12 @@ impl World {
     /// The time of the core's next deadline comes. Returns whether there is one.
     fn pass_deadline(&mut self) -> bool {
         self.tell_withdrawn();
-        let Some(deadline) = self.core.next_deadline() else { return false };
+        let Some(deadline) = self.core.next_deadline(self.now) else { return false };
         assert!(deadline > self.now, "a deadline in the past");
         // Too early has no effect.
         self.now = deadline - Duration::from_nanos(1);
         self.event(Event::DeadlinePassed);
-        assert_eq!(self.core.next_deadline(), Some(deadline));
+        assert_eq!(self.core.next_deadline(self.now), Some(deadline));
         self.now = deadline;
         self.event(Event::DeadlinePassed);
         true
@@ -343,6 +345,7 @@ impl World {
                 assert_eq!(store_error.is_some(), progress.store_failing);
                 self.published = progress;
             }
+            Action::OpenStream(at) => panic!("a one-way stream is opened at {}", at.offset),
             Action::CloseStream => {
                 assert!(!self.closed, "closed twice");
                 self.closed = true;

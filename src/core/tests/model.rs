@@ -111,7 +111,7 @@ impl Model {
             }
             Step::WriteFails if self.world.writing.is_some() => self.write_fails(),
             Step::Deadline => {
-                let retries = self.stopped && self.is_needed();
+                let retries = self.stopped && self.ending.is_none() && self.is_needed();
                 let is_due = self.world.pass_deadline();
                 assert_eq!(is_due, retries, "a failed write is retried in time while bytes are needed");
                 self.stopped &= !retries;
