@@ -137,8 +137,8 @@ fn rule_12_save_new_writes_a_new_file_with_all_bytes() {
 
 fn assert_exists_already(error: &Error, offset: u64) {
     assert_eq!((error.kind(), error.offset()), (ErrorKind::Save, offset), "{error}");
-    assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::AlreadyExists);
-    assert!(error.to_string().ends_with("it exists already"), "{error}");
+    let cause = error.io_error().unwrap();
+    assert_eq!((cause.kind(), cause.to_string()), (io::ErrorKind::AlreadyExists, "it exists already".into()));
 }
 
 #[tokio::test]
