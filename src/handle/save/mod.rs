@@ -274,11 +274,10 @@ fn cannot_sync_dir(error: &io::Error) -> bool {
 }
 
 impl<D: Disk> Drop for Saving<D> {
-    /// Removing a large file takes long, so it is left to a disk thread. Where none can be started, the
-    /// file is dropped here with the work.
+    /// Removing a large file takes long, so a disk thread does it.
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
-            drop(threads::spawn(move || drop(open)));
+            drop(threads::drop_later(open));
         }
     }
 }

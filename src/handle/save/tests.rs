@@ -257,6 +257,15 @@ fn a_file_or_directory_that_cannot_be_synced_is_an_error_of_the_sync() {
     RealDisk.sync_dir(&std::env::temp_dir()).unwrap();
 }
 
+#[test]
+fn a_relative_path_stays_the_same_if_the_process_changes_its_directory() {
+    let here = std::env::current_dir().unwrap();
+    for existing in [Existing::Replace, Existing::Refuse] {
+        let target = Target::new(Path::new("song"), existing).unwrap();
+        assert_eq!((target.path(), target.dir()), (&*here.join("song"), &*here));
+    }
+}
+
 fn names(dir: &Path) -> Vec<String> {
     dir.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
