@@ -196,9 +196,9 @@ impl<T: Token> Core<T> {
 
     /// Takes in what happened. Returns what to do at once; the rest is due through `poll_action`.
     pub(crate) fn handle_event(&mut self, now: Instant, event: Event<T>) -> Option<Action<T>> {
+        self.now = now;
         let Event::Read { read, token } = event else {
             self.dirty = true;
-            self.now = now;
             self.handle_other(event);
             return None;
         };
