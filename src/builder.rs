@@ -95,6 +95,13 @@ impl Builder {
         self
     }
 
+    /// How a [`Source`] is opened again after a failure; [`Retry::default`] unless set. It does not
+    /// concern streams, which cannot be opened again.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
     /// The directory for the temporary file. It replaces an earlier [`store`](Self::store).
     ///
     /// [`TempFileStore`] says which directory is the default, and which file systems read back fastest.

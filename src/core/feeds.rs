@@ -66,14 +66,17 @@ enum State {
         silent: Option<Instant>,
         /// Since when no byte of the stream is needed.
         unused: Option<Instant>,
+        /// What the opening said of the resource. It counts once a new byte is accepted: before that,
+        /// the stream may not be proven.
+        told: (Option<u64>, Option<Version>),
     },
 }
 
 impl State {
     const CLOSED: Self = Self::Closed { until: None, delay: Duration::ZERO };
 
-    fn open(at: u64) -> Self {
-        Self::Open { at, silent: None, unused: None }
+    fn open(at: u64, size: Option<u64>, version: Option<Version>) -> Self {
+        Self::Open { at, silent: None, unused: None, told: (size, version) }
     }
 }
 
@@ -102,7 +105,7 @@ pub(super) struct Feed {
 impl Feed {
     /// The feed of a stream that is open already, and cannot be opened again.
     pub(super) fn one_way() -> Self {
-        let state = State::open(0);
+        let state = State::open(0, None, None);
         Self { state, is_one_way: true, reopen: Reopen::Never, ..Self::source(Retry::never(), 0) }
     }
 
@@ -205,11 +208,11 @@ impl Feed {
         }
         // A stream that starts early ignores offsets.
         self.reopen = if start < offset && reopen == Reopen::Anywhere { Reopen::FromStart } else { reopen };
-        self.size = if loaded > 0 { size.or(self.size) } else { size };
-        if version.is_some() || loaded == 0 {
-            self.version = version;
+        if loaded == 0 {
+            // There are no bytes of another version.
+            (self.size, self.version) = (size, None);
         }
-        self.state = State::open(start);
+        self.state = State::open(start, size, version);
         Ok(())
     }
 
@@ -239,9 +242,9 @@ impl Feed {
     /// The stream yielded a chunk. Bytes that were received before are compared as far as they are kept,
     /// and cut off: only new bytes are left in `chunk`.
     pub(super) fn receive(&mut self, chunk: &mut Chunk, loaded: u64) -> Result<(), Fault> {
-        let State::Open { at, silent, .. } = &mut self.state else { return Ok(()) };
+        let State::Open { at, silent, told, .. } = &mut self.state else { return Ok(()) };
         *silent = None;
-        let start = *at;
+        let (start, size) = (*at, self.size.or(told.0));
         *at += chunk.len() as u64;
         if start < loaded {
             let surplus = usize::try_from(loaded - start).unwrap_or(usize::MAX).min(chunk.len());
@@ -250,8 +253,8 @@ impl Feed {
             }
             chunk.advance(surplus);
         }
-        if let Some(size) = self.size {
-            chunk.truncate(usize::try_from(size - loaded).unwrap_or(usize::MAX));
+        if let Some(size) = size {
+            chunk.truncate(usize::try_from(size.saturating_sub(loaded)).unwrap_or(usize::MAX));
         }
         Ok(())
     }
@@ -273,6 +276,10 @@ impl Feed {
         self.error = None;
         self.ends_only = true;
         self.backoff.reset();
+        if let State::Open { told: (size, version), .. } = &mut self.state {
+            self.size = self.size.or(*size);
+            self.version = version.take().or_else(|| self.version.take());
+        }
         if self.version.is_some() || self.reopen == Reopen::Never {
             self.overlap = VecDeque::new();
             return;

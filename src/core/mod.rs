@@ -362,11 +362,7 @@ impl<T: Token> Core<T> {
             }
             let (read, token) = match waiter {
                 Waiter::Read(read, token) => (read, token),
-                Waiter::Load(token) => {
-                    let result =
-                        self.failure().map_or_else(|| Ok(Pieces::default()), |error| Err(error.clone()));
-                    return Some(Action::Reply { token, result });
-                }
+                Waiter::Load(token) => return Some(self.reply_at_end(token)),
             };
             match self.decide(&read) {
                 // A read waits only for an offset that is not reached yet: it is not popped again here.
@@ -374,11 +370,10 @@ impl<T: Token> Core<T> {
                 Decision::Act(outcome) => return Some(self.carry_out(outcome, token)),
             }
         }
-        if self.ending.is_some() || self.feed.size().or(self.limits.declared).is_some() {
-            if let Some(token) = self.sizes.pop(u64::MAX) {
-                let result = self.failure().map_or_else(|| Ok(Pieces::default()), |error| Err(error.clone()));
-                return Some(Action::Reply { token, result });
-            }
+        if (self.ending.is_some() || self.known_size().is_some())
+            && let Some(token) = self.sizes.pop(u64::MAX)
+        {
+            return Some(self.reply_at_end(token));
         }
         if std::mem::take(&mut self.close_stream) {
             return Some(Action::CloseStream);
@@ -387,6 +382,12 @@ impl<T: Token> Core<T> {
             return Some(Action::WriteStore { offset, blocks });
         }
         self.absorb().or_else(|| self.next_opening())
+    }
+
+    /// The reply to a request for the end of the stream.
+    fn reply_at_end(&self, token: T) -> Action<T> {
+        let result = self.failure().map_or_else(|| Ok(Pieces::default()), |error| Err(error.clone()));
+        Action::Reply { token, result }
     }
 
     /// The snapshot, if it differs from the one published last.
@@ -403,7 +404,7 @@ impl<T: Token> Core<T> {
 
     fn progress(&mut self) -> Progress {
         let (loaded, spilled) = (self.layout.loaded(), self.layout.stored());
-        let told = self.feed.size().or(self.limits.declared);
+        let told = self.known_size();
         let state = self.open_state();
         let (state, size) = match &self.ending {
             Some(Ending::Complete) => (State::Complete, Some(loaded)),
@@ -467,6 +468,16 @@ impl<T: Token> Core<T> {
         }
     }
 
+    /// The size that the source told, or the declared one.
+    fn known_size(&self) -> Option<u64> {
+        self.feed.size().or(self.limits.declared)
+    }
+
+    /// Whether a request waits for a size that is not known yet.
+    fn needs_size(&mut self) -> bool {
+        self.known_size().is_none() && self.sizes.furthest().is_some()
+    }
+
     /// Whether a byte that is not loaded is needed.
     fn is_needed(&mut self) -> bool {
         let ahead = match self.delivered {
@@ -478,9 +489,7 @@ impl<T: Token> Core<T> {
         if self.ending.is_some() {
             return false;
         }
-        ahead > loaded
-            || self.sizes.furthest().is_some()
-            || self.waiters.furthest().is_some_and(|until| until > loaded)
+        ahead > loaded || self.needs_size() || self.waiters.furthest().is_some_and(|until| until > loaded)
     }
 
     fn failure(&self) -> Option<&Error> {

@@ -44,9 +44,7 @@ impl<T: Token> Core<T> {
     pub(super) fn is_demanded(&mut self) -> bool {
         let loaded = self.layout.loaded();
         let loads_all = self.limits.read_ahead == u64::MAX && !self.feed.gave_up();
-        loads_all
-            || self.waiters.furthest().is_some_and(|until| until > loaded)
-            || self.sizes.furthest().is_some()
+        loads_all || self.waiters.furthest().is_some_and(|until| until > loaded) || self.needs_size()
     }
 
     pub(super) fn opened(&mut self, opened: OpenedStream) {

@@ -31,6 +31,7 @@ mod pulling;
 mod random;
 mod reading;
 mod reliability;
+mod resuming;
 mod saving;
 mod seeing;
 mod seeking;

@@ -15,6 +15,7 @@ mod keeping;
 mod model;
 mod pulling;
 mod reading;
+mod remote;
 mod resuming;
 mod spilling;
 mod steps;

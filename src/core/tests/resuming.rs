@@ -30,21 +30,21 @@ fn versioned() -> OpenedStream {
 }
 
 /// A core with a source, and the source.
-struct Remote {
-    core: Core<Ticket>,
-    now: Instant,
+pub(super) struct Remote {
+    pub(super) core: Core<Ticket>,
+    pub(super) now: Instant,
     /// The openings that the core asked for, and their times.
-    openings: Vec<(OpenAt, Instant)>,
+    pub(super) openings: Vec<(OpenAt, Instant)>,
     /// Whether an opening runs.
-    opening: bool,
+    pub(super) opening: bool,
     /// The next offset of the open stream.
-    at: Option<u64>,
-    answers: VecDeque<(usize, Result<Bytes, Error>)>,
-    published: Progress,
-    error: Option<Error>,
-    next: usize,
+    pub(super) at: Option<u64>,
+    pub(super) answers: VecDeque<(usize, Result<Bytes, Error>)>,
+    pub(super) published: Progress,
+    pub(super) error: Option<Error>,
+    pub(super) next: usize,
     /// Bytes sent by all streams.
-    sent: u64,
+    pub(super) sent: u64,
 }
 
 impl Remote {
@@ -52,7 +52,7 @@ impl Remote {
         Self::with(PLAIN, Retry::default())
     }
 
-    fn with(limits: Limits, retry: Retry) -> Self {
+    pub(super) fn with(limits: Limits, retry: Retry) -> Self {
         let now = Instant::now();
         let core = Core::source(limits, retry, 7, now);
         let published = core.published();
@@ -107,7 +107,7 @@ impl Remote {
     }
 
     /// A caller asks for an exact range. Returns its number.
-    fn read(&mut self, offset: u64, len: u64) -> usize {
+    pub(super) fn read(&mut self, offset: u64, len: u64) -> usize {
         let token = self.ticket();
         let id = token.id;
         self.event(Event::Read { read: Read { offset, len, want: Want::Exact }, token });
@@ -115,24 +115,33 @@ impl Remote {
     }
 
     /// The opening that runs succeeds.
-    fn opened(&mut self, told: OpenedStream) {
+    pub(super) fn opened(&mut self, told: OpenedStream) {
         assert!(std::mem::take(&mut self.opening), "no opening runs");
         let start = told.start.unwrap_or(self.last_opening().offset);
         self.at = Some(start);
         self.event(Event::Opened(told));
     }
 
-    fn open_fails(&mut self, error: io::Error) {
+    pub(super) fn open_fails(&mut self, error: io::Error) {
         assert!(std::mem::take(&mut self.opening), "no opening runs");
         self.event(Event::OpenFailed(error));
     }
 
-    fn last_opening(&self) -> OpenAt {
+    pub(super) fn last_opening(&self) -> OpenAt {
         self.openings.last().expect("the source was opened").0.clone()
     }
 
     fn wants(&mut self) -> bool {
         self.core.permit(self.now).is_some()
+    }
+
+    pub(super) fn wants_chunk(&mut self) -> bool {
+        self.wants()
+    }
+
+    /// Whether no stream is open and no opening runs.
+    pub(super) fn is_idle_source(&self) -> bool {
+        !self.opening && self.at.is_none()
     }
 
     /// The stream sends its next `len` bytes.
@@ -141,30 +150,34 @@ impl Remote {
         self.send_bytes(source(at, at + len));
     }
 
-    fn send_bytes(&mut self, bytes: Bytes) {
+    pub(super) fn send_bytes(&mut self, bytes: Bytes) {
         self.at = self.at.map(|at| at + bytes.len() as u64);
         self.sent += bytes.len() as u64;
         self.core.permit(self.now).expect("bytes are wanted").chunk(bytes);
         self.pump();
     }
 
-    fn breaks(&mut self) {
+    pub(super) fn breaks(&mut self) {
         let error = io::ErrorKind::ConnectionReset.into();
         self.core.permit(self.now).expect("bytes are wanted").fail(error);
         self.pump();
     }
 
-    fn ends(&mut self) {
+    pub(super) fn ends(&mut self) {
         self.core.permit(self.now).expect("bytes are wanted").end();
         self.pump();
     }
 
     /// Goes to the next deadline. Returns how long that took.
-    fn wait(&mut self) -> Duration {
+    pub(super) fn wait(&mut self) -> Duration {
         let deadline = self.core.next_deadline(self.now).expect("a deadline");
         let before = std::mem::replace(&mut self.now, deadline);
         self.event(Event::DeadlinePassed);
         deadline - before
+    }
+
+    fn finish_openings(&self, openings: usize) {
+        assert_eq!(self.openings.len(), openings);
     }
 
     fn answer(&mut self) -> (usize, Result<Bytes, Error>) {
@@ -218,12 +231,6 @@ fn a_source_is_opened_when_a_byte_is_needed_and_at_that_byte() {
     // Read-ahead pulls the open stream.
     assert!(remote.wants());
     remote.finish_openings(1);
-}
-
-impl Remote {
-    fn finish_openings(&self, openings: usize) {
-        assert_eq!(self.openings.len(), openings);
-    }
 }
 
 #[test]
@@ -623,4 +630,30 @@ fn the_size_is_published_as_soon_as_the_source_tells_it() {
     remote.ends();
     assert!(remote.bytes().is_empty());
     assert_eq!(remote.published.size, Some(1000));
+}
+
+#[test]
+fn a_new_version_counts_only_after_the_overlap_has_compared_equal() {
+    // Rule 22: else the next opening would take an unproven version for a proof.
+    let loaded = 1_000_000;
+    let mut remote = Remote::halfway(told(None, None), loaded);
+    remote.breaks();
+    remote.wait();
+    remote.opened(told(Some("v2"), Some(loaded)));
+    assert_ne!(remote.published.state, State::Complete, "nor does a size");
+    remote.breaks();
+    remote.wait();
+    assert_eq!(remote.last_opening(), OpenAt::new(loaded - OVERLAP));
+    remote.opened(told(Some("v2"), Some(SIZE)));
+    remote.send(OVERLAP + 1);
+    remote.breaks();
+    remote.wait();
+    let at = remote.last_opening();
+    assert_eq!((at.offset, at.version), (loaded + 1, Some(Version::strong("v2"))));
+    remote.opened(versioned_as("v2"));
+    remote.finish();
+}
+
+fn versioned_as(version: &'static str) -> OpenedStream {
+    told(Some(version), Some(SIZE))
 }
