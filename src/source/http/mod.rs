@@ -308,3 +308,6 @@ fn kind_of(status: reqwest::StatusCode) -> io::ErrorKind {
 fn permanent(kind: io::ErrorKind, text: impl Into<String>) -> io::Error {
     SourceError::permanent(io::Error::new(kind, text.into())).into()
 }
+
+#[cfg(test)]
+mod tests;
