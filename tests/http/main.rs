@@ -1,6 +1,7 @@
 //! `HttpSource` as a user sees it. The answers of a server are tested in `src/source/http/tests.rs`, which
 //! shares this server and can read the stream of an opening.
 
+mod resuming;
 mod server;
 
 use std::io;

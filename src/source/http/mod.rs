@@ -52,7 +52,7 @@ const MAX_NEW_ADDRESSES: u32 = 2;
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```no_run
 /// use streamspool::{HttpSource, StreamBuffer};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -120,7 +120,7 @@ impl HttpSource {
     ///
     /// # Examples
     ///
-    /// ```ignore
+    /// ```no_run
     /// use streamspool::{HttpSource, StreamBuffer};
     ///
     /// # async fn sign(name: &str) -> std::io::Result<reqwest::Url> { unimplemented!() }
