@@ -200,6 +200,8 @@ pub use crate::builder::Builder;
 pub use crate::error::{Error, ErrorKind};
 pub use crate::handle::{BufferHandle, BufferReader, Chunks, ProgressUpdates, WeakBufferHandle};
 pub use crate::progress::{Location, Progress, State};
+#[cfg(feature = "http")]
+pub use crate::source::HttpSource;
 pub use crate::source::{OpenAt, Opened, Reopen, Retry, Source, SourceError, Version, source_fn};
 pub use crate::store::{SeekStore, SpillStore, TempFileStore};
 

@@ -1,6 +1,8 @@
 //! Sources that can be opened again, and what an opening yields.
 
 pub(crate) mod error;
+#[cfg(feature = "http")]
+pub(crate) mod http;
 pub(crate) mod reader;
 pub(crate) mod retry;
 pub(crate) mod version;
@@ -15,6 +17,8 @@ use bytes::Bytes;
 use tokio_stream::Stream;
 
 pub use self::error::SourceError;
+#[cfg(feature = "http")]
+pub use self::http::HttpSource;
 pub use self::retry::Retry;
 pub use self::version::Version;
 

@@ -1,0 +1,254 @@
+//! One test for each row of the table of decisions.
+
+use super::*;
+
+const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+fn known(tag: &str) -> Version {
+    Version::strong(tag.to_owned())
+}
+
+fn from(offset: u64) -> Asked<'static> {
+    Asked { offset, end: None, known: None, ranged: true }
+}
+
+fn knowing<'a>(offset: u64, known: &'a Version) -> Asked<'a> {
+    Asked { known: Some(known), ..from(offset) }
+}
+
+fn answer(status: u16, text: &str, asked: Asked<'_>) -> Decision {
+    let status = StatusCode::from_u16(status).unwrap();
+    decide(Head { status, headers: &headers(text), is_framed: false }, asked, NOW)
+}
+
+fn body(status: u16, text: &str, asked: Asked<'_>) -> Body {
+    match answer(status, text, asked) {
+        Decision::Body(body) => body,
+        other => panic!("{other:?} for {status} with {text}"),
+    }
+}
+
+fn is_refused(status: u16, text: &str, asked: Asked<'_>) -> bool {
+    matches!(answer(status, text, asked), Decision::Refuse { kind: ErrorKind::InvalidData, .. })
+}
+
+#[test]
+fn a_206_at_the_offset_continues() {
+    let a = known("\"a\"");
+    let head = "Content-Range: bytes 40-99/100\nContent-Length: 60\nETag: \"a\"";
+    let expected = Body {
+        start: 40,
+        size: Some(100),
+        version: Some(a.clone()),
+        reopen: Reopen::Anywhere,
+        part: Some(Part { len: 60, may_go_on: false }),
+    };
+    assert_eq!(body(206, head, knowing(40, &a)), expected);
+    assert_eq!(body(206, head, from(40)), expected);
+}
+
+#[test]
+fn a_206_that_starts_earlier_can_be_opened_only_from_the_start() {
+    let found = body(206, "Content-Range: bytes 10-99/100\nContent-Length: 90", from(40));
+    assert_eq!((found.start, found.reopen), (10, Reopen::FromStart));
+    let found = body(206, "Content-Range: bytes 39-99/100\nContent-Length: 61", from(40));
+    assert_eq!((found.start, found.reopen), (39, Reopen::FromStart));
+}
+
+#[test]
+fn a_206_that_starts_later_or_differs_is_told_as_it_is() {
+    let a = known("\"a\"");
+    let found = body(206, "Content-Range: bytes 41-99/100\nContent-Length: 59\nETag: \"a\"", knowing(40, &a));
+    assert_eq!((found.start, found.reopen), (41, Reopen::Anywhere));
+    let found =
+        body(206, "Content-Range: bytes 40-199/200\nContent-Length: 160\nETag: \"a\"", knowing(40, &a));
+    assert_eq!(found.size, Some(200));
+    let found = body(206, "Content-Range: bytes 40-99/100\nContent-Length: 60\nETag: \"b\"", knowing(40, &a));
+    assert_eq!(found.version, Some(known("\"b\"")));
+}
+
+#[test]
+fn a_206_without_the_known_tag_is_transient() {
+    let a = known("\"a\"");
+    for tag in ["", "ETag: W/\"a\"", "Last-Modified: Tue, 24 Nov 2026 12:00:00 GMT"] {
+        let head = format!("Content-Range: bytes 40-99/100\nContent-Length: 60\n{tag}");
+        let found = answer(206, &head, knowing(40, &a));
+        assert!(matches!(found, Decision::Transient { retry_after: None, .. }), "{found:?}");
+    }
+}
+
+#[test]
+fn a_206_of_unknown_total_does_not_prove_an_end() {
+    let head = "Content-Range: bytes 40-99/*\nContent-Length: 60\nETag: \"a\"";
+    let found = body(206, head, from(40));
+    assert_eq!((found.size, found.part), (None, Some(Part { len: 60, may_go_on: true })));
+    for (end, may_go_on) in [(101, true), (100, false), (99, false)] {
+        let found = body(206, head, Asked { end: Some(end), ..from(40) });
+        assert_eq!(found.part, Some(Part { len: 60, may_go_on }), "{end}");
+    }
+    // A source without versions could not come past this end.
+    let head = "Content-Range: bytes 40-99/*\nContent-Length: 60";
+    assert_eq!(answer(206, head, from(40)), Decision::AskWithoutRange);
+    assert_eq!(body(206, head, Asked { end: Some(100), ..from(40) }).start, 40);
+}
+
+#[test]
+fn a_200_starts_at_0_and_tells_whether_ranges_work() {
+    let a = known("\"a\"");
+    let head = "Content-Length: 100\nETag: \"a\"";
+    let expected =
+        Body { start: 0, size: Some(100), version: Some(a.clone()), reopen: Reopen::FromStart, part: None };
+    assert_eq!(body(200, head, from(0)), expected);
+    assert_eq!(body(200, head, from(40)), expected);
+    assert_eq!(body(200, head, knowing(40, &a)), expected);
+    assert_eq!(body(200, "Content-Length: 5", from(40)).version, None);
+    for (value, reopen) in [
+        ("bytes", Reopen::Anywhere),
+        ("Bytes", Reopen::Anywhere),
+        ("lines, bytes", Reopen::Anywhere),
+        ("none", Reopen::FromStart),
+        ("bytes2", Reopen::FromStart),
+    ] {
+        let head = format!("Content-Length: 100\nETag: \"a\"\nAccept-Ranges: {value}");
+        assert_eq!(
+            body(200, &head, knowing(40, &a)),
+            Body { reopen, ..body(200, &head, from(0)) },
+            "{value}"
+        );
+        assert_eq!(body(200, &head, from(0)).reopen, reopen, "{value}");
+    }
+    // A length that is overridden, or not there.
+    assert_eq!(body(200, "Content-Length: 9\nTransfer-Encoding: chunked", from(0)).size, None);
+    assert_eq!(body(200, "", from(0)).size, None);
+}
+
+#[test]
+fn a_200_of_another_version_is_told_by_its_version() {
+    let a = known("\"a\"");
+    let found = body(200, "Content-Length: 100\nETag: \"b\"", knowing(40, &a));
+    assert_eq!((found.start, found.version), (0, Some(known("\"b\""))));
+    // Without a validator, the version still differs from the known one.
+    for head in ["Content-Length: 100", "Content-Length: 100\nETag: W/\"a\""] {
+        let found = body(200, head, knowing(40, &a));
+        assert!(found.version.is_some_and(|version| version != a), "{head}");
+    }
+}
+
+#[test]
+fn a_200_with_a_content_range_is_refused() {
+    assert!(is_refused(200, "Content-Length: 60\nContent-Range: bytes 40-99/100", from(40)));
+    assert!(is_refused(200, "Content-Length: 100\nContent-Range: nonsense", from(0)));
+}
+
+#[test]
+fn a_206_without_one_valid_range_is_refused() {
+    for head in [
+        "Content-Length: 60",
+        "Content-Length: 60\nContent-Range: bytes 40-/100",
+        "Content-Length: 60\nContent-Range: bytes 99-40/100",
+        "Content-Length: 60\nContent-Range: bytes 40-99/99",
+        "Content-Length: 60\nContent-Range: bytes */100",
+        "Content-Length: 60\nContent-Range: lines 40-99/100",
+        "Content-Length: 60\nContent-Range: bytes 0-18446744073709551615/*",
+        "Content-Length: 60\nContent-Range: bytes 40-99/100\nContent-Range: bytes 0-9/100",
+        "Content-Length: 59\nContent-Range: bytes 40-99/100",
+        "Content-Length: 60\nContent-Range: bytes 40-99/100\nContent-Type: multipart/byteranges; boundary=x",
+        "Content-Length: 60\nContent-Type: Multipart/ByteRanges",
+    ] {
+        assert!(is_refused(206, head, from(40)), "{head}");
+    }
+    let head = "Content-Length: 60\nContent-Range: bytes 40-99/100";
+    assert!(is_refused(206, head, Asked { ranged: false, ..from(40) }));
+}
+
+#[test]
+fn a_206_without_a_length_was_decoded() {
+    let text = "Content-Range: bytes 40-99/100";
+    assert!(is_refused(206, text, from(40)));
+    assert_eq!(body(206, &format!("{text}\nTransfer-Encoding: chunked"), from(40)).start, 40);
+    let head = Head { status: StatusCode::PARTIAL_CONTENT, headers: &headers(text), is_framed: true };
+    assert!(matches!(decide(head, from(40), NOW), Decision::Body(_)));
+}
+
+#[test]
+fn an_encoded_body_can_not_be_opened_again() {
+    let expected = Body { start: 0, size: None, version: None, reopen: Reopen::Never, part: None };
+    let head = "Content-Length: 60\nContent-Encoding: gzip\nETag: \"a\"\nAccept-Ranges: bytes";
+    assert_eq!(body(200, head, from(0)), expected);
+    assert_eq!(body(200, head, from(40)), expected);
+    let all = "Content-Length: 60\nContent-Encoding: gzip\nContent-Range: bytes 0-59/60";
+    let part = Some(Part { len: 60, may_go_on: false });
+    assert_eq!(body(206, all, from(0)), Body { part, ..expected });
+    // Nothing is to be mixed with bytes of an identity body.
+    let a = known("\"a\"");
+    assert!(is_refused(200, head, knowing(40, &a)));
+    assert!(is_refused(206, all, knowing(0, &a)));
+    for range in ["0-59/61", "0-59/*", "1-60/61"] {
+        let head = format!("Content-Length: 60\nContent-Encoding: br\nContent-Range: bytes {range}");
+        assert!(is_refused(206, &head, from(0)), "{range}");
+    }
+    for value in ["identity", "Identity", ""] {
+        let found = body(200, &format!("Content-Length: 60\nContent-Encoding: {value}"), from(0));
+        assert_eq!(found.size, Some(60), "{value}");
+    }
+    assert_eq!(
+        body(200, "Content-Encoding: identity\nContent-Encoding: gzip", from(0)).reopen,
+        Reopen::Never
+    );
+}
+
+#[test]
+fn a_416_with_a_total_tells_the_size() {
+    let a = known("\"a\"");
+    for (offset, total) in [(100, 100), (140, 100), (40, 100), (0, 0)] {
+        let head = format!("Content-Range: bytes */{total}");
+        assert_eq!(answer(416, &head, from(offset)), Decision::Empty { size: total, version: None });
+        let version = Some(a.clone());
+        assert_eq!(answer(416, &head, knowing(offset, &a)), Decision::Empty { size: total, version });
+    }
+    let version = Some(known("\"b\""));
+    let head = "Content-Range: bytes */100\nETag: \"b\"";
+    assert_eq!(answer(416, head, knowing(100, &a)), Decision::Empty { size: 100, version });
+}
+
+#[test]
+fn a_416_without_a_total_is_asked_again_without_a_range() {
+    for head in ["", "Content-Range: bytes */*", "Content-Range: bytes 0-9/10"] {
+        for offset in [0, 40] {
+            assert_eq!(answer(416, head, from(offset)), Decision::AskWithoutRange, "{head}");
+            assert!(is_refused(416, head, Asked { ranged: false, ..from(offset) }), "{head}");
+        }
+    }
+    // There is a byte at 0, so the server does not mean the end.
+    assert_eq!(answer(416, "Content-Range: bytes */100", from(0)), Decision::AskWithoutRange);
+}
+
+#[test]
+fn an_address_that_does_not_serve_the_resource_is_replaced() {
+    for status in [401, 403, 404, 410] {
+        assert_eq!(answer(status, "", from(40)), Decision::AskForAddress, "{status}");
+    }
+}
+
+#[test]
+fn a_busy_server_is_asked_again_when_it_says() {
+    for status in [408, 425, 429, 500, 502, 503, 504, 599] {
+        for (head, seconds) in [("", None), ("Retry-After: 7", Some(7)), ("Retry-After: 70", Some(60))] {
+            match answer(status, head, from(40)) {
+                Decision::Transient { retry_after, text } => {
+                    assert_eq!(retry_after, seconds.map(Duration::from_secs), "{status}");
+                    assert!(text.contains(&status.to_string()));
+                }
+                other => panic!("{other:?} for {status}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn every_other_status_is_refused() {
+    for status in [201, 202, 203, 204, 205, 207, 300, 302, 304, 400, 402, 405, 406, 412, 418, 451] {
+        let found = answer(status, "Content-Length: 5", from(0));
+        assert!(matches!(found, Decision::Refuse { kind: ErrorKind::Other, .. }), "{status}: {found:?}");
+    }
+}

@@ -1,0 +1,195 @@
+//! Validators of a resource, and dates: `ETag`, `Last-Modified`, `If-Range`, `Retry-After`.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{DATE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, RETRY_AFTER};
+
+use crate::source::Version;
+
+/// A `Last-Modified` is strong if the answer is this much younger. RFC 9110 (8.8.2.2) asks for one
+/// second by the same clock, or for a distance that makes the difference of two clocks unlikely to
+/// matter. A client cannot see whether there is one clock, so this is that distance.
+const STRONG_AGE: Duration = Duration::from_secs(60);
+
+/// The longest delay that a server can ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// What a [`Version`] of this source is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A strong `ETag`.
+    Tag,
+    /// A `Last-Modified`.
+    Date,
+    /// A weak `ETag`, a space, and a `Last-Modified`. It is as strong as the date, but a client that
+    /// has a tag must not send a date in `If-Range` (RFC 9110, 13.1.5).
+    WeakTagAndDate,
+}
+
+/// The version that an answer carries. If a version is known, only a validator of the same kind counts,
+/// because nothing else can be compared with it.
+pub(super) fn version(headers: &HeaderMap, known: Option<&Version>) -> Option<Version> {
+    let tag = text(headers, &ETAG);
+    let date = text(headers, &LAST_MODIFIED).filter(|date| httpdate::parse_http_date(date).is_ok());
+    let of_kind = |kind| match kind {
+        Kind::Tag => tag.filter(|tag| is_strong_tag(tag)).map(str::to_owned),
+        Kind::Date => date.map(str::to_owned),
+        Kind::WeakTagAndDate => {
+            tag.filter(|tag| tag.starts_with("W/")).zip(date).map(|(tag, date)| format!("{tag} {date}"))
+        }
+    };
+    // The date was strong when its version became known. It needs no second proof: an equal date names
+    // the same version, and another date another one.
+    if let Some(kind) = known.and_then(kind) {
+        return of_kind(kind).map(Version::strong);
+    }
+    let found = match tag {
+        Some(tag) if is_strong_tag(tag) => of_kind(Kind::Tag),
+        Some(_) => of_kind(Kind::WeakTagAndDate).filter(|_| is_old(headers)),
+        None => of_kind(Kind::Date).filter(|_| is_old(headers)),
+    };
+    found.map(Version::strong)
+}
+
+/// The value of `If-Range` that asks for this version. `None` if RFC 9110 allows none.
+pub(super) fn if_range(version: &Version) -> Option<HeaderValue> {
+    match kind(version)? {
+        Kind::Tag | Kind::Date => HeaderValue::from_bytes(version.as_bytes()).ok(),
+        Kind::WeakTagAndDate => None,
+    }
+}
+
+/// A version that equals no version that [`version`] makes, because none of them is empty. It stands for
+/// a resource that is known to differ and carries no validator.
+pub(super) fn other_version() -> Version {
+    Version::strong("")
+}
+
+/// The delay that `Retry-After` asks for, as a number of seconds or as a date, at most 60 s. A date
+/// counts from the server's `Date` if there is one, so that the clocks need not agree.
+pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = text(headers, &RETRY_AFTER)?;
+    let delay = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Only a number that is too large for `u64` is not parsed.
+        Duration::from_secs(value.parse().unwrap_or(u64::MAX))
+    } else {
+        let at = httpdate::parse_http_date(value).ok()?;
+        at.duration_since(date(headers, &DATE).unwrap_or(now)).unwrap_or_default()
+    };
+    Some(delay.min(MAX_RETRY_AFTER))
+}
+
+fn kind(version: &Version) -> Option<Kind> {
+    let text = std::str::from_utf8(version.as_bytes()).ok()?;
+    if is_strong_tag(text) {
+        Some(Kind::Tag)
+    } else if text.starts_with("W/") {
+        Some(Kind::WeakTagAndDate)
+    } else {
+        httpdate::parse_http_date(text).is_ok().then_some(Kind::Date)
+    }
+}
+
+fn is_strong_tag(tag: &str) -> bool {
+    tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).is_some_and(|tag| !tag.contains('"'))
+}
+
+/// Whether `Last-Modified` is strong by the answer's `Date`.
+fn is_old(headers: &HeaderMap) -> bool {
+    let age = date(headers, &DATE)
+        .zip(date(headers, &LAST_MODIFIED))
+        .and_then(|(sent, modified)| sent.duration_since(modified).ok());
+    age.is_some_and(|age| age >= STRONG_AGE)
+}
+
+fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
+    httpdate::parse_http_date(text(headers, name)?).ok()
+}
+
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::http::answer::headers;
+
+    const MODIFIED: &str = "Tue, 24 Nov 2026 12:00:00 GMT";
+    const SOON: &str = "Tue, 24 Nov 2026 12:00:59 GMT";
+    const LATER: &str = "Tue, 24 Nov 2026 12:01:00 GMT";
+
+    #[test]
+    fn a_version_is_made_only_of_strong_validators() {
+        // Rule 22. RFC 9110, 8.8.2.2 and 13.1.5.
+        let weak = format!("W/\"a\" {MODIFIED}");
+        for (text, found, sent) in [
+            ("ETag: \"a\"\nLast-Modified: Tue, 24 Nov 2026 12:00:00 GMT", Some("\"a\""), Some("\"a\"")),
+            ("ETag: \"\"", Some("\"\""), Some("\"\"")),
+            ("ETag: W/\"a\"", None, None),
+            ("ETag: a", None, None),
+            ("ETag: \"", None, None),
+            ("ETag: \"a\", \"b\"", None, None),
+            ("Last-Modified: Tue, 24 Nov 2026 12:00:00 GMT", None, None),
+            (&format!("Last-Modified: {MODIFIED}\nDate: {SOON}"), None, None),
+            (&format!("Last-Modified: {MODIFIED}\nDate: {LATER}"), Some(MODIFIED), Some(MODIFIED)),
+            (&format!("Last-Modified: {LATER}\nDate: {MODIFIED}"), None, None),
+            (&format!("Last-Modified: soon\nDate: {LATER}"), None, None),
+            (&format!("ETag: W/\"a\"\nLast-Modified: {MODIFIED}\nDate: {LATER}"), Some(&weak), None),
+            (&format!("ETag: W/\"a\"\nLast-Modified: {MODIFIED}\nDate: {SOON}"), None, None),
+            (&format!("ETag: a\nLast-Modified: {MODIFIED}\nDate: {LATER}"), None, None),
+            ("", None, None),
+        ] {
+            let version = version(&headers(text), None);
+            assert_eq!(version, found.map(|found| Version::strong(found.to_owned())), "{text}");
+            let condition = version.as_ref().and_then(if_range);
+            assert_eq!(condition.as_ref().map(|value| value.to_str().unwrap()), sent, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_known_version_is_compared_with_a_validator_of_its_kind() {
+        // Rule 22.
+        let weak = format!("W/\"a\" {MODIFIED}");
+        for (known, text, found) in [
+            ("\"a\"", "ETag: \"b\"", Some("\"b\"")),
+            ("\"a\"", &format!("Last-Modified: {MODIFIED}\nDate: {LATER}"), None),
+            ("\"a\"", "ETag: W/\"a\"", None),
+            // The date was strong before, so a `Date` is not needed.
+            (MODIFIED, &format!("Last-Modified: {MODIFIED}"), Some(MODIFIED)),
+            (MODIFIED, &format!("Last-Modified: {LATER}"), Some(LATER)),
+            (MODIFIED, "ETag: \"a\"", None),
+            (&weak, &format!("ETag: W/\"a\"\nLast-Modified: {MODIFIED}"), Some(&weak)),
+            (&weak, "ETag: W/\"a\"", None),
+            (&weak, &format!("Last-Modified: {MODIFIED}\nDate: {LATER}"), None),
+        ] {
+            let known = Version::strong(known.to_owned());
+            let found = found.map(|found| Version::strong(found.to_owned()));
+            assert_eq!(version(&headers(text), Some(&known)), found, "{known:?}, {text}");
+        }
+        assert_eq!(if_range(&other_version()), None);
+        assert_eq!(if_range(&Version::strong("of another source")), None);
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms_and_capped() {
+        // Rule 24.
+        let now = httpdate::parse_http_date(SOON).unwrap();
+        for (text, seconds) in [
+            ("Retry-After: 7", Some(7)),
+            ("Retry-After: 0", Some(0)),
+            ("Retry-After: 61", Some(60)),
+            ("Retry-After: 99999999999999999999999", Some(60)),
+            (&format!("Retry-After: {LATER}"), Some(1)),
+            (&format!("Retry-After: {MODIFIED}"), Some(0)),
+            (&format!("Retry-After: {SOON}\nDate: {MODIFIED}"), Some(59)),
+            ("Retry-After: Wed, 24 Nov 2027 12:00:00 GMT", Some(60)),
+            ("Retry-After: -1", None),
+            ("Retry-After: soon", None),
+            ("Retry-After:", None),
+            ("", None),
+        ] {
+            assert_eq!(retry_after(&headers(text), now), seconds.map(Duration::from_secs), "{text}");
+        }
+    }
+}

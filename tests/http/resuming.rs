@@ -1,0 +1,151 @@
+//! A buffer over `HttpSource`: every byte, the requests that it took, and failures that last.
+
+use streamspool::{BufferHandle, ErrorKind, HttpSource, StreamBuffer};
+
+use crate::server::{Server, answer};
+
+/// 100,000 bytes without a short period.
+fn data() -> Vec<u8> {
+    (0..100_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+/// A 206 from `start` whose body breaks off at `broken`.
+fn part(start: usize, broken: usize, tag: &str) -> Vec<u8> {
+    let head =
+        format!("Content-Range: bytes {start}-99999/100000\nContent-Length: {}\n{tag}", 100_000 - start);
+    answer(206, &head, &data()[start..broken])
+}
+
+fn spawn(server: &Server) -> BufferHandle {
+    StreamBuffer::spawn_source(HttpSource::new(server.url("/film")).unwrap())
+}
+
+fn some(values: &[&str]) -> Vec<Option<String>> {
+    values.iter().map(|value| Some((*value).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn with_a_strong_tag_no_byte_is_fetched_again() {
+    // Rules 22, 24.
+    let tag = "ETag: \"a\"";
+    let script = [part(0, 70_000, tag), part(70_000, 70_001, tag), part(70_001, 100_000, tag)];
+    let server = Server::start(script).await;
+    assert_eq!(spawn(&server).read(0, 100_000).await.unwrap(), data());
+    assert_eq!(server.sent("range"), some(&["bytes=0-", "bytes=70000-", "bytes=70001-"]));
+    assert_eq!(server.sent("if-range")[1..], some(&["\"a\"", "\"a\""]));
+}
+
+#[tokio::test]
+async fn without_a_version_the_overlap_is_compared() {
+    // Rule 22.
+    let server = Server::start([part(0, 70_000, ""), part(70_000 - 65_536, 100_000, "")]).await;
+    assert_eq!(spawn(&server).read(0, 100_000).await.unwrap(), data());
+    assert_eq!(server.sent("range"), some(&["bytes=0-", "bytes=4464-"]));
+    assert_eq!(server.sent("if-range"), [None, None]);
+
+    let mut other = part(70_000 - 65_536, 100_000, "");
+    let len = other.len();
+    other[len - 40_000] ^= 1;
+    let server = Server::start([part(0, 70_000, ""), other]).await;
+    let buffer = spawn(&server);
+    assert_eq!(buffer.read(0, 100_000).await.unwrap_err().kind(), ErrorKind::Changed);
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_ranges_is_read_again_from_the_start() {
+    // Rules 21, 23.
+    for tag in ["ETag: \"a\"", ""] {
+        let head = format!("Content-Length: 100000\n{tag}");
+        let server =
+            Server::start([answer(200, &head, &data()[..70_000]), answer(200, &head, &data())]).await;
+        assert_eq!(spawn(&server).read(0, 100_000).await.unwrap(), data());
+        assert_eq!(server.requests().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn another_resource_is_changed_and_the_loaded_bytes_stay() {
+    // Rule 22.
+    let tag = "ETag: \"a\"";
+    let other = vec![0; 100_000];
+    for second in [
+        answer(200, "Content-Length: 100000\nETag: \"b\"", &other),
+        answer(200, "Content-Length: 100000", &other),
+        answer(
+            206,
+            "Content-Range: bytes 70000-99999/100000\nContent-Length: 30000\nETag: \"b\"",
+            &other[..30_000],
+        ),
+        answer(
+            206,
+            "Content-Range: bytes 70000-99999/200000\nContent-Length: 30000\nETag: \"a\"",
+            &other[..30_000],
+        ),
+        answer(
+            206,
+            "Content-Range: bytes 70001-99999/100000\nContent-Length: 29999\nETag: \"a\"",
+            &other[..29_999],
+        ),
+        answer(416, "Content-Range: bytes */50000\nContent-Length: 0", b""),
+    ] {
+        let text = String::from_utf8_lossy(&second[..80]).into_owned();
+        let server = Server::start([part(0, 70_000, tag), second]).await;
+        let buffer = spawn(&server);
+        assert_eq!(buffer.read(70_000, 1).await.unwrap_err().kind(), ErrorKind::Changed, "{text}");
+        assert_eq!(buffer.read(0, 70_000).await.unwrap(), data()[..70_000], "{text}");
+        assert_eq!(server.requests().len(), 2, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_end_is_proven_where_the_total_is_unknown() {
+    // Rule 24.
+    let tag = "ETag: \"a\"";
+    let head = |from: usize, to: usize| {
+        format!("Content-Range: bytes {from}-{}/*\nContent-Length: {}\n{tag}", to - 1, to - from)
+    };
+    let whole = answer(200, &format!("Transfer-Encoding: chunked\n{tag}"), &{
+        [b"186a0\r\n", &data()[..], b"\r\n0\r\n\r\n"].concat()
+    });
+    for end in [
+        vec![answer(416, "Content-Range: bytes */100000\nContent-Length: 0", b"")],
+        vec![answer(416, "Content-Length: 0", b""), whole],
+    ] {
+        let mut script = vec![
+            answer(206, &head(0, 70_000), &data()[..70_000]),
+            answer(206, &head(70_000, 100_000), &data()[70_000..]),
+        ];
+        script.extend(end);
+        let server = Server::start(script).await;
+        assert_eq!(spawn(&server).read(0, usize::MAX).await.unwrap(), data());
+        assert_eq!(server.sent("range")[..3], some(&["bytes=0-", "bytes=70000-", "bytes=100000-"]));
+    }
+    // Without a version, one request without a Range tells.
+    let script = [
+        answer(206, "Content-Range: bytes 0-69999/*\nContent-Length: 70000", &data()[..70_000]),
+        answer(200, "Content-Length: 100000", &data()),
+    ];
+    let server = Server::start(script).await;
+    assert_eq!(spawn(&server).read(0, usize::MAX).await.unwrap(), data());
+}
+
+#[tokio::test]
+async fn an_empty_resource_is_empty() {
+    // Rule 24.
+    let server = Server::start([answer(416, "Content-Range: bytes */0\nContent-Length: 3", b"bad")]).await;
+    assert_eq!(spawn(&server).read(0, usize::MAX).await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn a_refusal_is_final_and_a_busy_server_is_not() {
+    // Rule 24.
+    let server =
+        Server::start([answer(503, "Retry-After: 0\nContent-Length: 0", b""), part(0, 100_000, "")]).await;
+    assert_eq!(spawn(&server).read(0, 100_000).await.unwrap(), data());
+    let server = Server::start([answer(404, "Content-Length: 0", b""), part(0, 100_000, "")]).await;
+    let buffer = spawn(&server);
+    for _ in ["once", "and for ever"] {
+        assert!(buffer.read(0, 1).await.is_err());
+    }
+    assert_eq!(server.requests().len(), 1);
+}
