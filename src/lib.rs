@@ -1,10 +1,14 @@
 //! Seek in a stream that only goes forward.
 //!
-//! An HTTP body, a pipe or a decoder's output comes once, from front to back. A player, a
-//! range-serving server or a parser wants to jump about in it while it still arrives. `streamspool`
-//! wraps any [`Stream`](futures::Stream) of [`Bytes`], keeps what has arrived (the newest bytes in
-//! memory, the older ones in an unnamed temporary file) and answers
-//! [`read(offset, len)`](BufferHandle::read) for any range, at any time, from any task.
+//! An HTTP body, a pipe or the output of a decoder arrives once, from front to back. A player, a server
+//! of ranges or a parser reads at any offset, while the stream still arrives. `streamspool` wraps any
+//! [`Stream`](futures::Stream) of [`Bytes`] and keeps all bytes that have arrived: the newest ones in
+//! memory, the older ones in an unnamed temporary file. Any task can
+//! [`read(offset, len)`](BufferHandle::read) any range at any time. A read of bytes that have not
+//! arrived yet waits for them.
+//!
+//! A [`Source`] can be opened at any offset and more than once, such as a file or a resource of a server.
+//! `streamspool` opens it again after a failure, and proves that it still yields the same bytes.
 //!
 //! # Quick start
 //!
@@ -19,8 +23,8 @@
 //! let stream = futures::stream::iter(["01", "234", "56789"].map(|s| Ok(Bytes::from(s))));
 //! let buffer = StreamBuffer::spawn(stream);
 //!
-//! assert_eq!(buffer.read(4, 3).await?, "456"); // ahead: waits until it is there
-//! assert_eq!(buffer.read(0, 2).await?, "01"); // back: it has been kept
+//! assert_eq!(buffer.read(4, 3).await?, "456"); // forward: waits until the bytes have arrived
+//! assert_eq!(buffer.read(0, 2).await?, "01"); // back: the bytes were kept
 //!
 //! let mut reader = buffer.reader(); // AsyncRead + AsyncBufRead + AsyncSeek
 //! reader.seek(SeekFrom::End(-2)).await?;
@@ -31,13 +35,16 @@
 //! # }
 //! ```
 //!
-//! More is in the [guides](docs::guides): HTTP bodies and ranges, synchronous decoders, a store of your
-//! own, a buffer for each resource of a server. [`docs::design`] tells how it works, and
-//! [`docs::reliability`] how it has been tried.
+//! The [guides](docs::guides) show more: HTTP bodies and ranges, synchronous decoders, your own store, and
+//! one buffer for each resource of a server. [`docs::design`] describes how the crate works, and
+//! [`docs::reliability`] how it is tested.
 //!
 //! # Sources
 //!
-//! An HTTP body. Clients such as `reqwest` give a stream of `Bytes` with an error of their own:
+//! ## A stream
+//!
+//! A stream is pulled once, from front to back. Clients such as `reqwest` yield an HTTP body as a stream
+//! of `Bytes` with their own error type:
 //!
 //! ```
 //! use std::io;
@@ -60,128 +67,165 @@
 //! # }
 //! ```
 //!
-//! A child's output, or anything else that is [`AsyncRead`](tokio::io::AsyncRead), through
-//! `tokio_util`'s `ReaderStream`:
+//! ## An `AsyncRead`
+//!
+//! [`spawn_reader`](Builder::spawn_reader) takes the output of a child process, a socket, or anything else
+//! that is [`AsyncRead`](tokio::io::AsyncRead):
 //!
 //! ```
 //! use std::process::Stdio;
 //! use streamspool::StreamBuffer;
 //! use tokio::process::Command;
-//! use tokio_util::io::ReaderStream;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> std::io::Result<()> {
 //! # if cfg!(unix) {
 //! let mut child = Command::new("echo").arg("hello").stdout(Stdio::piped()).spawn()?;
 //! let output = child.stdout.take().expect("it is piped");
-//! let buffer = StreamBuffer::spawn(ReaderStream::new(output));
+//! let buffer = StreamBuffer::builder().spawn_reader(output);
 //! assert_eq!(buffer.slice(1..4).await?, "ell");
 //! # }
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! ## A source that can be opened again
+//!
+//! [`spawn_source`](StreamBuffer::spawn_source) takes a [`Source`]. It is opened when a byte is needed. If
+//! its stream breaks, it is opened again at the first missing byte. [`source_fn`] makes a source of a
+//! closure. The stream of this one breaks after each 4 bytes:
+//!
+//! ```
+//! use std::io;
+//! use streamspool::{Bytes, Opened, StreamBuffer, Version, source_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), streamspool::Error> {
+//! let source = source_fn(|at| async move {
+//!     let all = Bytes::from_static(b"0123456789");
+//!     let start = at.offset as usize;
+//!     let end = all.len().min(start + 4);
+//!     let broken = io::Error::from(io::ErrorKind::ConnectionReset);
+//!     let stream = futures::stream::iter([Ok(all.slice(start..end)), Err(broken)]);
+//!     Ok(Opened::new(stream).size(10).version(Version::strong("v1")))
+//! });
+//! let buffer = StreamBuffer::spawn_source(source);
+//! assert_eq!(buffer.read(0, 10).await?, "0123456789");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The [`Version`] proves that each stream belongs to the same bytes. Without versions, the buffer compares
+//! the last bytes that it has with the new stream. [`Retry`] says how often and how fast it tries again.
+//!
 //! # The contract
 //!
 //! The tests cite these rules by their numbers.
 //!
-//! Reading
+//! ## Reading
 //!
-//! 1. An exact read returns exactly its range, or less only because the stream ended; past the end
-//!    it is empty. Never a byte that the source did not send.
-//! 2. [`read_some`](BufferHandle::read_some) and the [`BufferReader`] wait for one byte, not more.
-//! 3. A length of 0 answers at once and pulls nothing; a range past [`u64::MAX`] means "to the
-//!    end"; a huge length allocates for what exists.
-//! 4. A read that can be answered is answered, whatever others wait for.
-//! 5. Replies are slices of resident blocks wherever the range lies in one. The actor never copies
-//!    more than a block for one request: it hands out pieces, and the caller's task joins them.
+//! 1. An exact read returns exactly its range. It returns less only because the stream ended; past the end
+//!    it is empty. No read returns a byte that the source did not send.
+//! 2. [`read_some`](BufferHandle::read_some) and the [`BufferReader`] wait for one byte, not for more.
+//! 3. A read of length 0 is answered at once and pulls nothing. A range past [`u64::MAX`] means "to the
+//!    end". However large a length is, memory is allocated only for bytes that exist.
+//! 4. A read that can be answered is answered, whatever other requests wait for.
+//! 5. Replies of more than 1 KiB are slices of resident blocks where the range lies in one block. Replies
+//!    of up to 1 KiB are copies, unless they are a large part of a small block. The actor never copies more
+//!    than one block for one request: it sends pieces, and the caller's task joins them.
 //!
-//! Pulling
+//! ## Pulling
 //!
-//! 6. The source is pulled only while somebody needs it: up to the furthest waiting read, and
+//! 6. The source is pulled only while a caller needs bytes: up to the furthest waiting read, and
 //!    [`read_ahead`](Builder::read_ahead) bytes past the furthest byte delivered.
-//! 7. Dropping a request's future withdraws its demand: at most one more chunk is pulled for it,
-//!    what has been pulled stays, others notice nothing, and abandoned reads do not pile up.
-//! 8. Empty chunks are harmless, and a source that is always ready starves nobody. After its end or
-//!    its error a source is not polled again.
+//! 7. Dropping a request's future withdraws its demand. At most one more chunk is pulled for it. Bytes that
+//!    were pulled stay, other requests are not affected, and abandoned reads do not pile up.
+//! 8. Empty chunks are harmless, and a source that is always ready does not starve requests. After its end
+//!    or its error a stream is not polled again.
 //!
-//! Keeping
+//! ## Keeping
 //!
-//! 9. Memory holds the newest bytes, at most [`max_memory`](Builder::max_memory) plus 1 MiB plus
-//!    one chunk, however slow the disk; older full blocks go to the file, first in, first out. A
-//!    small stream costs little over its size, and no file.
-//! 10. Bytes are readable all the time, also while they are written to the file.
-//! 11. The file has no name, is private to the user (where the file system has permissions), and is
-//!     made when first needed. By default it [avoids a tmpfs](TempFileStore#where-the-file-is).
-//! 12. [`spill`](BufferHandle::spill) moves everything resident to disk;
-//!     [`save`](BufferHandle::save) writes the whole to a path, complete or not at all, and
-//!     [`save_new`](BufferHandle::save_new) does so only if nothing has this path. A path that cannot
-//!     be saved to is refused before anything is loaded.
+//! 9. Memory holds the newest bytes: at most [`max_memory`](Builder::max_memory) plus 1 MiB plus one
+//!    chunk, however slow the disk is. Older full blocks are moved to the file, oldest first. A small stream
+//!    costs little more memory than its size, and no file. A reply that is a slice keeps its whole block of
+//!    up to 256 KiB alive while the caller holds it. That memory is not counted.
+//! 10. Bytes are readable at all times, also while they are written to the file.
+//! 11. The file has no name, is private to the user (where the file system has permissions), and is made
+//!     when it is first needed. By default it [avoids a tmpfs](TempFileStore#where-the-file-is).
+//! 12. [`spill`](BufferHandle::spill) moves all resident bytes to the store.
+//!     [`save`](BufferHandle::save) writes the whole resource to a path, complete or not at all. It follows
+//!     a symbolic link at the path, and a file that it replaces passes on its permissions.
+//!     [`save_new`](BufferHandle::save_new) saves only to a path that does not exist. A path that cannot be
+//!     saved to is refused before anything is loaded.
 //! 13. The [store](SpillStore) can be replaced.
 //!
-//! Ending
+//! ## Ending
 //!
-//! 14. The declared [size](Builder::size) is checked, and nothing is allocated from it.
-//! 15. A source's error, or its panic, is sticky and shared and keeps its kind: what came before
-//!     stays readable, what needs more gets the error. It is never an end of file: kinds that decoders
-//!     misread [are mapped](Error#as-an-ioerror), for errors of the store and of a save too.
-//! 16. A failed write to the store loses nothing and heals with the next read that needs more; a
-//!     failed read from it fails that read alone.
-//! 17. [`close`](BufferHandle::close), the end of the runtime, and whatever else ends the actor
-//!     answer every request with [`Closed`](ErrorKind::Closed). When the last handle goes, so do
-//!     the source and the file. A disk thread closes the file and frees large memory. A destructor of a
-//!     source, a chunk, a store or an error that panics changes none of this.
-//! 18. A negative seek is invalid input; one past the end is legal. A seek cancels the reader's read
-//!     in flight.
-//! 19. `Debug` never prints contents; every error says what failed and at which offset. The message
-//!     does not include the cause, which is the error's `source()`.
+//! 14. The declared [size](Builder::size) is checked, and nothing is allocated from it. An early end of a
+//!     source that can be opened again is retried first (rule 24).
+//! 15. An error or a panic of the source is final, is shared by all requests that it concerns, and keeps
+//!     its kind. Bytes that arrived before stay readable, and requests that need more get the error.
+//!     Transient failures of a source that can be opened again are retried first, and are not final
+//!     (rule 24). A failure is never an end of file: kinds that decoders misread
+//!     [are mapped](Error#as-an-ioerror), for errors of the store and of a save too.
+//! 16. A failed write to the store loses no byte. Waiting requests that need the memory get the error.
+//!     Until a write succeeds, [`Progress::store_failing`] and
+//!     [`store_error`](BufferHandle::store_error) report the failure. The next request that needs missing
+//!     bytes retries the write at once. While bytes are needed, it is also retried in the background, with
+//!     delays that grow up to 15 s. A failed read from the store fails only that read.
+//! 17. After [`close`](BufferHandle::close), the end of the runtime, or any other end of the actor, every
+//!     request is answered with [`Closed`](ErrorKind::Closed). When the last handle is dropped, the source
+//!     and the file are dropped too. A disk thread closes the file and frees large memory. A panic in a
+//!     destructor of a source, a chunk, a store or an error changes none of this.
+//! 18. A seek to a negative position is invalid input; a seek past the end is legal. A seek cancels the
+//!     reader's read in flight.
+//! 19. `Debug` never prints contents. Every error says which operation failed and at which offset. The
+//!     message does not include the cause, which is the error's `source()`.
 //!
-//! Seeing
+//! ## Observing
 //!
-//! 20. [`progress`](BufferHandle::progress) and [`subscribe`](BufferHandle::subscribe) tell how far
-//!     the buffer has come; spans and events of `tracing` name it.
+//! 20. [`progress`](BufferHandle::progress) and [`subscribe`](BufferHandle::subscribe) report how much has
+//!     arrived, where it is, the [`State`] with the attempt that is waited for, and whether the store fails.
+//!     [`error`](BufferHandle::error) and [`store_error`](BufferHandle::store_error) return the failure
+//!     that lasts now. Spans and events of `tracing` name the buffer.
+//!
+//! ## Sources that can be opened again
+//!
+//! 21. A source says how it can be opened again: [`Never`](Reopen::Never),
+//!     [`FromStart`](Reopen::FromStart) or [`Anywhere`](Reopen::Anywhere). A stream that starts before the
+//!     requested offset downgrades `Anywhere` to `FromStart`. [`Source::open`] is called only while a
+//!     request needs a missing byte or the size, or while `read_ahead(u64::MAX)` loads all bytes; smaller
+//!     read-aheads only pull a stream that is open. It is called for the first missing byte: bytes are loaded
+//!     from front to back, and at most one stream is open. A stream of an `Anywhere` source that was not
+//!     needed for 30 s is closed, and the next read opens the source again.
+//! 22. Bytes of different versions are never mixed. After each opening, new bytes count only if they are
+//!     proven to belong to the same resource: by an equal [`Version`], or, without versions, by an equal size
+//!     (where it is known) and by up to 64 KiB of received bytes that compare equal. For this comparison, a
+//!     source without versions keeps its last 64 KiB in memory, outside `max_memory`, and is opened that much
+//!     earlier. A stream that lacks the known version is a transient failure. If the resource is another
+//!     one, waiting and later requests for missing bytes get [`Changed`](ErrorKind::Changed), the stream is
+//!     closed, and loaded bytes stay readable.
+//! 23. If a stream starts before the requested offset, the bytes before the first missing one are skipped,
+//!     and compared where the kept bytes allow it. If it starts after that offset, the resource has
+//!     `Changed`. Bytes past the size that the source told are cut off.
+//! 24. A transient failure is retried while a request waits for missing bytes. Transient are: all kinds of
+//!     [`io::Error`](std::io::Error) except `NotFound`, `PermissionDenied`, `InvalidInput`, `InvalidData` and
+//!     `Unsupported`; an end before the known size; and an opening or a needed stream that is silent for
+//!     [`stall_timeout`](Retry::stall_timeout). A [`SourceError`] inside the `io::Error` overrides its kind
+//!     and can ask for a longer delay. Panics are permanent. The delay starts at 100 ms and doubles up
+//!     to 15 s, less a random part of up to one half. After 10 attempts in a row without a *new* byte, the
+//!     waiting requests fail with the last error, and the next request starts a new series. If all failures
+//!     of a series were early ends and the size is known, this error is
+//!     [`Truncated`](ErrorKind::Truncated). [`Retry`] changes these numbers. If the source tells a size that
+//!     differs from the declared one, the buffer fails at once, with `Truncated` or
+//!     [`Oversized`](ErrorKind::Oversized). Only this, permanent failures and `Changed` are final. Without a
+//!     timer in the runtime, the first failure fails the waiting requests.
 //!
 //! # Cancel safety
 //!
-//! A future is *cancel safe* here if dropping it at any await point withdraws its request and
-//! changes nothing else: no byte is lost or repeated, and asking again gives the same answer. Every
-//! async method of this crate is, and says so.
-//!
-//! # Map of the code
-//!
-//! The core decides, the spill store holds, the actor moves, the handle asks.
-//!
-//! | file | role |
-//! |---|---|
-//! | `builder.rs` | options in, handle and actor out |
-//! | `handle.rs` | asks: sends a message and awaits its reply |
-//! | `fetch.rs` | the same, polled; under the reader and the chunks |
-//! | `reader.rs`, `chunks.rs`, `save/` | what stands on a handle |
-//! | `message.rs` | what can be asked |
-//! | `signal.rs` | what passes between actor and handles beside that: closed, withdrawn, failed |
-//! | `actor.rs` | the only event loop: takes in requests and chunks, does what the core decides |
-//! | `core/mod.rs` | every decision: **where a read is answered, where it is parked** |
-//! | `core/index.rs` | the four [`Location`]s of a range |
-//! | `core/waiters.rs` | parked reads, by the byte that they wait for |
-//! | `core/memory.rs` | resident blocks, by offset |
-//! | `core/spool.rs` | what goes to disk, and when |
-//! | `disk.rs`, `rooms.rs` | the store as the actor uses it: at once, or on a blocking thread; room for that |
-//! | `spill.rs` | the store and the temporary file |
-//! | `guard.rs` | panics of foreign code become errors |
-//! | `progress.rs`, `error.rs` | what a buffer tells |
-//!
-//! # Invariants
-//!
-//! - Only the actor touches the source, the store and the index; there is no lock. All that is
-//!   shared with a handle is the request channel, the progress and the flags of `signal.rs`.
-//! - The core knows no tokio, no I/O and no clock, and every decision is made there. Nothing below
-//!   `handle` knows of the actor. A test holds the direction of all imports.
-//! - Each byte that was absorbed is in one place by the watermarks: `[0, spilled)` in the store,
-//!   `[spilled, loaded)` in memory. `spilled` moves only after a write has succeeded.
-//! - Every request owns the sending end of its reply channel, and dropping that is an answer too:
-//!   there is no way to end the actor without answering everybody.
-//! - One request costs the actor a bounded amount of work, whatever it asks for.
-//! - No unsafe code, and nothing that panics on what a user, a source or a store does.
+//! A future is *cancel safe* in this crate if dropping it at any await point withdraws its request and
+//! changes nothing else: no byte is lost or repeated, and the same request made again gives the same
+//! result. Every async method of this crate is cancel safe, and its documentation says so.
 
 mod actor;
 mod builder;
