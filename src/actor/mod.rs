@@ -161,13 +161,12 @@ impl StreamBuffer {
         self.read_clock();
         let deadline = self.core.next_deadline(self.now);
         let Poll::Ready(passed) = self.timer.poll(cx, deadline) else { return Turn::Idle };
-        self.handle(match passed {
-            Ok(()) => Event::DeadlinePassed,
-            Err(NoTimer) => {
-                warn!("the runtime has no timer: failures are not retried in the background");
-                Event::NoTimer
-            }
-        });
+        if let Err(NoTimer) = passed {
+            warn!("the runtime has no timer: failures are not retried in the background");
+            self.handle(Event::NoTimer);
+        } else {
+            self.handle(Event::DeadlinePassed);
+        }
         Turn::Busy
     }
 

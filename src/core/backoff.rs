@@ -25,7 +25,7 @@ impl Backoff {
         let delay = doubled.unwrap_or(self.max).min(self.max);
         self.attempt = self.attempt.saturating_add(1);
         // 0 to 1023 of 2048: less than one half.
-        delay - (delay / 2048) * (self.random() % 1024)
+        delay.saturating_sub((delay / 2048) * (self.random() % 1024))
     }
 
     /// The number of delays given since the last reset.

@@ -194,10 +194,9 @@ impl Feed {
         if let (Some(declared), Some(size)) = (declared, size)
             && declared != size
         {
-            return Err(Fault::WrongSize(match size < declared {
-                true => Error::truncated(size, declared),
-                false => Error::oversized(declared),
-            }));
+            let is_short = size < declared;
+            let wrong = if is_short { Error::truncated(size, declared) } else { Error::oversized(declared) };
+            return Err(Fault::WrongSize(wrong));
         }
         let start = start.unwrap_or(offset);
         if start > offset {

@@ -125,6 +125,7 @@ enum Waiter<T> {
 }
 
 /// The state of one buffer. `T` is where replies are sent.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Core<T> {
     limits: Limits,
     layout: Layout,

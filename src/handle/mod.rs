@@ -102,14 +102,11 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn size(&self) -> Result<u64, Error> {
-        match self.known_size() {
-            Some(size) => Ok(size),
-            None => {
-                let answer = self.request(Request::Size, &*self.shared).await;
-                answer.map_err(|error| self.at_end(error))?;
-                Ok(self.published_size())
-            }
+        if let Some(size) = self.known_size() {
+            return Ok(size);
         }
+        self.request(Request::Size, &*self.shared).await.map_err(|error| self.at_end(error))?;
+        Ok(self.published_size())
     }
 
     /// Pulls the stream to its end and returns the number of bytes. It does not return for an endless

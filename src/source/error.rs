@@ -83,10 +83,8 @@ pub(crate) fn verdict(error: &io::Error) -> Verdict {
     let mut cause = error.get_ref().map(|inner| inner as &(dyn Error + 'static));
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<SourceError>() {
-            return match error.is_transient {
-                true => Verdict::Transient { retry_after: error.retry_after },
-                false => Verdict::Permanent,
-            };
+            let transient = Verdict::Transient { retry_after: error.retry_after };
+            return if error.is_transient { transient } else { Verdict::Permanent };
         }
         cause = match error.downcast_ref::<io::Error>() {
             // The cause of an `io::Error` is inside it; `source` would skip it.

@@ -280,7 +280,7 @@ impl World {
         let Some(deadline) = self.core.next_deadline(self.now) else { return false };
         assert!(deadline > self.now, "a deadline in the past");
         // Too early has no effect.
-        self.now = deadline - Duration::from_nanos(1);
+        self.now = deadline.checked_sub(Duration::from_nanos(1)).unwrap();
         self.event(Event::DeadlinePassed);
         assert_eq!(self.core.next_deadline(self.now), Some(deadline));
         self.now = deadline;
@@ -293,16 +293,12 @@ impl World {
     /// Carries out one action. Returns whether there was one.
     fn act(&mut self) -> bool {
         self.tell_withdrawn();
-        match self.core.poll_action() {
-            Some(action) => {
-                self.perform(action);
-                true
-            }
-            None => {
-                self.check_idle();
-                false
-            }
+        if let Some(action) = self.core.poll_action() {
+            self.perform(action);
+            return true;
         }
+        self.check_idle();
+        false
     }
 
     fn tell_withdrawn(&mut self) {

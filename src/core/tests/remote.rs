@@ -209,11 +209,8 @@ impl Run {
                 }
                 Err(error) => {
                     assert!(offset + len > error.offset(), "{error} for {len} bytes at {offset}");
-                    let is_expected = match error.kind() {
-                        ErrorKind::Changed | ErrorKind::Truncated | ErrorKind::Source => true,
-                        _ => false,
-                    };
-                    assert!(is_expected, "{error}");
+                    let kinds = [ErrorKind::Changed, ErrorKind::Truncated, ErrorKind::Source];
+                    assert!(kinds.contains(&error.kind()), "{error}");
                 }
             }
         }

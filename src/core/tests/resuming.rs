@@ -21,7 +21,7 @@ fn ms(millis: u64) -> Duration {
 
 /// What the test's source says of each stream.
 fn told(version: Option<&'static str>, size: Option<u64>) -> OpenedStream {
-    let version = version.map(|version| Version::strong(version));
+    let version = version.map(Version::strong);
     OpenedStream { start: None, size, version, reopen: Reopen::Anywhere }
 }
 

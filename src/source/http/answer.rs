@@ -133,9 +133,10 @@ fn part(head: Head<'_>, asked: Asked<'_>) -> Decision {
     }
     if is_coded(headers) {
         // The offsets count encoded bytes, so a part of them is of no use.
-        return match start == 0 && total == Some(end) {
-            true => coded(asked, Some(Part { len, may_go_on: false })),
-            false => refuse("the server answered with a part of an encoded body"),
+        return if start == 0 && total == Some(end) {
+            coded(asked, Some(Part { len, may_go_on: false }))
+        } else {
+            refuse("the server answered with a part of an encoded body")
         };
     }
     // A client that decodes a body removes Content-Encoding and Content-Length.

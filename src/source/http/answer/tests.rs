@@ -12,7 +12,7 @@ fn from(offset: u64) -> Asked<'static> {
     Asked { offset, end: None, known: None, ranged: true }
 }
 
-fn knowing<'a>(offset: u64, known: &'a Version) -> Asked<'a> {
+fn knowing(offset: u64, known: &Version) -> Asked<'_> {
     Asked { known: Some(known), ..from(offset) }
 }
 
