@@ -1,4 +1,4 @@
-//! Compares the core with a simple model, for any order of events: the first `loaded` bytes of the source.
+//! Compares the core with a simple model, the first `loaded` bytes of the source, for any order of events.
 //!
 //! After every step the whole visible state of the core is computed again from the model. A failure is
 //! reduced to the shortest list of steps. It is kept beside this file and run first from then on.
