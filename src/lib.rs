@@ -116,7 +116,8 @@
 //! ```
 //!
 //! The [`Version`] proves that each stream belongs to the same bytes. Without versions, the buffer compares
-//! the last bytes that it has with the new stream. [`Retry`] says how often and how fast it tries again.
+//! the last bytes that it has with the new stream. [`retry`](Builder::retry) sets how often and how fast it
+//! tries again. With the feature `http`, `HttpSource` is a source for a resource of an HTTP server.
 //!
 //! # The contract
 //!

@@ -1,5 +1,5 @@
-//! What a buffer costs in memory, counted at the allocator. A binary of its own: the count is of the
-//! whole process, so its tests take turns.
+//! The memory of a buffer, counted at the allocator. The count is that of the whole process. So these tests
+//! have a binary of their own, and run one after the other.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
 
 #[path = "it/support/jobs.rs"]
@@ -32,7 +32,7 @@ static HEAP: PeakAlloc = PeakAlloc;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Runs a test alone, on a current-thread runtime that is warm.
+/// Runs one test at a time, on a current-thread runtime that was used before.
 fn alone(test: impl Future<Output = ()>) {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,14 +47,14 @@ fn alone(test: impl Future<Output = ()>) {
     });
 }
 
-/// Lets every task that can run do so.
+/// Lets every task that is ready run.
 async fn turns() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
 }
 
-/// Chunks that cost the source nothing, so that all that is counted is ours.
+/// Chunks that allocate nothing, so that only the memory of the buffer is counted.
 fn zeros(size: usize, chunk: usize) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     static ZEROS: [u8; 64 * KIB] = [0; 64 * KIB];
     let sizes = (0..size).step_by(chunk).map(move |start| chunk.min(size - start));
@@ -70,7 +70,7 @@ fn rule_7_abandoned_reads_on_a_stalled_source_leave_memory_flat() {
             for n in 0..count {
                 let mut read = Box::pin(buffer.read(n, 1000));
                 assert!(pin!(&mut read).poll(&mut Context::from_waker(Waker::noop())).is_pending());
-                // Taken on by the actor, and then dropped.
+                // The actor takes in the read, then it is dropped.
                 tokio::task::yield_now().await;
             }
         };
@@ -115,7 +115,7 @@ fn rule_9_readers_that_stop_hold_no_more_than_a_block_each() {
         let (mut leader, mut stopped, mut buf) = (buffer.reader(), Vec::new(), vec![0; 4 * MIB]);
         let before = HEAP.current_usage();
         for _ in 0..50 {
-            // Behind the leader, so that all of it is in memory and no news; and on goes the leader.
+            // This reader is behind the leader: its bytes are in memory, and were delivered before.
             leader.read_exact(&mut buf).await.unwrap();
             let mut reader = buffer.reader_at(leader.position() - 2 * MIB as u64);
             reader.read_u8().await.unwrap();
@@ -124,7 +124,7 @@ fn rule_9_readers_that_stop_hold_no_more_than_a_block_each() {
         let grown = HEAP.current_usage() - before;
         assert!(grown < 50 * 256 * KIB + 7 * MIB, "{grown} bytes for 50 of them, and 4 MiB in memory");
         drop(stopped);
-        // Those that read in order hold more, and nothing of it when they have gone elsewhere.
+        // Sequential readers hold more. After a seek to another place they hold none of it.
         let mut gone = Vec::new();
         for _ in 0..10 {
             leader.read_exact(&mut buf).await.unwrap();
@@ -163,7 +163,7 @@ fn rule_17_the_memory_of_a_buffer_is_not_freed_on_the_async_thread() {
             let (buffer, actor) = StreamBuffer::builder().max_memory(usize::MAX).build(stream);
             let actor = tokio::spawn(actor.run());
             buffer.load().await.unwrap();
-            // From here on no disk thread does any work.
+            // From now on no disk thread does any work.
             jobs.step(true);
             if abort {
                 actor.abort();

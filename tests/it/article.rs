@@ -1,6 +1,6 @@
-//! The examples of the article that this design goes back to: a text of numbered lines, read at the
-//! start, forward, backward, overlapping and skipping ahead. Its own code returned bytes from before
-//! the offset for a read after the index; these are the right answers.
+//! The examples of the article that this design is based on: a text of numbered lines is read at the start,
+//! forward, backward, with overlaps, and ahead with a gap. For a read after the index, the article's code
+//! returned bytes from before the offset. These tests expect the right bytes.
 
 use std::io;
 
@@ -13,7 +13,7 @@ fn text() -> String {
 }
 
 fn buffer() -> BufferHandle {
-    // One line a chunk, as the article has it.
+    // One line per chunk, as in the article.
     let lines = (0..1000).map(|n| io::Result::Ok(Bytes::from(format!("{n}\n"))));
     StreamBuffer::builder().read_ahead(0).spawn(futures::stream::iter(lines))
 }
@@ -72,7 +72,7 @@ fn rule_1_reads_overlapping_ranges() {
 fn rule_1_skips_ahead_and_keeps_what_it_skipped() {
     on_both_runtimes(|| async {
         let buffer = buffer();
-        // The article's own test expected the bytes at 6 here.
+        // The article's test expected the bytes at offset 6 here.
         assert_eq!(buffer.read(20, 6).await.unwrap(), "10\n11\n");
         assert_eq!(buffer.read(2000, 5).await.unwrap(), "7\n528");
         check(&buffer, 0, 20).await;

@@ -1,4 +1,4 @@
-//! Rule 7: who leaves takes their demand along, and nobody else notices.
+//! Rule 7: dropping a future withdraws its demand and does not affect other requests.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn rule_7_a_dropped_read_pulls_at_most_one_more_chunk() {
     settled().await;
     assert!(feed.taken() <= 2, "{} chunks taken", feed.taken());
     assert_eq!(buffer.progress().state, State::Waiting);
-    // What has been pulled stays.
+    // Bytes that were pulled stay.
     let loaded = buffer.progress().loaded as usize;
     assert_bytes(&buffer.read(0, loaded).await.unwrap(), &data(0, loaded), 0);
 }
@@ -77,7 +77,7 @@ async fn rule_7_a_read_that_was_dropped_can_be_asked_again() {
     let buffer = StreamBuffer::spawn(stream);
     for n in 0..20 {
         feed.chunk(10);
-        // Each gives up while it waits for what the next step brings.
+        // Each read is dropped while it waits for the bytes of the next step.
         timeout(Duration::from_millis(1), buffer.read(5, 10 * n + 6)).await.expect_err("not there yet");
     }
     assert_bytes(&buffer.read(5, 195).await.unwrap(), &data(5, 195), 5);
@@ -110,7 +110,7 @@ async fn rule_7_dropped_long_reads_and_loads_stop_pulling() {
     for _ in 0..20 {
         feed.chunk(MIB);
     }
-    // Five requests' worth; dropped while the second waits.
+    // As long as five requests. It is dropped while the second one waits.
     let mut long = Box::pin(buffer.read(0, 100 * MIB));
     while feed.taken() < 5 {
         assert!(poll_once(&mut long).is_pending());
@@ -144,7 +144,7 @@ fn rule_7_reads_that_leave_while_the_disk_works_for_them_are_harmless() {
         for n in 0..100 {
             let mut read = Box::pin(buffer.read(n, 1000));
             assert!(poll_once(&mut read).is_pending());
-            // A round trip, so that the actor has taken the read on.
+            // After this round trip the actor has taken in the read.
             buffer.read(0, 0).await.unwrap();
         }
         control.hold_reads(false);
@@ -155,8 +155,8 @@ fn rule_7_reads_that_leave_while_the_disk_works_for_them_are_harmless() {
 #[tokio::test(start_paused = true)]
 async fn rule_4_readers_that_nobody_polls_any_more_stand_in_nobodys_way() {
     let (buffer, actor) = StreamBuffer::builder().build(ready(1000, 100));
-    // Far more requests than any channel would hold, and then readers whose futures are dropped:
-    // with a place in a queue to the channel, they would keep it for as long as they live.
+    // More requests than a bounded channel would hold, then readers whose futures are dropped. If senders
+    // were queued, these readers would keep their places in the queue as long as they exist.
     let mut reads: Vec<_> = (0..2000).map(|_| Box::pin(buffer.read(0, 1))).collect();
     let mut readers: Vec<_> = (0..3000).map(|_| buffer.reader()).collect();
     let mut chunks: Vec<_> = (0..100).map(|_| buffer.chunks(..)).collect();

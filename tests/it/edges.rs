@@ -1,4 +1,4 @@
-//! Sizes and offsets at every edge, crossed with every method; sizes that lie.
+//! Every method with sizes and offsets at every edge, and with declared sizes that are wrong.
 
 use std::io::{self, SeekFrom};
 use std::ops::Bound;
@@ -107,7 +107,7 @@ fn rule_14_a_declared_size_that_lies_is_told_by_every_method_and_costs_no_byte_t
     on_both_runtimes(|| async {
         for size in SIZES {
             for declared in SIZES.into_iter().chain([2 * BLOCK_64, u64::MAX - 1, u64::MAX]) {
-                // In small chunks, and in one chunk that is larger than the declared size.
+                // Small chunks, and one chunk that is larger than the declared size.
                 for chunk in [1000, 4 * BLOCK] {
                     let stream = ready(size, chunk);
                     let buffer = StreamBuffer::builder().size(declared).max_memory(0).spawn(stream);

@@ -1,5 +1,5 @@
-//! Rule 7, proven: every async method is dropped after each number of polls that it takes, with the
-//! source fed in between. Then no byte is lost or repeated, and nothing is asked for any more.
+//! Rule 7: every async method is dropped after each number of polls that it takes. The source sends chunks
+//! between the polls. Afterwards no byte is lost or repeated, and no demand is left.
 
 use std::future::Future;
 use std::io::SeekFrom;
@@ -17,7 +17,7 @@ use crate::support::{KIB, MIB, assert_bytes, data, poll_once, settled};
 
 type Request = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Chunks that the source has.
+/// The number of chunks of the source.
 const CHUNKS: usize = 12;
 
 /// More polls than any request takes. A read of 10 MiB yields after each 64 KiB that it copies.
@@ -41,7 +41,7 @@ impl Trial {
         trial
     }
 
-    /// The source has one chunk more, or its end.
+    /// The source sends one more chunk, or ends.
     fn step(&mut self) {
         match self.fed {
             ..CHUNKS => self.feed.chunk(self.chunk),
@@ -55,7 +55,7 @@ impl Trial {
         self.dir.path().join("saved")
     }
 
-    /// What must hold when the request is gone.
+    /// Checks the state after the request was dropped.
     async fn check(mut self, polls: usize, is_done: bool) {
         settled().await;
         let taken = self.feed.taken();
@@ -70,7 +70,7 @@ impl Trial {
         let names = names(self.dir.path());
         let total = CHUNKS * self.chunk;
         if !names.is_empty() {
-            // The rename had begun already; but then it is all there.
+            // The rename was running already. Then the file is complete.
             assert_eq!(names, ["saved"], "after {polls} polls");
             assert_bytes(&std::fs::read(self.path()).unwrap(), &data(0, total), 0);
         }
@@ -86,7 +86,7 @@ fn names(dir: &Path) -> Vec<String> {
     dir.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// Drops a request after each number of polls until it needs no more.
+/// Drops a request after each number of polls, until a request resolves before its drop.
 async fn at_every_poll(chunk: usize, max_memory: usize, request: impl Fn(&Trial) -> Request) {
     for polls in 0..MANY {
         let mut trial = Trial::new(chunk, max_memory).await;
@@ -171,7 +171,7 @@ async fn rules_7_and_12_a_spill_and_a_save_dropped_at_any_poll_leave_nothing_beh
         Box::pin(async move { buffer.spill().await.unwrap() })
     })
     .await;
-    // Longer than one request, so that the temporary file is there in the middle of it.
+    // Longer than one request, so that the temporary file exists during the save.
     at_every_poll(256 * KIB, MIB, |trial| {
         let (buffer, path) = (trial.buffer.clone(), trial.path());
         Box::pin(async move {
@@ -229,7 +229,7 @@ async fn rule_7_a_reader_whose_every_future_is_dropped_goes_on_where_it_was() {
         let mut reader = trial.buffer.reader();
         let mut seen = Vec::new();
         let mut buf = [0; 700];
-        // A new future for each poll: whatever one has begun, the next one goes on with.
+        // A new future for each poll: it continues the work that the one before began.
         for turn in 0_usize.. {
             let done = if turn.is_multiple_of(2) {
                 match poll_once(&mut Box::pin(reader.read(&mut buf))) {
@@ -295,7 +295,7 @@ async fn rule_18_a_seek_from_the_end_dropped_at_any_poll_moves_nothing() {
         let mut buf = [0; 30];
         reader.read_exact(&mut buf).await.unwrap();
         assert_bytes(&buf, &data(40, 30), 40);
-        // That read has taken the demand back, though the reader is still there.
+        // That read withdrew the demand of the seek, although the reader still exists.
         trial.check(polls, false).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Rules 14 to 16: faults of the source, of the declared size and of the disk.
+//! Rules 14 to 16: failures of the source and the disk, and wrong declared sizes.
 
 use std::error::Error as _;
 use std::io;
@@ -68,7 +68,7 @@ async fn rule_14_a_size_that_holds_is_checked_and_kept() {
     let empty = StreamBuffer::builder().size(0).spawn(ready(0, 7));
     assert_eq!(empty.load().await.unwrap(), 0);
     assert_eq!(empty.read(0, 10).await.unwrap(), "");
-    // Far more than there is memory for: nothing is allocated from it.
+    // Far more than the memory of any machine: nothing is allocated from it.
     let huge = StreamBuffer::builder().size(u64::MAX).spawn(ready(100, 7));
     assert_eq!(huge.read(0, usize::MAX).await.unwrap_err().kind(), ErrorKind::Truncated);
     assert_bytes(&huge.read(0, 100).await.unwrap(), &data(0, 100), 0);
@@ -117,7 +117,7 @@ async fn rule_15_an_error_of_the_source_is_shared_and_sticky_and_keeps_its_kind(
         assert_eq!(io::Error::from(error).kind(), io::ErrorKind::ConnectionReset);
     }
     assert_eq!(buffer.progress().state, State::Failed);
-    // All that came before stays.
+    // Bytes that arrived before the failure stay readable.
     assert_bytes(&buffer.read(0, 50).await.unwrap(), &data(0, 50), 0);
     buffer.spill().await.unwrap();
     assert_bytes(&buffer.read(0, 50).await.unwrap(), &data(0, 50), 0);
@@ -137,7 +137,7 @@ async fn rule_15_readers_deliver_what_is_there_and_then_the_error() {
     for _ in 0..3 {
         assert_eq!(reader.read(&mut [0; 4]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
-    // And what is there can still be sought and read.
+    // A reader can still seek in the loaded bytes and read them.
     reader.seek(io::SeekFrom::Start(20)).await.unwrap();
     let mut part = [0; 30];
     reader.read_exact(&mut part).await.unwrap();
@@ -223,7 +223,7 @@ fn rule_16_a_failed_write_loses_nothing_and_heals() {
         control.limit(Some(2 * MIB as u64));
         let buffer =
             StreamBuffer::builder().max_memory(MIB).store(control.store()).spawn(ready(size, 64 * KIB));
-        // Two that wait for more than fits: both are told.
+        // Two requests wait for more bytes than fit. Both get the error.
         let (first, second) = tokio::join!(buffer.read(size - 1, 1), buffer.load());
         for error in [first.unwrap_err(), second.unwrap_err()] {
             assert_eq!(
@@ -232,15 +232,15 @@ fn rule_16_a_failed_write_loses_nothing_and_heals() {
             );
             assert!(error.to_string().starts_with("could not move bytes from memory to the spill store at"));
         }
-        // Nothing is lost, and what is loaded is answered.
+        // No byte is lost, and loaded bytes are readable.
         let progress = buffer.progress();
         assert!(progress.spilled <= 2 * MIB as u64 && progress.loaded > 3 * MIB as u64, "{progress:?}");
         let loaded = progress.loaded as usize;
         assert_bytes(&buffer.read(0, loaded).await.unwrap(), &data(0, loaded), 0);
         assert_eq!(buffer.progress().loaded, progress.loaded, "pulling has stopped");
-        // Still full: the next read that needs more tries again, and is told.
+        // The disk is still full: the next read of missing bytes retries the write, and gets the error.
         assert_eq!(buffer.read(size - 1, 1).await.unwrap_err().kind(), ErrorKind::Spill);
-        // Space again: it goes on as if nothing had been.
+        // The disk has space again: loading continues.
         control.limit(None);
         assert_eq!(buffer.load().await.unwrap(), size);
         assert_bytes(&buffer.read(0, 8 * MIB).await.unwrap(), &data(0, 8 * MIB), 0);
@@ -320,7 +320,7 @@ fn rule_16_a_failed_write_is_published_and_a_background_load_heals_by_itself() {
         assert_eq!(error.kind(), ErrorKind::Spill);
         assert!(buffer.error().is_none(), "the source has not failed");
         control.fail_writes(false);
-        // No request is made: the load goes on by itself.
+        // No further request is made: the load continues by itself.
         let progress = updates.wait_for(|progress| progress.state == State::Complete).await.unwrap();
         assert_eq!((progress.loaded, progress.store_failing), (size, false));
         assert!(buffer.store_error().is_none());

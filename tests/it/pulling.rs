@@ -110,7 +110,7 @@ async fn rule_8_empty_chunks_are_harmless() {
 #[test]
 fn rule_8_a_source_that_is_always_ready_starves_nobody() {
     on_both_runtimes(|| async {
-        // Empty chunks for ever: the actor is never done, and must let others run all the same.
+        // The source sends empty chunks for ever. The actor is never idle, but must let other tasks run.
         let busy = futures::stream::repeat_with(|| Ok(Bytes::new()));
         let buffer = StreamBuffer::builder().read_ahead(u64::MAX).spawn(busy);
         let turns = Arc::new(AtomicUsize::new(0));
@@ -125,7 +125,7 @@ fn rule_8_a_source_that_is_always_ready_starves_nobody() {
         });
         other.await.unwrap();
         assert_eq!(turns.load(Ordering::SeqCst), 1000);
-        // Requests get their turn as well.
+        // Requests are taken in too.
         assert_eq!(buffer.read(0, 0).await.unwrap(), "");
         buffer.close();
     });

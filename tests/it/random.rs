@@ -1,5 +1,5 @@
-//! Many readers that seek and read at random in a stream far larger than memory, every byte checked.
-//! The idea is that of Chromium's random test of its media buffer.
+//! Many readers seek and read at random in a stream far larger than memory. Every byte is checked. The idea
+//! is from Chromium's random test of its media buffer.
 
 use std::io::SeekFrom;
 
@@ -17,7 +17,7 @@ const SIZE: u64 = 24 * MIB as u64 + 12_345;
 const MAX_MEMORY: usize = MIB;
 const GUARD: u8 = 0xA5;
 
-/// Where the next step goes: mostly on from here, at times anywhere, at times to an edge.
+/// The offset of the next step: mostly the position, sometimes a random offset, sometimes an edge.
 fn target(random: &mut Random, here: u64) -> u64 {
     match random.below(10) {
         0..=5 => here,
@@ -56,7 +56,7 @@ async fn by_reader(reader: &mut BufferReader, random: &mut Random) {
         let seek = match random.below(3) {
             0 => SeekFrom::Start(offset),
             1 => SeekFrom::Current(offset as i64 - here as i64),
-            // Loads all there is where the size is not known yet: only now and then.
+            // This loads everything if the size is not known yet, so it is rare.
             _ if random.below(50) == 0 => SeekFrom::End(offset as i64 - SIZE as i64),
             _ => SeekFrom::Start(offset),
         };
@@ -91,7 +91,7 @@ async fn task(n: u64, seed: u64, buffer: BufferHandle) {
                 assert_eq!(at, offset + exists(offset, 500_000) as u64);
             }
             _ => {
-                // Asked, and given up after a few turns.
+                // A read that is dropped after a few turns.
                 let offset = target(&mut random, here);
                 let mut read = Box::pin(buffer.read(offset, 100_000));
                 for _ in 0..random.below(4) {

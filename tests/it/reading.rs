@@ -15,7 +15,7 @@ use crate::support::{
 fn rule_1_a_read_returns_exactly_its_range_at_every_edge_of_a_block() {
     on_both_runtimes(|| async {
         let size = 3 * BLOCK as u64 + 17;
-        // 0 bytes of memory: all full blocks are on disk; usize::MAX: nothing is.
+        // With 0 bytes of memory all full blocks are on disk, with `usize::MAX` none is.
         for max_memory in [0, BLOCK, usize::MAX] {
             let buffer = StreamBuffer::builder().max_memory(max_memory).spawn(ragged(size, 1));
             for edge in [0, BLOCK as u64, 2 * BLOCK as u64, 3 * BLOCK as u64, size] {
@@ -149,7 +149,7 @@ fn rule_3_a_length_beyond_all_offsets_means_to_the_end() {
 fn a_range_that_ends_before_it_starts_is_invalid_input() {
     on_both_runtimes(|| async {
         let buffer = StreamBuffer::spawn(ready(100, 10));
-        // A literal `20..10` would be caught by a lint; ranges come from request headers.
+        // A lint rejects a literal `20..10`. In a program, such ranges come from request headers.
         let (start, end) = (20, 10);
         let error = buffer.slice(start..end).await.unwrap_err();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::InvalidInput, 20));
@@ -163,7 +163,7 @@ async fn rule_4_loaded_bytes_are_answered_while_others_wait() {
     let (mut feed, stream) = source();
     let buffer = StreamBuffer::spawn(stream);
     feed.chunk(1000);
-    // Exact and open reads wait, the nearest and the furthest, and nothing more comes.
+    // Reads of near and far ranges wait, and no more bytes arrive.
     let waiting: Vec<_> = (0..100)
         .map(|n| {
             let buffer = buffer.clone();
@@ -202,7 +202,7 @@ async fn rule_5_a_block_that_is_still_being_filled_is_shared_too() {
     let first = buffer.read_some(0, 16 * KIB).await.unwrap();
     let again = buffer.read(100, 2000).await.unwrap();
     assert_eq!(again.as_ptr(), first[100..].as_ptr());
-    // What is appended behind it later does not move it, nor does a slice in use change.
+    // Bytes that arrive later do not move the block, and a held slice does not change.
     feed.chunk(100 * KIB);
     let more = buffer.read(16 * KIB as u64, 100 * KIB).await.unwrap();
     assert_data(&more, 16 * KIB as u64);
@@ -222,7 +222,7 @@ async fn a_range_is_located_by_the_index() {
     assert_eq!(progress.locate(101, 1), Location::AfterIndex);
     assert_eq!(progress.locate(0, u64::MAX), Location::Bisected);
     assert_eq!(progress.locate(500, 0), Location::BeforeIndex, "nothing is needed for it");
-    // And as located, so answered.
+    // The read is answered as its location says.
     assert!(buffer.read(0, 100).now_or_never().is_none(), "the actor must have its turn");
     assert_data(&buffer.read(0, 100).await.unwrap(), 0);
 }

@@ -1,4 +1,4 @@
-//! Rules 19 and 20: what a buffer tells, and what it never tells.
+//! Rules 19 and 20: errors, progress and `tracing`, and contents that are never printed.
 
 use std::cell::Cell;
 use std::io;
@@ -122,7 +122,7 @@ async fn rules_15_and_20_the_failure_of_the_source_is_told_to_whoever_asks() {
 
 #[test]
 fn rule_20_disk_work_and_the_events_of_a_store_belong_to_the_span_of_their_buffer() {
-    /// Notes each event with the span that it happens in.
+    /// Records each event with its span.
     #[derive(Clone, Default)]
     struct Note(Arc<Mutex<Vec<String>>>, Arc<OnceLock<&'static Metadata<'static>>>);
     thread_local! {

@@ -1,4 +1,4 @@
-//! Rule 18, and the reader as a whole: `AsyncRead + AsyncBufRead + AsyncSeek` and the codecs on it.
+//! Rule 18, and the whole reader: `AsyncRead + AsyncBufRead + AsyncSeek`, with codecs on top of it.
 
 use std::io::{self, SeekFrom};
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use crate::support::{
 
 #[test]
 fn rule_18_seeks_and_reads_like_a_file() {
-    // Mostly from the file, and from memory, where the reader gets several blocks at a time.
+    // Once mostly from the file, and once from memory, where the reader gets several blocks at a time.
     for max_memory in [BLOCK, usize::MAX] {
         on_both_runtimes(|| seeks_and_reads_like_a_file(max_memory));
     }
@@ -149,7 +149,7 @@ async fn rule_18_a_seek_from_the_end_that_was_dropped_is_forgotten_by_the_next_r
     reader.seek(SeekFrom::Current(1)).await.unwrap();
     reader.read_exact(&mut buf).await.unwrap();
     assert_data(&buf, 3);
-    // Polled by hand: a new seek replaces one that is pending.
+    // Polled by hand: a new seek replaces a pending one.
     Pin::new(&mut reader).start_seek(SeekFrom::End(0)).unwrap();
     Pin::new(&mut reader).start_seek(SeekFrom::Start(1)).unwrap();
     assert_eq!(reader.stream_position().await.unwrap(), 1);
@@ -208,7 +208,7 @@ fn a_reader_becomes_a_stream_again() {
     on_both_runtimes(|| async {
         let size = 2 * MIB as u64 + 3;
         let inner = StreamBuffer::builder().max_memory(0).spawn(ragged(size, 4));
-        // A buffer on a buffer: `ReaderStream` turns any `AsyncRead` into a source.
+        // A buffer whose source is a buffer: `ReaderStream` makes a stream of any `AsyncRead`.
         let outer = StreamBuffer::spawn(ReaderStream::new(inner.reader()));
         assert_bytes(&outer.read(0, size as usize).await.unwrap(), &data(0, size as usize), 0);
     });

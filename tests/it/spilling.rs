@@ -1,4 +1,4 @@
-//! Rules 9 to 11: what is kept where.
+//! Rules 9 to 11: which bytes are in memory and which in the file.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use crate::support::{
     BLOCK, KIB, MIB, Random, assert_bytes, assert_data, chain, data, on_both_runtimes, settled,
 };
 
-/// What memory may hold over its budget: 1 MiB and a chunk.
+/// How far memory may exceed its limit: 1 MiB and a chunk.
 const SLACK: u64 = 1024 * 1024;
 
 #[test]
@@ -43,7 +43,7 @@ fn rule_9_the_oldest_full_blocks_go_first_and_in_order() {
         let size = 4 * MIB as u64 + 100;
         let buffer = StreamBuffer::builder().max_memory(MIB).store(control.store()).spawn(ragged(size, 3));
         buffer.load().await.unwrap();
-        // Spilled as far as needed: the newest mebibyte stays.
+        // No more bytes are spilled than needed: the newest mebibyte stays.
         buffer.subscribe().wait_for(|progress| progress.resident <= MIB as u64).await.unwrap();
         let mut next = 0;
         for (offset, len) in control.written() {
@@ -66,14 +66,14 @@ fn rule_9_pulling_pauses_while_the_disk_lags() {
         let buffer =
             StreamBuffer::builder().max_memory(MIB).read_ahead(u64::MAX).store(control.store()).spawn(stream);
         buffer.subscribe().wait_for(|progress| progress.resident > MIB as u64).await.unwrap();
-        // Each answer is a turn of the actor in which it could pull more.
+        // For each reply the actor takes a turn, in which it could pull more.
         for _ in 0..1000 {
             buffer.read(0, 1).await.unwrap();
         }
         let progress = buffer.progress();
         assert!(progress.resident <= MIB as u64 + SLACK, "{progress:?}");
         assert_eq!(progress.spilled, 0);
-        // Rule 10: what is being written can be read.
+        // Rule 10: bytes can be read while they are written.
         let loaded = progress.loaded as usize;
         assert_bytes(&buffer.read(0, loaded).await.unwrap(), &data(0, loaded), 0);
 
@@ -137,7 +137,7 @@ fn rule_1_bytes_read_back_stay_what_they_are_while_others_are_read() {
         buffer.spill().await.unwrap();
         let (mut random, mut held) = (Random(1), Vec::new());
         for n in 0..2000 {
-            // The room of one that nobody holds is used again, for lengths that it suits.
+            // A buffer that its caller has dropped is reused for reads of the same length.
             let len = [4096, 4000, 4500, 100, 20_000, BLOCK][(n / 100) % 6];
             let offset = random.below(size - len as u64);
             let bytes = buffer.read(offset, len).await.unwrap();
@@ -157,7 +157,7 @@ async fn rule_12_a_purge_in_the_middle_of_a_block_keeps_every_byte() {
     let (mut feed, stream) = source();
     let buffer = StreamBuffer::builder().read_ahead(0).spawn(stream);
     let mut size = 0;
-    // Steps of all sizes, so that purges fall on, before and behind the edges of blocks.
+    // Steps of all sizes, so that spills end at, before and after the edges of blocks.
     for step in [1, 10, 5000, BLOCK - 5011, 1, BLOCK, BLOCK + 1, 3000, 70_000, 600_000, 3] {
         feed.chunk(step);
         size += step;
@@ -214,7 +214,7 @@ async fn rule_11_the_file_is_made_when_first_needed_and_has_no_name() {
     let dir = tempfile::tempdir().unwrap();
     let names = || dir.path().read_dir().unwrap().count();
     let buffer = StreamBuffer::builder().max_memory(MIB).spill_dir(dir.path()).spawn(ready(4 << 20, BLOCK));
-    // Small enough for memory: no file, which shows in that the directory need not even be there.
+    // This stream fits into memory and needs no file: it loads, although the directory does not exist.
     let small = StreamBuffer::builder().spill_dir(dir.path().join("none")).spawn(ready(MIB as u64, 1000));
     assert_eq!(small.load().await.unwrap(), MIB as u64);
     assert_eq!(small.read(5, 10).await.unwrap(), data(5, 10));
@@ -226,7 +226,7 @@ async fn rule_11_the_file_is_made_when_first_needed_and_has_no_name() {
     assert_bytes(&buffer.read(0, 4 << 20).await.unwrap(), &data(0, 4 << 20), 0);
 }
 
-/// The files without a name that this process holds open below `dir`, by their permissions.
+/// The permissions of the unnamed files below `dir` that this process has open.
 #[cfg(target_os = "linux")]
 fn unnamed_files(dir: &std::path::Path) -> Vec<u32> {
     use std::os::unix::fs::MetadataExt;
@@ -268,7 +268,7 @@ async fn rule_16_a_directory_that_is_not_there_is_named_in_the_error() {
     assert_eq!(io::Error::from(error).kind(), io::ErrorKind::NotFound);
     settled().await;
     assert_bytes(&buffer.read(0, 1000).await.unwrap(), &data(0, 1000), 0);
-    // Once it is there, the same request succeeds.
+    // Once the directory exists, the same request succeeds.
     std::fs::create_dir(&missing).unwrap();
     buffer.spill().await.unwrap();
     assert_bytes(&buffer.read(0, 1000).await.unwrap(), &data(0, 1000), 0);

@@ -1,4 +1,4 @@
-//! Rule 13: the same contract on every kind of store.
+//! Rule 13: the contract holds with every kind of store.
 
 use std::io::{self, Cursor};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::support::source::{ragged, ready};
 use crate::support::store::Control;
 use crate::support::{BLOCK, MIB, assert_bytes, assert_data, chain, data, on_both_runtimes};
 
-/// Reads of every kind while bytes arrive, spill and are purged.
+/// Reads of every kind while bytes arrive, are spilled in the background and by `spill`.
 async fn holds_the_contract(store: impl SpillStore) {
     let size = 4 * MIB as u64 + 321;
     let buffer = StreamBuffer::builder().max_memory(BLOCK).store(store).spawn(ragged(size, 21));
@@ -62,7 +62,7 @@ fn rule_13_a_cursor() {
     on_both_runtimes(|| holds_the_contract(SeekStore::new(Cursor::new(Vec::new()))));
 }
 
-/// A temporary file whose attempts to read at once go as told: by their number, the range and the file.
+/// A temporary file whose `try_read_at` is the closure `go`. The closure also gets the number of the attempt.
 struct Trying<F> {
     file: TempFileStore,
     tries: AtomicUsize,
@@ -94,7 +94,7 @@ where
 
 #[test]
 fn rule_13_a_store_that_now_and_then_reads_at_once() {
-    // As a page cache under pressure would.
+    // Like a page cache when memory is short.
     let fickle = |n: usize, file: &TempFileStore, offset: u64, buf: &mut [u8]| {
         let half = buf.len() / 2;
         match n % 3 {

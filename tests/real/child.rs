@@ -1,13 +1,13 @@
-//! Running a test of this binary in a process of its own.
+//! Runs a test of this binary in a separate process.
 
 use std::process::{Command, Stdio};
 
 const NAME: &str = "STREAMSPOOL_CHILD";
 
-/// This test again in a process of its own, after these commands of the shell.
+/// The command that runs this test in a separate process, after these shell commands.
 pub fn command(name: &str, setup: &str) -> Command {
     let mut command = Command::new("sh");
-    // The shell can ignore a signal and lower a limit without unsafe code of ours.
+    // The shell can ignore a signal and lower a limit. In Rust this would need unsafe code.
     command.args(["-c", &format!("{setup}\nexec \"$0\" \"$@\"")]);
     command.arg(std::env::current_exe().unwrap());
     command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(NAME, name);
@@ -19,7 +19,7 @@ pub fn is_child(name: &str) -> bool {
     std::env::var(NAME).is_ok_and(|of| of == name)
 }
 
-/// Whether this is the process to do the test in. If not, it has been done when this returns.
+/// Whether the test is to run in this process. If not, it has run in another process when this returns.
 pub fn alone(name: &str, setup: &str) -> bool {
     if is_child(name) {
         return true;

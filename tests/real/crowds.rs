@@ -7,7 +7,7 @@ use crate::support::faults::expected;
 use crate::support::{BLOCK, KIB, MIB, Random, assert_bytes};
 use crate::{HEAP, runtime, tell};
 
-/// Chunks that cost the source nothing, so that all that is counted is the buffers'.
+/// Chunks that allocate nothing, so that only the memory of the buffers is counted.
 fn stream(size: u64) -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
     let starts = (0..size).step_by(64 * KIB);
     futures::stream::iter(starts.map(move |start| Ok(expected(start, size.min(start + 64 * KIB as u64)))))
@@ -17,13 +17,13 @@ fn open_files() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Bytes of memory that the process has, by the kernel's account.
+/// The resident bytes of the process, as the kernel counts them.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4 * KIB
 }
 
-/// This many buffers come, spill and go, some of them at once.
+/// Makes this many buffers, spills them and drops them, 50 at a time.
 async fn come_and_go(count: usize) {
     for _ in 0..count / 50 {
         let tasks: Vec<_> = (0..50)

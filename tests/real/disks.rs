@@ -12,7 +12,7 @@ use crate::{names, runtime, tell};
 
 const SIZE: u64 = 8 * MIB as u64;
 
-/// A small file system of its own, if the test may mount one.
+/// A small file system for this test, if it may mount one.
 struct Tmpfs(tempfile::TempDir);
 
 impl Tmpfs {
@@ -64,7 +64,7 @@ fn rule_16_a_full_file_system_loses_nothing_and_heals_when_there_is_space() {
 
 #[test]
 fn rule_4_a_file_on_a_tmpfs_is_read_without_waiting() {
-    // On Linux this is one wherever there is such a directory.
+    // On Linux this directory, where it exists, is a tmpfs.
     let shared = Path::new("/dev/shm");
     let mounted = if shared.is_dir() { None } else { Tmpfs::mount("size=8m") };
     let Some(dir) = mounted.as_ref().map(Tmpfs::path).or(shared.is_dir().then_some(shared)) else { return };
@@ -87,7 +87,7 @@ fn rule_12_a_save_to_a_full_file_system_leaves_what_was_there() {
         for error in [buffer.save(&path).await.unwrap_err(), buffer.save_new(&new).await.unwrap_err()] {
             assert_eq!(error.kind(), ErrorKind::Save);
             assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::StorageFull);
-            // The file system has two MiB, of which the old file takes a page.
+            // The file system has 2 MiB. The old file takes one page of it.
             assert_eq!(error.offset(), 2 * MIB as u64 - 4096, "{error}");
             assert_eq!(std::fs::read(&path).unwrap(), b"the old one");
             assert_eq!(names(disk.path()), ["song"]);
@@ -100,7 +100,7 @@ fn rule_12_a_save_to_a_full_file_system_leaves_what_was_there() {
     });
 }
 
-/// Waits until the file of a failed save is gone: a disk thread drops it.
+/// Waits until a disk thread has dropped the file of a failed save.
 fn wait_until_free(dir: &Path) {
     while rustix::fs::statvfs(dir).unwrap().f_bfree * 4096 < 2 * MIB as u64 - 4096 {
         std::thread::yield_now();

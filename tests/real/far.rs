@@ -1,5 +1,5 @@
-//! Offsets beyond 4 GiB: a stream of 16 GiB through 1 MiB of memory, every byte checked on its way to
-//! a store that needs no disk for it.
+//! Offsets beyond 4 GiB: a stream of 16 GiB with 1 MiB of memory. A store that needs no disk checks every
+//! byte that is written.
 
 use std::io::{self, SeekFrom};
 use std::sync::LazyLock;
@@ -13,20 +13,20 @@ use crate::{runtime, tell};
 
 const GIB: u64 = 1 << 30;
 
-/// After this the bytes repeat. No power of 2 is a multiple of it, so an offset that is cut off to
-/// 32 bits, or counted in other blocks, leads to other bytes.
+/// The bytes repeat after this many. No power of 2 is a multiple of it, so an offset that is truncated to
+/// 32 bits, or computed with a wrong block size, leads to different bytes.
 const PERIOD: usize = MIB - 3;
 
-/// Two periods, so that a run of bytes up to a period long is one slice of it.
+/// Two periods, so that any range of up to one period is a slice of it.
 static PATTERN: LazyLock<Bytes> = LazyLock::new(|| [data(0, PERIOD), data(0, PERIOD)].concat().into());
 
-/// The bytes from `offset` on, a period at most.
+/// The bytes from `offset`, at most one period.
 fn pattern(offset: u64, len: usize) -> Bytes {
     let start = (offset % PERIOD as u64) as usize;
     PATTERN.slice(start..start + len)
 }
 
-/// Knows what belongs where, so it keeps nothing.
+/// A store that computes the bytes of each offset, so it keeps none.
 struct Checking {
     written: &'static AtomicU64,
 }

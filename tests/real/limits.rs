@@ -51,7 +51,7 @@ fn rule_16_without_a_file_descriptor_left_nothing_is_lost_and_it_heals() {
 #[test]
 fn rule_16_at_the_limit_of_a_files_size_nothing_is_lost() {
     let name = "limits::rule_16_at_the_limit_of_a_files_size_nothing_is_lost";
-    // In blocks of 512 bytes or of 1024, as the shell has it. Its signal would end the process.
+    // The unit is 512 or 1024 bytes, depending on the shell. The signal would end the process.
     if !alone(name, "trap '' XFSZ; ulimit -f 3000") {
         return;
     }
@@ -72,7 +72,7 @@ fn rule_16_at_the_limit_of_a_files_size_nothing_is_lost() {
     });
 }
 
-/// Threads that only wait, until the process may start no more. They end when this is dropped.
+/// As many waiting threads as the process may start. They end when this is dropped.
 struct NoThreadLeft(Vec<std::sync::mpsc::Sender<()>>, Vec<std::thread::JoinHandle<()>>);
 
 impl NoThreadLeft {
@@ -107,7 +107,7 @@ fn rule_16_without_a_thread_left_nothing_is_lost_and_it_heals() {
             "notice: the limit of threads was not tried: it counts per user, so run as root for that",
         );
     }
-    // Root has no such limit. The limit counts all threads of a user, so this one has no others.
+    // Root has no such limit. The limit counts all threads of a user, so the test takes a user without any.
     let user = 61_000 + std::process::id() % 4000;
     let limited = "exec prlimit --nproc=40:40 setpriv --clear-groups --reuid";
     if !alone(name, &format!("{limited} {user} \"$0\" \"$@\"")) {
@@ -135,7 +135,7 @@ fn rule_16_without_a_thread_left_nothing_is_lost_and_it_heals() {
         assert_eq!(buffer.load().await.unwrap(), SIZE);
         assert_bytes(&buffer.read(0, 8 * MIB).await.unwrap(), &data(0, 8 * MIB), 0);
 
-        // Reads that hang take every disk thread there is, and one more read gets none.
+        // Hanging reads occupy all disk threads, and one more read gets no thread.
         let disks = [Control::default(), Control::default()];
         let mut buffers = Vec::new();
         for disk in &disks {
@@ -157,13 +157,13 @@ fn rule_16_without_a_thread_left_nothing_is_lost_and_it_heals() {
         for (read, n) in hanging.into_iter().zip(0..) {
             assert_bytes(&read.await.unwrap(), &data(n * 1000, 100), n * 1000);
         }
-        // Now there are threads without work.
+        // Now some threads are idle.
         assert_bytes(&buffers[1].read(5, 100).await.unwrap(), &data(5, 100), 5);
         drop(no_thread_left);
     });
 }
 
-/// Spills for ever into `dir`, and says so each time that bytes have gone to disk.
+/// Spills into `dir` for ever, and prints a line each time that bytes were spilled.
 fn spill_for_ever(dir: &Path) {
     runtime().block_on(async {
         loop {
@@ -191,7 +191,7 @@ fn rule_11_a_process_that_is_killed_while_it_spills_leaves_no_file() {
         command.env("STREAMSPOOL_DIR", dir.path()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        // In the middle of one buffer or another.
+        // Kill the process at another moment of a buffer in each turn.
         let mut spilling = lines.filter(|line| line.contains("spilled ") && !line.ends_with("spilled 0"));
         spilling.nth(turn * 30).expect("it spills");
         child.kill().unwrap();
@@ -200,8 +200,8 @@ fn rule_11_a_process_that_is_killed_while_it_spills_leaves_no_file() {
     }
 }
 
-/// Saves for ever into `dir`, to new files and over one that exists, and says so each time that bytes
-/// have been written.
+/// Saves into `dir` for ever, to new files and over an existing one, and prints a line each time that bytes
+/// were written.
 fn save_for_ever(dir: &Path) {
     runtime().block_on(async {
         let replaced = dir.join("replaced");
@@ -230,7 +230,7 @@ fn rule_12_a_process_that_is_killed_while_it_saves_leaves_complete_files_or_none
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let mut saving = lines.filter(|line| line.contains("written "));
-        // In the middle of the first saves or of later ones; a pair of them has 64 steps.
+        // Kill the process during the first saves or later ones. Two saves have 64 steps.
         saving.nth(turn * 9).expect("it saves");
         child.kill().unwrap();
         assert!(!child.wait().unwrap().success());
@@ -244,14 +244,14 @@ fn rule_12_a_process_that_is_killed_while_it_saves_leaves_complete_files_or_none
             }
         }
     }
-    // The save that replaces has a name between two system calls, which a kill hits about never.
+    // To replace a file, the new one has a name between two system calls. A kill hardly ever hits that.
     assert!(left_behind.len() < 2, "{left_behind:?}");
 }
 
 #[test]
 fn rule_12_where_no_file_can_do_without_a_name_saves_do_the_same_with_one() {
     let name = "limits::rule_12_where_no_file_can_do_without_a_name_saves_do_the_same_with_one";
-    // An unnamed file gets its name through `/proc`, which is hidden from this process alone.
+    // An unnamed file gets its name through `/proc`. It is hidden from this process only.
     let hide = "exec unshare -m sh -c 'mount -t tmpfs none /proc && exec \"$0\" \"$@\"' \"$0\" \"$@\"";
     if !is_child(name) {
         let can = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none", "/proc"]).output();

@@ -1,8 +1,8 @@
-//! The real thing: file systems that fill up, limits of the process, SIGKILL, thousands of buffers
-//! and offsets beyond 4 GiB. Linux only: limits and mounts are made as Linux makes them.
+//! Tests with real systems: file systems that fill up, limits of the process, SIGKILL, thousands of buffers
+//! and offsets beyond 4 GiB. They run on Linux only, because they use its limits and mounts.
 //!
-//! A test that needs a process of its own, for its limits or to count what the process holds, runs
-//! this binary again for itself alone; see [`child`].
+//! A test that sets limits, or counts the resources of its process, runs this binary again in a separate
+//! process; see [`child`].
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -34,8 +34,8 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
 
-/// Tells what a test found out, or why it could not try: past the harness, which keeps what passing
-/// tests print to itself.
+/// Prints the result of a test, or the reason why it could not run. The harness hides the output of tests
+/// that pass, so this bypasses it.
 fn tell(what: &str) {
     use std::io::Write;
     writeln!(std::io::stderr(), "{what}").unwrap();

@@ -1,4 +1,4 @@
-//! Rule 11: without a directory of the user, the file avoids a file system that is memory.
+//! Rule 11: if the user gives no directory, the file avoids file systems in memory.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ impl Subscriber for Warnings {
     fn exit(&self, _: &Id) {}
 }
 
-/// The directories of the deleted files that this process has open.
+/// The directories of the deleted files that are open in this process.
 fn directories() -> Vec<PathBuf> {
     let links = std::fs::read_dir("/proc/self/fd").unwrap();
     let files = links.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
@@ -42,7 +42,7 @@ fn directories() -> Vec<PathBuf> {
     deleted.map(|file| file.parent().unwrap().to_path_buf()).collect()
 }
 
-/// Spills with the default store, and tells where the file is and how many warnings there were.
+/// Spills with the default store. Prints the directory of the file and the number of warnings.
 fn spill() -> (Vec<PathBuf>, usize) {
     let warnings = Warnings::default();
     let store = TempFileStore::new();
@@ -57,7 +57,7 @@ fn spill() -> (Vec<PathBuf>, usize) {
     (directories(), warnings.0.load(Ordering::SeqCst))
 }
 
-/// The command that runs another one with mounts of its own, if this process may have them.
+/// The command that runs another command with separate mounts, if this process may do so.
 fn unshare() -> Option<&'static str> {
     let works = |unshare: &&str| {
         let probe = format!("{unshare} sh -c 'mount -t tmpfs tmpfs /tmp'");

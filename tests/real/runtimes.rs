@@ -1,4 +1,4 @@
-//! Rule 17: runtimes that end in the middle of everything, and others that go on asking.
+//! Rule 17: runtimes that are shut down while requests run, and others that still send requests.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{MIB, Random, assert_bytes, data};
 
 const SIZE: u64 = 6 * MIB as u64;
 
-/// Reads at random until the buffer is gone; every answer before that is right.
+/// Reads at random until the buffer is closed. Every answer before that is right.
 async fn read_until_closed(buffer: BufferHandle, seed: u64) -> u64 {
     let mut random = Random(seed);
     let mut answers = 0;
@@ -65,7 +65,7 @@ fn rule_17_a_runtime_shut_down_in_the_middle_of_everything_answers_everybody() {
         let path = dir.path().join("saved");
         let purge = asking.spawn(async move { while purging.spill().await.is_ok() {} });
         let save = asking.spawn(async move { saving.save(path).await });
-        // Not after a time, but when this much has happened, which is another moment each turn.
+        // Shut down after a number of loaded bytes, which differs in each turn, and not after a time.
         asking.block_on(async {
             let mut progress = buffer.subscribe();
             let far = |progress: &streamspool::Progress| progress.loaded >= SIZE * turn as u64 / 40;
@@ -106,7 +106,7 @@ fn rule_17_two_runtimes_share_a_handle_and_the_end_of_one_is_told_to_the_other()
                 let offset = (n * 70_001 + step * 30_011) % (3 * MIB as u64 - 100);
                 assert_bytes(&buffer.read(offset, 100).await.unwrap(), &data(offset, 100), offset);
             }
-            // What is still to come is never answered but by the end.
+            // Missing bytes never arrive, so only the end of the buffer answers this read.
             buffer.read(3 * MIB as u64, 1).await.unwrap_err().kind()
         }
     };
@@ -122,7 +122,7 @@ fn rule_17_two_runtimes_share_a_handle_and_the_end_of_one_is_told_to_the_other()
         assert!(progress.is_ok());
         assert_bytes(&buffer.read(0, 3 * MIB).await.unwrap(), &data(0, 3 * MIB), 0);
     });
-    // Tasks of the runtime that ends may end with it; those of the other one are told.
+    // Tasks of the runtime that is shut down may end with it. Those of the other runtime get `Closed`.
     drop(here);
     buffer.close();
     second.block_on(async {
@@ -154,7 +154,7 @@ fn rule_17_an_actor_aborted_under_load_leaves_no_request_unanswered() {
                     })
                 })
                 .collect();
-            // A request that is sent while the actor goes is neither taken in nor refused.
+            // The actor is to end while a request is being sent: neither taken in nor refused.
             for _ in 0..turn % 50 {
                 buffer.read(0, 1).await.unwrap();
             }

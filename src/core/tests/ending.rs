@@ -1,4 +1,4 @@
-//! The end of the stream, for better or worse: rules 8, 14, 15, and what 20 tells of it.
+//! The end of the stream and failures of the source: rules 8, 14 and 15, and the progress of rule 20.
 
 use bytes::Buf;
 
@@ -18,7 +18,7 @@ fn the_end_answers_everybody_with_what_there_is() {
     world.end();
     let expected = [source(0, 10), source(10, 10), source(10, 10), source(10, 10)];
     assert_eq!(reads.map(|read| world.bytes(&read)), expected);
-    // And those who come later.
+    // Later reads get the same.
     let (short, past) = (world.read(8, 20), world.read_some(11, 1));
     assert_eq!(world.bytes(&short), source(8, 10));
     assert_eq!(world.bytes(&past), "");
@@ -108,7 +108,7 @@ fn a_stream_that_ends_early_is_truncated_and_stays_readable() {
 
 #[test]
 fn a_stream_that_goes_on_is_oversized_and_its_declared_part_stays_readable() {
-    // Rule 14: the excess in the same chunk, in one of its own, or all there is.
+    // Rule 14: the excess is in the same chunk, in a chunk of its own, or the whole stream.
     for (size, chunks) in [(100, &[150][..]), (100, &[100, 1]), (0, &[5])] {
         let mut world = declared(size);
         let load = world.load();
@@ -126,12 +126,12 @@ fn a_stream_that_goes_on_is_oversized_and_its_declared_part_stays_readable() {
 
 #[test]
 fn an_oversized_chunk_is_absorbed_up_to_the_declared_size_before_it_fails() {
-    // Rules 14, 15: what was received within the size is delivered first.
+    // Rules 14, 15: bytes within the declared size are delivered first.
     let size = 3 * BLOCK as u64 + 7;
     let mut world = declared(size);
     let (within, across) = (world.read(0, size), world.read(size - 1, 2));
     world.append(4 * BLOCK);
-    // The source is not to be polled again, though the chunk is not yet in.
+    // The stream is not polled again, although the chunk is not absorbed yet.
     assert!(world.core.has_ended() && world.is_waiting(&across));
     world.pump();
     assert_eq!(world.bytes(&within), source(0, size));
@@ -145,7 +145,7 @@ fn a_stream_of_its_declared_size_is_complete() {
     let read = world.read(0, 100);
     world.send(100);
     assert_eq!(world.bytes(&read), source(0, 100));
-    // Nobody asks for the end, so nobody looks for it.
+    // No request needs the end, so the source is not pulled to it.
     assert!(!world.wants_chunk());
     let load = world.load();
     assert!(world.wants_chunk());
@@ -166,7 +166,7 @@ fn nothing_is_allocated_from_a_declared_size() {
 
 #[test]
 fn a_chunk_is_let_go_once_it_is_absorbed_or_refused() {
-    // Rule 9: a slice without bytes would keep all of a chunk alive.
+    // Rule 9: an empty slice would keep the whole chunk alive.
     for declared in [None, Some(100), Some(0)] {
         let mut world = World::new(Limits { declared, ..PLAIN });
         let chunk = Bytes::from(source(0, 150).to_vec());
@@ -193,7 +193,7 @@ fn the_state_is_told_in_words_that_hold() {
     world.send(50);
     assert_eq!(world.bytes(&read).len(), 50);
     assert_eq!(told(&mut world), (State::Waiting, Some(100)));
-    // A broken source says nothing about the size.
+    // A failed source does not disprove the size.
     world.fail();
     assert_eq!(told(&mut world), (State::Failed, Some(100)));
 }

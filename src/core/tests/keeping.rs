@@ -1,9 +1,9 @@
-//! What memory holds, and how it leaves for the disk: rules 9 and 10.
+//! Which bytes memory holds, and how they are spilled: rules 9, 10 and 16.
 
 use super::*;
 use crate::error::ErrorKind;
 
-/// Pulls all it is given, whether anybody reads or not.
+/// A buffer that pulls everything without a read.
 fn holding(max_memory: usize) -> World {
     World::new(Limits { max_memory, read_ahead: u64::MAX, declared: None })
 }
@@ -16,10 +16,10 @@ fn memory_is_bounded_however_slow_the_disk() {
         world.send_while_wanted(8 * MIB);
         assert!(world.sent < 8 * MIB as u64, "the disk never answered, and pulling went on");
         assert!(world.allocated() <= max_memory + SLACK);
-        // All of it can be read meanwhile, rule 10.
+        // Rule 10: all bytes can be read meanwhile.
         let (sent, read) = (world.sent, world.read(0, world.sent));
         assert_eq!(world.bytes(&read), source(0, sent));
-        // Once the disk goes on, so does pulling.
+        // When the disk continues, pulling continues.
         world.write_all();
         assert!(world.wants_chunk());
         assert!(world.allocated() <= max_memory.max(BLOCK));
@@ -28,7 +28,7 @@ fn memory_is_bounded_however_slow_the_disk() {
 
 #[test]
 fn a_chunk_of_any_size_is_taken_in_as_memory_allows() {
-    // Rule 9: the bound holds whatever the source calls a chunk, and bytes of it are readable early.
+    // Rule 9: the bound holds for chunks of any size, and the first bytes of a chunk are readable early.
     let all = generate(64 * MIB);
     let mut world = holding(MIB);
     let read = world.read(0, 1000);
@@ -138,7 +138,7 @@ fn a_failed_write_loses_nothing_and_tells_those_who_need_more() {
     assert!(!world.wants_chunk() && world.writing.is_none());
     let expected = progress(2 * BLOCK as u64, 0, None, State::Waiting);
     assert_eq!(world.progress(), Progress { store_failing: true, ..expected });
-    // What is there is readable, and asking for it tries nothing.
+    // Loaded bytes are readable, and reading them does not retry the write.
     let read = world.read(0, 2 * BLOCK as u64);
     assert_eq!(world.bytes(&read), source(0, 2 * BLOCK as u64));
     world.pump();
@@ -182,7 +182,7 @@ fn a_failed_write_stops_a_chunk_half_way_and_healing_takes_in_the_rest() {
 
 #[test]
 fn a_failed_write_leaves_reads_alone_whose_bytes_are_there() {
-    // Rules 4, 16: it comes between the chunk that satisfied them and their turn to be answered.
+    // Rules 4, 16: the write fails after the bytes of the read are loaded and before it is answered.
     let mut world = holding(0);
     world.send(2 * BLOCK);
     let (loaded, block) = (2 * BLOCK as u64, BLOCK as u64);
@@ -196,7 +196,7 @@ fn a_failed_write_leaves_reads_alone_whose_bytes_are_there() {
 
 #[test]
 fn a_failed_write_after_the_end_concerns_no_read() {
-    // Rules 4, 16: when the stream has ended, no read needs more.
+    // Rules 4, 16: after the end of the stream no read needs more bytes.
     let mut world = holding(0);
     world.send(2 * BLOCK);
     let (all, load) = (world.read(BLOCK as u64, u64::MAX), world.load());

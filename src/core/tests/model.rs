@@ -1,8 +1,8 @@
-//! Any order of events, against an obvious model: the first `loaded` bytes of the source.
+//! Compares the core with a simple model, the first `loaded` bytes of the source, for any order of events.
 //!
-//! After every step all that can be seen of the core is derived again from the model. A failure is
-//! shrunk to the shortest list of steps, and kept beside this file to be tried first for ever.
-//! `PROPTEST_CASES=100000 cargo test --lib model` looks harder.
+//! After every step the whole visible state of the core is computed again from the model. A failure is
+//! reduced to the shortest list of steps. It is kept beside this file and run first from then on.
+//! `PROPTEST_CASES=100000 cargo test --lib model` tries more cases.
 
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -14,33 +14,33 @@ use crate::error::ErrorKind;
 enum What {
     Read(Read),
     Load,
-    /// All bytes before this offset are to be in the store.
+    /// All bytes before this offset are to be spilled.
     Spill(u64),
 }
 
 struct Asked {
     ask: Ask,
     what: What,
-    /// Whether a failed write is its answer.
+    /// Whether the request must fail with a failed write.
     spill_failed: bool,
 }
 
-/// The world, and what is expected of it.
+/// The world, and its expected state.
 struct Model {
     world: World,
     limits: Limits,
-    /// What the source has to send.
+    /// The number of bytes of the source.
     total: u64,
     loaded: u64,
     spilled: u64,
-    /// What is left of the chunk pulled last.
+    /// The number of bytes of the last chunk that are not loaded yet.
     arriving: u64,
-    /// Whether the source has sent more than it declared.
+    /// Whether the source has sent more than the declared size.
     excess: bool,
     ending: Option<Result<(), ErrorKind>>,
     delivered: Option<u64>,
     asked: Vec<Asked>,
-    /// How far purges want the disk to be.
+    /// The offset up to which `spill` requests need all bytes to be spilled.
     purge_to: u64,
     /// Whether pulling stopped because of a failed write.
     stopped: bool,
@@ -135,7 +135,7 @@ impl Model {
         if was_idle && answerable && self.is_repeated(&read) {
             assert!(now, "an idle core answers at once: {read:?}");
         }
-        // A read that needs more has a failed write tried again.
+        // A read that needs missing bytes retries a failed write.
         self.stopped &= answerable;
         self.asked.push(Asked { ask, what: What::Read(read), spill_failed: false });
         self.look();
@@ -213,7 +213,7 @@ impl Model {
         false
     }
 
-    /// A block's worth of the chunk that is arriving is loaded.
+    /// Loads up to one block of the chunk that is arriving.
     fn absorb(&mut self) -> u64 {
         let bytes = self.arriving.min(BLOCK as u64 - self.loaded % BLOCK as u64);
         self.loaded += bytes;
@@ -222,13 +222,13 @@ impl Model {
         bytes
     }
 
-    // ---- what the model expects ----
+    // ---- expected state ----
 
     fn end_of(read: &Read) -> u64 {
         read.offset.saturating_add(read.len)
     }
 
-    /// Whether a read can be answered by bytes, by the end or by an error.
+    /// Whether a read can be answered: with bytes, as at the end, or with an error.
     fn is_answerable(&self, read: &Read) -> bool {
         self.ending.is_some() || self.is_loaded(read)
     }
@@ -241,14 +241,14 @@ impl Model {
         enough || read.len == 0
     }
 
-    /// Whether all bytes of a read were delivered before and lie in one place.
+    /// Whether all bytes of a read were delivered before and are in one place.
     fn is_repeated(&self, read: &Read) -> bool {
         let end = Self::end_of(read);
         let in_one_place = end <= self.spilled || read.offset >= self.spilled;
         Some(end) <= self.delivered && in_one_place && end <= self.loaded
     }
 
-    /// Whether a caller still waits for this, and for bytes to come.
+    /// Whether a caller still waits for this request, and it needs missing bytes.
     fn needs_more(&self, asked: &Asked) -> bool {
         let answerable = match &asked.what {
             What::Read(read) => self.is_answerable(read),
@@ -272,7 +272,7 @@ impl Model {
         !self.stopped && self.world.allocated() + BLOCK <= most
     }
 
-    /// Whether memory holds too much, and a block that is full to give away.
+    /// Whether memory exceeds its limit and has a full block that can be spilled.
     fn is_over_budget(&self) -> bool {
         let full_at = (self.spilled / BLOCK as u64 + 1) * BLOCK as u64;
         let has_full = self.spilled < self.loaded && (full_at <= self.loaded || self.ending.is_some());
@@ -310,7 +310,7 @@ impl Model {
         }
     }
 
-    /// The core has nothing to do: so nobody is forgotten, and the disk is busy if it can be.
+    /// Checks an idle core: no request that can be answered waits, and no write that can start is missing.
     fn check_idle(&self) {
         for asked in self.asked.iter().filter(|asked| !asked.ask.gone.get()) {
             if self.world.is_waiting(&asked.ask) {
@@ -326,7 +326,7 @@ impl Model {
         assert!(self.world.writing.is_some() || self.stopped || !due, "a write is due");
     }
 
-    /// Looks at the answers that have just come.
+    /// Checks the new answers.
     fn look(&mut self) {
         for id in std::mem::take(&mut self.world.fresh) {
             let (asked, answer) = (&self.asked[id], self.world.answers[id].as_ref().unwrap());
@@ -364,8 +364,8 @@ impl Model {
         }
     }
 
-    /// Once the disk is well and the source goes on, everybody gets an answer: no order of events
-    /// may have locked memory, disk and source against each other.
+    /// Lets writes succeed and the source continue. Then every request must be answered: no order of events
+    /// may leave memory, disk and source waiting for each other.
     fn settle(&mut self) {
         for _ in 0..10_000 {
             self.step(&Step::Pump);
@@ -383,7 +383,7 @@ impl Model {
     }
 }
 
-/// A few seconds' worth of cases, or what `PROPTEST_CASES` says if that is more.
+/// 512 cases, which take a few seconds, or `PROPTEST_CASES` if that is more.
 fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
     let kept = FileFailurePersistence::WithSource("regressions");
@@ -404,9 +404,9 @@ proptest! {
             }
         }
         model.settle();
-        // All that was received within the declared size is there, wherever it lies by now.
+        // All bytes received within the declared size are readable, wherever they are now.
         model.read(Read { offset: 0, len: model.loaded, want: Want::Exact });
-        // And so is the end of it.
+        // The end is known too.
         model.load();
         model.settle();
     }

@@ -1,4 +1,4 @@
-//! When the source is pulled, and for whom: rules 6 and 7.
+//! When the source is pulled, and for which requests: rules 6 and 7.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn reading_ahead(read_ahead: u64) -> World {
     World::new(Limits { read_ahead, ..PLAIN })
 }
 
-/// How far the source is pulled by chunks of `chunk` bytes before it is wanted no more.
+/// How far the source is pulled in chunks of `chunk` bytes until no more bytes are needed.
 fn pulled_to(world: &mut World, chunk: usize) -> u64 {
     while world.wants_chunk() {
         world.send(chunk);
@@ -50,7 +50,7 @@ fn read_ahead_counts_from_the_furthest_byte_delivered() {
     let first = world.read(0, 10);
     assert_eq!(pulled_to(&mut world, 10), 1010);
     assert_eq!(world.bytes(&first), source(0, 10));
-    // What has been delivered already moves nothing.
+    // Bytes that were delivered before do not advance the read-ahead.
     world.read(5, 5);
     assert_eq!(pulled_to(&mut world, 10), 1010);
     world.read(500, 20);
@@ -59,7 +59,7 @@ fn read_ahead_counts_from_the_furthest_byte_delivered() {
 
 #[test]
 fn a_run_gets_more_than_a_piece_only_of_what_is_no_news() {
-    // Rule 6: what a reader gets ahead of its position is not what it has come to.
+    // Rule 6: bytes that a reader gets ahead of its position must not advance the read-ahead.
     let (block, ahead) = (BLOCK as u64, 4 * BLOCK as u64);
     let mut world = reading_ahead(ahead);
     let run = |world: &mut World, offset| {
@@ -110,7 +110,7 @@ fn a_run_from_disk_gets_a_piece_or_what_is_no_news_where_it_waits_anyway() {
 
 #[test]
 fn read_ahead_counts_what_a_read_of_some_got_and_not_what_it_asked_for() {
-    // Rule 6: else a slow reader that asks for much drags the source along, a read-ahead each time.
+    // Rule 6: otherwise a slow reader of long ranges would advance the read-ahead with each request.
     let (block, ahead) = (BLOCK as u64, 4 * BLOCK as u64);
     let mut world = reading_ahead(ahead);
     world.read_some(0, u64::MAX);
@@ -135,7 +135,7 @@ fn an_abandoned_read_is_pulled_for_no_more_and_the_others_notice_nothing() {
     assert_eq!(pulled_to(&mut world, 1), 10);
     assert_eq!(world.bytes(&near), source(0, 10));
     assert!(world.is_waiting(&far));
-    // What has been pulled stays.
+    // Bytes that were pulled stay.
     let again = world.read(0, 10);
     assert_eq!(world.bytes(&again), source(0, 10));
 }
@@ -156,7 +156,7 @@ fn abandoned_reads_do_not_pile_up_while_the_source_stalls() {
 
 #[test]
 fn abandoned_reads_are_at_most_as_many_as_the_living() {
-    // Rule 7: sweeping them out must not cost a walk over all the living each time.
+    // Rule 7: sweeping them out must not visit all other requests each time.
     let mut world = reading_ahead(0);
     let living: Vec<Ask> = (0..1000).map(|n| world.read(n, 10)).collect();
     for n in 0..20_000 {
@@ -180,7 +180,7 @@ fn no_work_is_done_for_a_read_that_was_abandoned() {
 
 #[test]
 fn one_chunk_is_pulled_at_a_time() {
-    // Rule 9: the next one waits until this one is in memory.
+    // Rule 9: the next chunk waits until this one is in memory.
     let mut world = reading_ahead(u64::MAX);
     world.append(2 * BLOCK);
     assert!(!world.wants_chunk());

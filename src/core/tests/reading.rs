@@ -1,8 +1,8 @@
-//! What a read gets, and when: rules 1 to 5.
+//! The bytes that a read gets, and when: rules 1 to 5.
 
 use super::*;
 
-/// A hundred bytes are loaded, and more may come.
+/// A hundred bytes are loaded, and the stream has not ended.
 fn hundred() -> World {
     let mut world = World::new(PLAIN);
     world.send(100);
@@ -61,7 +61,7 @@ fn after_the_index_both_reads_wait_and_all_before_them_is_kept() {
 
 #[test]
 fn a_read_of_no_bytes_is_answered_at_once_wherever_it_lies() {
-    // Rule 3. On disk as well, where it must cost no disk access.
+    // Rule 3. Also for spilled bytes, where it must not read the store.
     let mut world = hundred();
     world.spill();
     world.write_all();
@@ -125,7 +125,7 @@ fn a_read_across_blocks_is_joined_from_pieces() {
     world.send(to as usize);
     let read = world.read(block - 1, to - block);
     assert_eq!(world.bytes(&read), source(block - 1, to - 1));
-    // A read of some is one piece, so it ends with its block.
+    // The reply to `read_some` is one piece, so it ends with its block.
     let some = world.read_some(block - 1, to);
     assert_eq!(world.bytes(&some), source(block - 1, block));
 }
@@ -144,7 +144,7 @@ fn reads_of_a_full_block_share_its_memory() {
 
 #[test]
 fn reads_at_the_live_edge_share_memory_from_four_kib_on() {
-    // Rule 5. Less is copied: it costs less than a share in the block.
+    // Rule 5. Less than 4 KiB is copied: this costs less than sharing.
     let mut world = World::new(PLAIN);
     world.send(BLOCK + 4 * KIB - 1);
     let (one, two) = (world.read(BLOCK as u64, 4095), world.read(BLOCK as u64, 4095));
@@ -154,7 +154,7 @@ fn reads_at_the_live_edge_share_memory_from_four_kib_on() {
     let (one, two) = (world.read(BLOCK as u64, 4096), world.read_some(BLOCK as u64, 4096));
     assert_eq!(world.bytes(&one), source(BLOCK as u64, BLOCK as u64 + 4096));
     assert_eq!(world.bytes(&one).as_ptr(), world.bytes(&two).as_ptr());
-    // What follows in the same block leaves the bytes that were handed out alone.
+    // More bytes in the same block do not change the bytes of earlier replies.
     world.send(100_000);
     assert_eq!(world.bytes(&one), source(BLOCK as u64, BLOCK as u64 + 4096));
 }
@@ -171,7 +171,7 @@ fn a_read_across_disk_and_memory_is_joined_without_a_gap() {
     assert_eq!(world.bytes(&exact), source(299_990, 300_010));
     let all = world.read(0, 600_000);
     assert_eq!(world.bytes(&all), source(0, 600_000));
-    // A read of some stops where the file does, and after a block of it.
+    // The reply to `read_some` ends where the stored bytes end, and after at most one block.
     let some = world.read_some(299_990, 20);
     assert_eq!(world.bytes(&some), source(299_990, 300_000));
     let some = world.read_some(10, u64::MAX);
@@ -197,7 +197,7 @@ fn a_short_reply_keeps_no_block_alive() {
 
 #[test]
 fn a_short_reply_that_is_a_large_part_of_its_block_is_shared() {
-    // Rule 5: a small stream in one small block.
+    // Rule 5: a small stream is in one small block.
     let mut world = World::new(PLAIN);
     world.send(100);
     world.end();

@@ -1,9 +1,9 @@
-//! Purges: all that is resident goes to disk on request, rules 7, 12 and 16.
+//! `spill` requests move all resident bytes to the store: rules 7, 9, 12 and 16.
 
 use super::*;
 use crate::error::ErrorKind;
 
-/// 300,000 bytes in memory: a block and a bit.
+/// 300,000 bytes in memory: a little more than one block.
 fn resident() -> World {
     let mut world = World::new(PLAIN);
     world.send(300_000);
@@ -17,7 +17,7 @@ fn a_purge_moves_all_that_is_resident_and_is_answered_then() {
     let purge = world.spill();
     world.pump();
     assert!(world.is_waiting(&purge));
-    // What arrives meanwhile is not part of it.
+    // Bytes that arrive meanwhile are not part of the request.
     world.send(1000);
     world.write_all();
     assert_eq!(world.bytes(&purge), "");
@@ -50,7 +50,7 @@ fn a_purge_of_nothing_is_answered_at_once() {
 
 #[test]
 fn a_large_purge_is_written_in_parts() {
-    // Rule 12, and 10: memory is given back while the rest is still being written.
+    // Rules 10, 12: memory is given back while the rest is still being written.
     let mut world = World::new(PLAIN);
     world.send(5 * MIB + 5);
     let purge = world.spill();
@@ -66,7 +66,7 @@ fn a_large_purge_is_written_in_parts() {
 
 #[test]
 fn a_block_can_be_purged_again_and_again_as_it_fills() {
-    // Rules 1, 12: part of a block is on disk, part in memory; each read finds both.
+    // Rules 1, 12: part of a block is on disk and part in memory. Each read finds both.
     let mut world = World::new(PLAIN);
     let mut step = 1;
     while world.sent + step < 3 * BLOCK as u64 {
@@ -158,7 +158,7 @@ fn an_abandoned_purge_goes_on() {
 
 #[test]
 fn abandoned_purges_do_not_pile_up_while_the_disk_stalls() {
-    // Rule 7. Each one leaves after the next has come, as when two tasks give up in turn.
+    // Rule 7. Each request is dropped after the next one is made, as if two tasks took turns.
     let mut world = resident();
     let first = world.spill();
     world.pump();
@@ -175,13 +175,13 @@ fn abandoned_purges_do_not_pile_up_while_the_disk_stalls() {
     last.abandon();
     world.write_all();
     assert_eq!(world.bytes(&first), "");
-    // They are gone, and what they asked for is done.
+    // The requests were dropped, but their bytes are spilled.
     assert_eq!(world.progress().spilled, world.sent);
 }
 
 #[test]
 fn many_purges_cost_no_more_each() {
-    // The answer to one must not move all the others.
+    // Answering one request must not move all others.
     let mut world = resident();
     let purges: Vec<Ask> = (0..100_000).map(|_| world.spill()).collect();
     world.write_all();

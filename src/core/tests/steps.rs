@@ -1,4 +1,4 @@
-//! What may happen to a buffer, at random: mostly small, and mostly where blocks and watermarks are.
+//! Random events of a buffer: mostly small ranges, and mostly near the edges of blocks and the watermarks.
 
 use proptest::prelude::*;
 
@@ -13,9 +13,9 @@ pub(super) enum Step {
     },
     Load,
     Spill,
-    /// Whoever asked, by number, leaves.
+    /// The caller of the request with this number drops it.
     Abandon(usize),
-    /// The source sends this much, if it is pulled; its end, if it has no more.
+    /// If the source is pulled, it sends this many bytes, or ends if it has no more.
     Append(usize),
     End,
     Fail,
@@ -23,23 +23,23 @@ pub(super) enum Step {
     WriteFails,
     /// The time of the next deadline comes.
     Deadline,
-    /// One action, or one block of what is arriving.
+    /// One action, or one block of the chunk that is arriving.
     Act,
-    /// All that there is to do.
+    /// All actions until the core is idle.
     Pump,
 }
 
-/// Where a read starts, so that most of them are near to where things happen.
+/// Where a read starts: mostly near the watermarks.
 #[derive(Clone, Debug)]
 pub(super) enum At {
     Loaded(i64),
     Spilled(i64),
-    /// In this 256th of what is loaded.
+    /// In this 256th of the loaded bytes.
     Within(u64),
     Last(u64),
 }
 
-/// What the source promises of its size, and how far that is off.
+/// The declared size, and its difference from the real one.
 #[derive(Clone, Debug)]
 pub(super) enum Declared {
     Nothing,
@@ -54,7 +54,7 @@ pub(super) struct Case {
     pub(super) read_ahead: u64,
     pub(super) declared: Declared,
     pub(super) total: u64,
-    /// Whether everything is done at once after each step, or only by the steps that say so.
+    /// Whether all actions are carried out after each step, or only by the steps that do so.
     pub(super) eager: bool,
     pub(super) steps: Vec<Step>,
 }
