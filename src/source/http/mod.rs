@@ -205,10 +205,8 @@ impl Source for HttpSource {
                 }
                 Decision::AskWithoutRange => ranged = false,
                 Decision::AskForAddress => {
-                    let next = match new_addresses < MAX_NEW_ADDRESSES {
-                        true => self.address.next().await?,
-                        false => None,
-                    };
+                    let next =
+                        if new_addresses < MAX_NEW_ADDRESSES { self.address.next().await? } else { None };
                     let Some(next) = next else {
                         return Err(permanent(kind_of(status), format!("the server answered {status}")));
                     };

@@ -1,5 +1,14 @@
 //! One test for each row of the table of decisions.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test"
+)]
+
 use super::*;
 
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
@@ -12,7 +21,7 @@ fn from(offset: u64) -> Asked<'static> {
     Asked { offset, end: None, known: None, ranged: true }
 }
 
-fn knowing<'a>(offset: u64, known: &'a Version) -> Asked<'a> {
+fn knowing(offset: u64, known: &Version) -> Asked<'_> {
     Asked { known: Some(known), ..from(offset) }
 }
 
