@@ -1,6 +1,15 @@
 //! `HttpSource` as a user sees it. The answers of a server are tested in `src/source/http/tests.rs`, which
 //! shares this server and can read the stream of an opening.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test"
+)]
+
 mod resuming;
 mod server;
 

@@ -133,11 +133,10 @@ fn part(head: Head<'_>, asked: Asked<'_>) -> Decision {
     }
     if is_coded(headers) {
         // The offsets count encoded bytes, so a part of them is of no use.
-        return if start == 0 && total == Some(end) {
-            coded(asked, Some(Part { len, may_go_on: false }))
-        } else {
-            refuse("the server answered with a part of an encoded body")
-        };
+        if start > 0 || total != Some(end) {
+            return refuse("the server answered with a part of an encoded body");
+        }
+        return coded(asked, Some(Part { len, may_go_on: false }));
     }
     // A client that decodes a body removes Content-Encoding and Content-Length.
     if !head.is_framed && !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
@@ -226,6 +225,7 @@ fn accepts_ranges(headers: &HeaderMap) -> bool {
 
 /// Headers from lines of text, for tests.
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
 pub(super) fn headers(text: &str) -> HeaderMap {
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     let parsed = lines.map(|(name, value)| (name.parse().unwrap(), value.trim().parse().unwrap()));

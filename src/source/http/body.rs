@@ -59,10 +59,9 @@ fn body_error(error: reqwest::Error) -> io::Error {
 /// A request that got no answer. Only a wrong request and wrong redirects are permanent.
 pub(super) fn send_error(error: reqwest::Error) -> io::Error {
     if error.is_builder() || error.is_redirect() {
-        SourceError::permanent(with_kind(error)).into()
-    } else {
-        SourceError::transient(with_kind(error)).into()
+        return SourceError::permanent(with_kind(error)).into();
     }
+    SourceError::transient(with_kind(error)).into()
 }
 
 /// Takes the address off, which may be secret, and takes the kind from the cause.
