@@ -10,7 +10,7 @@ use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use futures::Stream;
 use futures::stream::unfold;
-use serde_json::json;
+use serde_json::{Value, json};
 use streamspool::{ProgressUpdates, State as BufferState};
 use tokio::time::{sleep, timeout};
 
@@ -65,15 +65,30 @@ impl Watching {
             BufferState::Waiting => "waiting",
             BufferState::Pulling => "pulling",
             BufferState::Complete => "complete",
+            BufferState::Retrying { .. } => "retrying",
             _ => "failed",
         };
+        let error = resource.buffer.error();
+        let retry = match progress.state {
+            BufferState::Retrying { attempt, delay } => json!({
+                "attempt": attempt,
+                "delay_ms": u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+                // Without the error of the buffer itself, which only says where the source failed.
+                "cause": error.as_ref().and_then(std::error::Error::source).map(explain),
+            }),
+            _ => Value::Null,
+        };
+        let store_error = progress.store_failing.then(|| resource.buffer.store_error()).flatten();
         json!({
             "loaded": progress.loaded,
             "size": progress.size,
             "resident": progress.resident,
             "spilled": progress.spilled,
             "state": state,
-            "error": resource.buffer.error().map(|error| explain(&error)),
+            "error": error.map(|error| explain(&error)),
+            "retry": retry,
+            "store_failing": progress.store_failing,
+            "store_error": store_error.map(|error| explain(&error)),
             "type": resource.known_content_type(),
             "readers": resource.readers.to_json(),
             "saving": resource.saving.borrow().to_json(),

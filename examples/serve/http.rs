@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::stream;
 use serde_json::json;
-use streamspool::{Bytes, Error};
+use streamspool::{Bytes, Error, State as BufferState};
 
 use crate::explain;
 use crate::ranges::{Part, Selection, asked, select};
@@ -133,8 +133,10 @@ fn partial(
 
 /// Refuses a request at or after the offset at which the source has failed. Its body would break at once.
 fn fail_early(resource: &Resource, offset: u64) -> Result<(), Refused> {
+    // An error of another state does not last: the source is opened again.
+    let is_final = resource.buffer.progress().state == BufferState::Failed;
     match resource.buffer.error() {
-        Some(error) if error.offset() <= offset => Err(error.into()),
+        Some(error) if is_final && error.offset() <= offset => Err(error.into()),
         _ => Ok(()),
     }
 }

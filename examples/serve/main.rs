@@ -1,5 +1,5 @@
-//! A media server on loopback. Each source is a stream that only goes forward. The server buffers it, so
-//! clients can request any range of it.
+//! A media server on loopback. Each source is read from front to back. The server buffers it, so clients can
+//! request any range of it. A resource of another server continues after a broken connection.
 //!
 //! ```text
 //! cargo run --release -p serve                          # the media of the repository
@@ -41,6 +41,11 @@ struct Args {
     /// a source, the server uses the media of the repository.
     sources: Vec<String>,
 
+    /// Requests an http(s) source once, when the server starts. Without this option, the source is requested
+    /// by the first read, and again after a failure.
+    #[arg(long)]
+    one_way: bool,
+
     /// The port to listen on. 0 means any free port.
     #[arg(long, default_value_t = 0)]
     port: u16,
@@ -77,7 +82,7 @@ async fn main() -> Result<(), BoxError> {
         sources::shipped().into_iter().for_each(&mut serve);
     }
     for source in &args.sources {
-        let opened = sources::open(source).await;
+        let opened = sources::open(source, args.one_way).await;
         serve(opened.map_err(|error| format!("can't open {source}: {}", explain(&*error)))?);
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::{OnceCell, watch};
 use crate::pace::paced;
 use crate::readers::Readers;
 use crate::save::Saving;
-use crate::sources::{Opened, Options};
+use crate::sources::{Feed, Opened, Options, Slow};
 
 /// The bytes that determine the type. They suffice for the media that browsers play and arrive soon.
 const HEAD: usize = 512;
@@ -28,25 +28,28 @@ pub(crate) struct Resource {
 
 impl Resource {
     pub(crate) fn new(opened: Opened, options: &Options, taken: impl Fn(&str) -> bool) -> Self {
-        let Opened { name, source, size, stream, defaults } = opened;
+        let Opened { name, source, feed, defaults } = opened;
         let name = free_name(&name, taken);
-        let stream = match options.rate.or(defaults.rate) {
-            Some(kib) => paced(stream, kib.saturating_mul(1024)),
-            None => stream,
-        };
-        let mut builder = StreamBuffer::builder().size(size).name(&name);
+        let mut builder = StreamBuffer::builder().name(&name);
         if let Some(kib) = options.memory.or(defaults.memory) {
             builder = builder.max_memory((kib as usize).saturating_mul(1024));
         }
         if let Some(kib) = options.read_ahead.or(defaults.read_ahead) {
             builder = builder.read_ahead(u64::from(kib) * 1024);
         }
+        let rate = options.rate.or(defaults.rate).map(|kib| kib.saturating_mul(1024));
+        let buffer = match (feed, rate) {
+            (Feed::OneWay { stream, size }, None) => builder.size(size).spawn(stream),
+            (Feed::OneWay { stream, size }, Some(rate)) => builder.size(size).spawn(paced(stream, rate)),
+            (Feed::Http(source), None) => builder.spawn_source(source),
+            (Feed::Http(source), Some(rate)) => builder.spawn_source(Slow(source, rate)),
+        };
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         Self {
             etag: format!("\"{started:x}-{name}\""),
             name,
             source,
-            buffer: builder.spawn(stream),
+            buffer,
             readers: Arc::default(),
             saving: watch::Sender::new(Saving::Idle),
             content_type: OnceCell::new(),

@@ -1,4 +1,5 @@
-//! The sources. Each has a name, a stream that only goes forward, and a size if it is known.
+//! The sources. A resource of an HTTP server is opened again after a failure. Each other source is a stream
+//! that only goes forward, with a size if it is known.
 
 use std::io;
 use std::path::Path;
@@ -6,13 +7,15 @@ use std::pin::Pin;
 use std::process::Stdio;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use streamspool::Bytes;
+use reqwest::Url;
+use streamspool::{Bytes, HttpSource, OpenAt, Source};
 use tokio::fs::File;
 use tokio::io::AsyncRead;
 use tokio::process::{Child, Command};
 use tokio_util::io::ReaderStream;
 
 use crate::BoxError;
+use crate::pace::paced;
 
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
@@ -24,10 +27,27 @@ pub(crate) struct Opened {
     pub(crate) name: String,
     /// The description on the page.
     pub(crate) source: String,
-    pub(crate) size: Option<u64>,
-    pub(crate) stream: ByteStream,
+    pub(crate) feed: Feed,
     /// The options where the command line sets none.
     pub(crate) defaults: Options,
+}
+
+/// The bytes of a source.
+pub(crate) enum Feed {
+    /// A stream that can't be opened again, and its size if it is known.
+    OneWay { stream: ByteStream, size: Option<u64> },
+    /// A resource that is opened again after a failure.
+    Http(HttpSource),
+}
+
+/// A resource of an HTTP server at a limited rate, in bytes per second.
+pub(crate) struct Slow(pub(crate) HttpSource, pub(crate) u32);
+
+impl Source for Slow {
+    async fn open(&self, at: OpenAt) -> io::Result<streamspool::Opened> {
+        let opened = self.0.open(at).await?;
+        Ok(opened.map_stream(|stream| paced(stream, self.1)))
+    }
 }
 
 /// The options of the buffer, in KiB.
@@ -48,29 +68,33 @@ pub(crate) fn shipped() -> [Opened; 2] {
         Opened {
             name: name.into(),
             source: format!("shipped, delivered at {rate} KiB/s"),
-            size: Some(bytes.len() as u64),
-            stream: stream::iter(pieces).boxed(),
+            feed: Feed::OneWay { stream: stream::iter(pieces).boxed(), size: Some(bytes.len() as u64) },
             defaults: Options { rate: Some(rate), memory: Some(256), read_ahead: Some(64) },
         }
     })
 }
 
-/// Opens a source of the command line.
-pub(crate) async fn open(source: &str) -> Result<Opened, BoxError> {
-    let (name, size, stream) = if source == "-" {
-        ("stdin".into(), None, pieces(tokio::io::stdin()))
+/// Opens a source of the command line. With `one_way`, an HTTP resource is requested once, now. Without it,
+/// the first read requests it, and a later read again after a failure.
+pub(crate) async fn open(source: &str, one_way: bool) -> Result<Opened, BoxError> {
+    let of = |stream, size| Feed::OneWay { stream, size };
+    let (name, feed) = if source == "-" {
+        ("stdin".into(), of(pieces(tokio::io::stdin()), None))
     } else if let Some(command) = source.strip_prefix("exec:") {
-        ("output".into(), None, run(command)?)
+        ("output".into(), of(run(command)?, None))
     } else if source.starts_with("http://") || source.starts_with("https://") {
-        fetch(source).await?
+        match one_way {
+            true => fetch(source).await?,
+            false => (file_name(Url::parse(source)?.path()), Feed::Http(HttpSource::new(source)?)),
+        }
     } else {
         let file = File::open(source).await?;
         let metadata = file.metadata().await?;
         // The size of a pipe or a device is unknown.
         let size = metadata.is_file().then_some(metadata.len());
-        (file_name(source), size, pieces(file))
+        (file_name(source), of(pieces(file), size))
     };
-    Ok(Opened { name, source: source.into(), size, stream, defaults: Options::default() })
+    Ok(Opened { name, source: source.into(), feed, defaults: Options::default() })
 }
 
 fn pieces(reader: impl AsyncRead + Send + 'static) -> ByteStream {
@@ -83,13 +107,14 @@ fn file_name(path: &str) -> String {
 }
 
 /// The body of a GET, with the size that the server declares.
-async fn fetch(url: &str) -> Result<(String, Option<u64>, ByteStream), BoxError> {
+async fn fetch(url: &str) -> Result<(String, Feed), BoxError> {
     // Fails only if a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let response = reqwest::get(url).await?.error_for_status()?;
     let name = file_name(response.url().path());
     let size = response.content_length();
-    Ok((name, size, response.bytes_stream().map_err(io::Error::other).boxed()))
+    let stream = response.bytes_stream().map_err(io::Error::other).boxed();
+    Ok((name, Feed::OneWay { stream, size }))
 }
 
 /// The output of a shell command. If the command fails, the stream fails, because the output may be

@@ -191,6 +191,40 @@ impl Opened {
         self
     }
 
+    /// Wraps the stream, for example to limit its rate or to count its bytes. The wrapped stream must yield
+    /// the same bytes and errors.
+    ///
+    /// # Examples
+    ///
+    /// A source that reports each chunk of another one.
+    ///
+    /// ```
+    /// use std::io;
+    ///
+    /// use futures::StreamExt;
+    /// use streamspool::{OpenAt, Opened, Source};
+    ///
+    /// struct Reported<S>(S);
+    ///
+    /// impl<S: Source> Source for Reported<S> {
+    ///     async fn open(&self, at: OpenAt) -> io::Result<Opened> {
+    ///         let opened = self.0.open(at).await?;
+    ///         Ok(opened.map_stream(|stream| stream.inspect(|chunk| println!("{chunk:?}"))))
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn map_stream<S>(
+        mut self,
+        wrap: impl FnOnce(Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>) -> S,
+    ) -> Self
+    where
+        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        self.stream = Box::pin(wrap(self.stream));
+        self
+    }
+
     /// How the resource can be opened again; [`Reopen::Anywhere`] by default.
     #[must_use]
     pub fn reopen(mut self, reopen: Reopen) -> Self {

@@ -42,6 +42,7 @@ let shown = null;
 let events = null;
 let latest = null;
 let source = new Rate();
+let retry = null; // the retry that is announced, and when its delay ends
 const known = new Map(); // reader id -> its last state and rate
 
 function choose() {
@@ -59,6 +60,7 @@ function choose() {
   document.title = `${next.name} · streamspool`;
   latest = null;
   source = new Rate();
+  retry = null;
   known.clear();
   $("readers").replaceChildren();
   $("pins").replaceChildren();
@@ -92,12 +94,28 @@ function listen(resource) {
   events = new EventSource(`${resource.path}/events`);
   events.onmessage = (event) => {
     latest = JSON.parse(event.data);
+    announce(latest.retry);
     draw();
   };
   events.onerror = () => {
     $("state").dataset.state = "gone";
     $("state").textContent = "no connection";
   };
+}
+
+// The server sends one event per attempt. The page counts down from there.
+function announce(next) {
+  const key = next && `${next.attempt} ${next.delay_ms}`;
+  if (key !== (retry && retry.key)) retry = next && { key, until: performance.now() + next.delay_ms };
+}
+
+const capital = (text) => `${text[0].toUpperCase()}${text.slice(1)}`;
+
+// The announced retry in words.
+function retryText(now) {
+  const left = Math.ceil((retry.until - performance.now()) / 1000);
+  const when = left > 0 ? `in ${left} s` : "now";
+  return `${now.loaded ? "Connection lost" : "No connection"}: ${now.retry.cause ?? "unknown cause"}. Trying again ${when} (attempt ${now.retry.attempt}).`;
 }
 
 function draw() {
@@ -159,7 +177,9 @@ function say(now, readers, waiting, furthest) {
   let text;
   if (now.state === "failed") {
     const error = now.error ?? "the source failed";
-    text = `${error[0].toUpperCase()}${error.slice(1)}. All bytes before that stay readable.`;
+    text = `${capital(error)}. All bytes before that stay readable.`;
+  } else if (now.state === "retrying" && retry) {
+    text = retryText(now);
   } else if (first) {
     const left = furthest - now.loaded;
     const soon = source.value && left > 0 ? `, in about ${Math.ceil(left / source.value)} s` : "";
@@ -174,6 +194,11 @@ function say(now, readers, waiting, furthest) {
     text = "No reader needs more bytes, so the source is not pulled.";
   }
   if ($("story").textContent !== text) $("story").textContent = text;
+  const store = now.store_failing
+    ? `The disk can't be written: ${now.store_error ?? "unknown cause"}. The bytes stay in memory, and the write is retried.`
+    : "";
+  $("store").hidden = !store;
+  if ($("store").textContent !== store) $("store").textContent = store;
   const share = now.size ? `${Math.floor((now.loaded / now.size) * 100)} percent of ${bytes(now.size)}` : bytes(now.loaded);
   $("bar").setAttribute("aria-label", `${share} loaded; ${bytes(now.spilled)} on disk, ${bytes(now.resident)} in memory, ${waiting.length} readers waiting`);
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::origin::Origin;
 use crate::support::{CLIP, Server, Upstream, clip_path, has_client, in_time};
 
 /// A browser. Each test has its own. It ends when this is dropped.
@@ -193,6 +194,46 @@ async fn a_film_plays_waits_past_what_has_arrived_and_seeks_back() {
     }
     let spilled = server.wait_for("film.mp4", "bytes on disk", |now| now["spilled"].as_u64() > Some(0)).await;
     assert!(spilled["size"] == film.len());
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_film_plays_on_after_its_origin_was_stopped_and_started_again() {
+    if !has_client("ffmpeg", "-version") {
+        return;
+    }
+    let Some(browser) = Browser::start(1100, 1200).await else { return };
+    let film = with_index_first().await;
+    let mut origin = Origin::start("film.mp4", film.clone()).await;
+    let server = Server::start(&[&origin.url, "--memory", "256"]).await;
+    origin.send_to(film.len() / 2);
+    browser.open(&server.url).await;
+    browser.until("the player", HAS_PLAYER, |has| has == true).await;
+    browser.eval(PLAY).await;
+    browser.until("it plays", TIME, |time| time.as_f64().unwrap() > 0.5).await;
+
+    origin.stop().await;
+    let counts_down = |story: &Value| {
+        let story = story.as_str().unwrap();
+        story.starts_with("Connection lost: ") && story.contains("Trying again in 1 s (attempt ")
+    };
+    browser.until("the page announces the retry", &text_of("story"), counts_down).await;
+    browser.until("the state", &text_of("state"), |state| state == "retrying").await;
+    // The player has played all bytes that it has.
+    let waits = "const v = document.querySelector('video'); v.playbackRate = 4; return v.readyState < 3;";
+    browser.until("the player waits", waits, |waits| waits == true).await;
+    let before = browser.eval(TIME).await.as_f64().unwrap();
+    assert!(before < 20.0, "half of the film took the player to {before} s");
+
+    origin.restart().await;
+    origin.send_to(film.len());
+    browser.until("it plays on", TIME, |time| time.as_f64().unwrap() > before + 1.0).await;
+    browser.seek_and_look(before + 1.0).await;
+    let error = browser.eval("return document.querySelector('video').error;").await;
+    assert_eq!(error, Value::Null);
+    browser.until("all is here", &text_of("state"), |state| state == "complete").await;
+    let whole = server.get("film.mp4", &[]).await;
+    assert!(in_time("the whole", whole.bytes()).await.unwrap() == film);
     browser.close().await;
 }
 
