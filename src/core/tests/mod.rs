@@ -187,6 +187,12 @@ impl World {
         ask
     }
 
+    fn size(&mut self) -> Ask {
+        let (token, ask) = self.ticket(None);
+        self.event(Event::Size { token });
+        ask
+    }
+
     fn spill(&mut self) -> Ask {
         let (token, ask) = self.ticket(None);
         self.event(Event::Spill { token });
