@@ -36,6 +36,7 @@ const MIB: usize = 1024 * KIB;
 fn alone(test: impl Future<Output = ()>) {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    jobs::watch();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let buffer = StreamBuffer::spawn(zeros(10, 10));

@@ -316,15 +316,19 @@ impl<T: Token> Core<T> {
                 let spills = self.writeback.write_failed(self.now, &self.layout, error.clone());
                 self.due.extend(spills.map(|token| Action::Reply { token, result: Err(error.clone()) }));
                 if self.writeback.has_failed() {
-                    // Reads whose bytes are loaded only wait for their turn.
-                    let needy = self.waiters.take_beyond(self.reached());
-                    let replies = needy.map(|waiter| Action::Reply {
-                        token: waiter.into_token(),
-                        result: Err(error.clone()),
-                    });
-                    self.due.extend(replies);
+                    self.fail_needy(&error);
                 }
             }
+        }
+    }
+
+    /// All requests that need bytes that are not loaded fail. Others only wait for their turn.
+    fn fail_needy(&mut self, error: &Error) {
+        let failed = |token| Action::Reply { token, result: Err(error.clone()) };
+        let reads = self.waiters.take_beyond(self.reached());
+        self.due.extend(reads.map(Waiter::into_token).map(failed));
+        if self.known_size().is_none() {
+            self.due.extend(self.sizes.take_beyond(0).map(failed));
         }
     }
 

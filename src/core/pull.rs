@@ -65,12 +65,7 @@ impl<T: Token> Core<T> {
         match consequence {
             Consequence::Retry => {}
             Consequence::Fail(error) => self.finish(Ending::Failed(error)),
-            Consequence::GiveUp(error) => {
-                let needy = self.waiters.take_beyond(self.reached()).map(super::Waiter::into_token);
-                let tokens = needy.chain(self.sizes.take_beyond(0));
-                let failed = |token| Action::Reply { token, result: Err(error.clone()) };
-                self.due.extend(tokens.map(failed));
-            }
+            Consequence::GiveUp(error) => self.fail_needy(&error),
         }
     }
 

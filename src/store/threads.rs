@@ -224,6 +224,7 @@ mod tests {
     use std::sync::{Barrier, mpsc};
     use std::task::{Wake, Waker};
     use std::thread::ThreadId;
+    use std::time::Instant;
 
     use futures::FutureExt;
 
@@ -327,6 +328,20 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(wait(threads.spawn(id)).unwrap(), first);
         }
+    }
+
+    #[test]
+    fn a_task_that_panics_takes_no_thread_along() {
+        let threads = threads(Duration::MAX);
+        // As if a subscriber of `tracing` panicked before the work.
+        threads.run(Box::new(|_| panic!("as the test asked")));
+        let until = Instant::now() + Duration::from_secs(60);
+        while threads.lock().is_empty() {
+            assert!(Instant::now() < until, "the thread gets no more work");
+            thread::yield_now();
+        }
+        wait(threads.spawn(|| ())).unwrap();
+        assert_eq!(threads.lock().len(), 1);
     }
 
     #[test]

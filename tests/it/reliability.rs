@@ -18,6 +18,7 @@ fn file(name: &str) -> String {
         ["footprint", _] => "tests/footprint.rs".into(),
         ["interleavings", file, _] => format!("tests/interleavings/src/{file}.rs"),
         ["simulation", _] => "tests/simulation/main.rs".into(),
+        ["simulation", file, _] => format!("tests/simulation/{file}.rs"),
         _ => panic!("{name} leads nowhere"),
     }
 }

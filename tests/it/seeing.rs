@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use futures::StreamExt;
 use streamspool::{Bytes, SpillStore, State, StreamBuffer, TempFileStore};
@@ -193,9 +194,12 @@ fn rule_20_disk_work_and_the_events_of_a_store_belong_to_the_span_of_their_buffe
             buffer.load().await.unwrap();
             assert_eq!(notes(), [""; 0]);
             buffer.spill().await.unwrap();
-            while note.0.lock().unwrap().len() < 4 {
-                tokio::task::yield_now().await;
-            }
+            let told = async {
+                while note.0.lock().unwrap().len() < 4 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let _ = tokio::time::timeout(Duration::from_secs(60), told).await;
             assert_eq!(notes(), expected);
         });
     });

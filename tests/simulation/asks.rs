@@ -1,7 +1,7 @@
-//! What a task may ask of a handle, and what it may be told.
+//! What a task may ask of a handle, and which answers are right.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +9,9 @@ use std::task::{Context, Poll, Wake};
 
 use streamspool::{BufferHandle, Bytes, Error, ErrorKind};
 
-use crate::support::faults::{expected, is_data};
-use crate::support::{BLOCK, Random};
+use crate::support::{data, is_data};
 
-/// Whether somebody was woken. Only the woken are polled, so a wake-up that is lost shows.
+/// Whether a task was woken. Only a woken task is polled, so a wake-up that is lost shows.
 pub struct Flag(AtomicBool);
 
 impl Flag {
@@ -35,7 +34,7 @@ impl Wake for Flag {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     Read { offset: u64, len: u64 },
     Some { offset: u64, len: u64 },
@@ -43,7 +42,7 @@ pub enum What {
     Size,
     Load,
     Spill,
-    Save(PathBuf),
+    Save,
 }
 
 #[derive(Debug)]
@@ -61,11 +60,12 @@ pub struct Ask {
     future: Pin<Box<dyn Future<Output = Outcome>>>,
     pub flag: Arc<Flag>,
     pub is_asked: bool,
+    save_to: PathBuf,
     /// What was known when it was asked.
     pub since: Since,
 }
 
-/// The state of the world when something was asked.
+/// What was known when something was asked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Since {
     pub loaded: u64,
@@ -73,7 +73,7 @@ pub struct Since {
     pub failures: u64,
 }
 
-/// What is true now, to judge an outcome by.
+/// What is true now.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     pub total: u64,
@@ -86,29 +86,6 @@ pub struct Facts {
 }
 
 impl What {
-    /// Something to ask, mostly near to where things happen.
-    pub fn any(random: &mut Random, loaded: u64, total: u64, save_to: Option<PathBuf>) -> Self {
-        let offset = match random.below(12) {
-            0..=3 => loaded.saturating_sub(random.below(5000)),
-            4 => loaded + random.below(5000),
-            5 => random.below(4) * BLOCK as u64 + random.below(3),
-            6 => u64::MAX - random.below(3),
-            7 => total.saturating_sub(2) + random.below(4),
-            _ => random.below(total + 1),
-        };
-        let most = [2, 50, 5000, 300_000, 3_000_000][random.below(5) as usize];
-        let len = if random.below(40) == 0 { u64::MAX } else { random.below(most) };
-        match random.below(40) {
-            0..=17 => Self::Read { offset, len },
-            18..=31 => Self::Some { offset, len },
-            32..=34 => Self::Slice { offset, end: offset.saturating_add(len) },
-            35 => Self::Size,
-            36 => Self::Load,
-            37 => save_to.map_or(Self::Load, Self::Save),
-            _ => Self::Spill,
-        }
-    }
-
     /// Up to where it waits, and up to where it is answered.
     pub fn demand(&self, size_is_known: bool) -> Option<(u64, u64)> {
         match *self {
@@ -118,11 +95,11 @@ impl What {
             Self::Read { offset, len } => Some((offset.saturating_add(len), offset.saturating_add(len))),
             Self::Some { offset, len } => Some((offset.saturating_add(1), offset.saturating_add(len))),
             Self::Slice { end, .. } => Some((end, end)),
-            Self::Size | Self::Load | Self::Save(_) => Some((u64::MAX, u64::MAX)),
+            Self::Size | Self::Load | Self::Save => Some((u64::MAX, u64::MAX)),
         }
     }
 
-    async fn ask(self, handle: BufferHandle) -> Outcome {
+    async fn ask(self, handle: BufferHandle, save_to: PathBuf) -> Outcome {
         Ok(match self {
             Self::Read { offset, len } => {
                 Answer::Bytes(handle.read(offset, usize::try_from(len).unwrap_or(usize::MAX)).await?)
@@ -133,44 +110,12 @@ impl What {
             Self::Slice { offset, end } => Answer::Bytes(handle.slice(offset..end).await?),
             Self::Size => Answer::Number(handle.size().await?),
             Self::Load => Answer::Number(handle.load().await?),
-            Self::Save(path) => Answer::Number(handle.save(path).await?),
+            Self::Save => Answer::Number(handle.save(save_to).await?),
             Self::Spill => {
                 handle.spill().await?;
                 Answer::Done
             }
         })
-    }
-
-    /// Whether this may be told.
-    pub fn judge(&self, outcome: &Outcome, since: Since, facts: &Facts) {
-        match (self, outcome) {
-            (_, Err(error)) => {
-                let need = match self {
-                    Self::Spill => 0,
-                    what => what.demand(false).map_or(0, |(need, _)| need),
-                };
-                judge_error(error, need, since, facts);
-            }
-            (Self::Read { offset, len }, Ok(Answer::Bytes(bytes))) => {
-                judge_exact(bytes, *offset, *len, facts);
-            }
-            (Self::Slice { offset, end }, Ok(Answer::Bytes(bytes))) => {
-                judge_exact(bytes, *offset, end - offset, facts);
-            }
-            (Self::Some { offset, len }, Ok(Answer::Bytes(bytes))) => judge_some(bytes, *offset, *len, facts),
-            (Self::Size, Ok(Answer::Number(size))) => {
-                assert!(facts.declared == Some(*size) || facts.is_complete(*size), "a size of {size}");
-            }
-            (Self::Load, Ok(Answer::Number(size))) => {
-                assert!(facts.is_complete(*size), "loaded {size} of {}", facts.total);
-            }
-            (Self::Save(path), Ok(Answer::Number(size))) => {
-                assert!(facts.is_complete(*size), "saved {size} of {}", facts.total);
-                assert!(std::fs::read(path).unwrap() == expected(0, *size), "other bytes were saved");
-            }
-            (Self::Spill, Ok(Answer::Done)) => {}
-            (what, outcome) => panic!("{outcome:?} for {what:?}"),
-        }
     }
 }
 
@@ -190,7 +135,7 @@ fn judge_exact(bytes: &Bytes, offset: u64, len: u64, facts: &Facts) {
     }
 }
 
-/// What a read of some may get: one byte at least, or the end.
+/// A read of some bytes gets one byte at least, or the end.
 pub fn judge_some(bytes: &[u8], offset: u64, len: u64, facts: &Facts) {
     assert!(is_data(bytes, offset), "wrong bytes at {offset}");
     assert!(bytes.len() as u64 <= len, "{} bytes of {len} at {offset}", bytes.len());
@@ -221,9 +166,10 @@ pub fn judge_error(error: &Error, need: u64, since: Since, facts: &Facts) {
 }
 
 impl Ask {
-    pub fn new(what: What, handle: BufferHandle, since: Since) -> Self {
-        let future = Box::pin(what.clone().ask(handle));
-        Self { what, future, flag: Flag::raised(), is_asked: false, since }
+    pub fn new(what: What, handle: BufferHandle, save_to: &Path, since: Since) -> Self {
+        let save_to = save_to.to_path_buf();
+        let future = Box::pin(what.clone().ask(handle, save_to.clone()));
+        Self { what, future, flag: Flag::raised(), is_asked: false, save_to, since }
     }
 
     pub fn poll(&mut self) -> Poll<Outcome> {
@@ -231,5 +177,38 @@ impl Ask {
         self.flag.take();
         let waker = Arc::clone(&self.flag).into();
         self.future.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
+    /// Fails if this answer is wrong.
+    pub fn judge(&self, outcome: &Outcome, facts: &Facts) {
+        match (&self.what, outcome) {
+            (what, Err(error)) => {
+                let need = match what {
+                    What::Spill => 0,
+                    what => what.demand(false).map_or(0, |(need, _)| need),
+                };
+                judge_error(error, need, self.since, facts);
+            }
+            (What::Read { offset, len }, Ok(Answer::Bytes(bytes))) => {
+                judge_exact(bytes, *offset, *len, facts);
+            }
+            (What::Slice { offset, end }, Ok(Answer::Bytes(bytes))) => {
+                judge_exact(bytes, *offset, end - offset, facts);
+            }
+            (What::Some { offset, len }, Ok(Answer::Bytes(bytes))) => judge_some(bytes, *offset, *len, facts),
+            (What::Size, Ok(Answer::Number(size))) => {
+                assert!(facts.declared == Some(*size) || facts.is_complete(*size), "a size of {size}");
+            }
+            (What::Load, Ok(Answer::Number(size))) => {
+                assert!(facts.is_complete(*size), "loaded {size} of {}", facts.total);
+            }
+            (What::Save, Ok(Answer::Number(size))) => {
+                assert!(facts.is_complete(*size), "saved {size} of {}", facts.total);
+                let saved = std::fs::read(&self.save_to).unwrap();
+                assert!(saved == data(0, *size as usize), "other bytes were saved");
+            }
+            (What::Spill, Ok(Answer::Done)) => {}
+            (what, outcome) => panic!("{outcome:?} for {what:?}"),
+        }
     }
 }

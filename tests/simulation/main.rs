@@ -1,15 +1,18 @@
 //! The whole, simulated: thousands of seeded runs in which a buffer meets everything that a source,
-//! a disk and its users may do to it, in any order.
+//! a disk and its callers may do to it, in any order.
 //!
-//! One run is one seed. The actor, every request and the disk are moved by hand, one turn at a time,
-//! so a seed decides every step and fault, and a seed tried again does the same again. By default the
-//! seeds from 1 on are run for some seconds. To look harder, or again:
+//! One run is one seed. The actor, every request and the disk are moved by hand, one step at a time, and
+//! disk threads work only while the run waits for them. So a seed decides every step and fault, and a
+//! seed tried again does the same again. By default the seeds from 1 on are run for some seconds. To
+//! look harder, or again:
 //!
 //! ```text
 //! STREAMSPOOL_RUNS=100000 cargo test --test simulation              # seeds 1 to 100000
 //! STREAMSPOOL_SEED=77 cargo test --test simulation                  # one seed, again
 //! STREAMSPOOL_SEED=1000000 STREAMSPOOL_RUNS=1000 cargo test --test simulation   # from a seed on
 //! ```
+//!
+//! A run that fails is shortened to the steps that matter and printed. Keep it in `found.rs`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,52 +29,142 @@
 )]
 
 mod asks;
+mod found;
+mod generate;
 mod players;
 mod run;
+mod steps;
 #[path = "../it/support/mod.rs"]
 mod support;
-mod world;
 
+use std::fmt;
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::run::Survived;
+use tokio::runtime::Runtime;
 
-/// How long the runs take together, unless their number is told.
+use crate::generate::Generator;
+use crate::run::{Counts, Run};
+use crate::steps::{Case, End};
+
+/// How long the runs take together, unless their number is given.
 const TIME: Duration = Duration::from_secs(10);
 
-/// Seeds that have found something; tried before all others.
-///
-/// 307: a request that came in together with the close waited for the disk to end.
-/// 782: a request that waited for a disk read that hung was not told that the actor was gone.
-const FOUND: &[u64] = &[307, 782];
-
-/// A run that takes this long has come to hang.
+/// A run that takes this long hangs.
 const HANGS: Duration = Duration::from_secs(30);
 
-/// Tells the seed of a run that hangs, and ends it: no panic would get it out of there.
-fn watch(seed: &'static AtomicU64) {
-    std::thread::spawn(move || {
+/// The seed of the run under way; 0 if there is none.
+static SEED: AtomicU64 = AtomicU64::new(0);
+
+/// How many runs have begun.
+static RUNS: AtomicU64 = AtomicU64::new(0);
+
+/// Tells the seed of a run that hangs, and ends the process: no panic would end the run.
+fn watch() {
+    std::thread::spawn(|| {
         let mut last = (0, Instant::now());
         loop {
             std::thread::sleep(Duration::from_secs(1));
-            let now = seed.load(Ordering::SeqCst);
-            if now != last.0 {
-                last = (now, Instant::now());
+            let (seed, runs) = (SEED.load(Ordering::SeqCst), RUNS.load(Ordering::SeqCst));
+            if runs != last.0 {
+                last = (runs, Instant::now());
             }
-            if now > 0 && last.1.elapsed() > HANGS {
-                let _ =
-                    writeln!(std::io::stderr(), "hangs: STREAMSPOOL_SEED={now} cargo test --test simulation");
+            if seed > 0 && last.1.elapsed() > HANGS {
+                let again = format!("hangs: STREAMSPOOL_SEED={seed} cargo test --test simulation");
+                let _ = writeln!(std::io::stderr(), "{again}");
                 std::process::abort();
             }
         }
     });
 }
 
-/// The seed of the run under way.
-static SEED: AtomicU64 = AtomicU64::new(0);
+fn on_runtime<R>(run: impl AsyncFnOnce() -> R) -> R {
+    RUNS.fetch_add(1, Ordering::SeqCst);
+    thread_local! {
+        static RUNTIME: Runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    }
+    RUNTIME.with(|runtime| {
+        let result = runtime.block_on(run());
+        assert_eq!(runtime.metrics().num_alive_tasks(), 0, "tasks are left behind");
+        result
+    })
+}
+
+/// A directory to save to. After a run there is nothing in it but the file that was saved.
+struct SaveDir(tempfile::TempDir);
+
+impl SaveDir {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn check(&self) {
+        let _ = std::fs::remove_file(self.path().join("saved"));
+        let names: Vec<_> = self.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [""; 0], "files are left behind");
+    }
+}
+
+/// Does a case. Fails if a rule does not hold.
+fn do_case(case: Case) {
+    let dir = SaveDir::new();
+    on_runtime(async || {
+        let mut run = Run::new(case.setup, dir.path());
+        for step in &case.steps {
+            run.step(step).await;
+        }
+        run.end(case.end).await;
+    });
+    dir.check();
+}
+
+/// Does the case of a seed, and notes its steps while it goes. Returns what it came to and its log.
+fn do_seed(seed: u64, dir: &SaveDir, case: &mut Option<Case>) -> (Counts, Vec<String>) {
+    let result = on_runtime(async || {
+        let (mut generator, setup) = Generator::new(seed);
+        let mut run = Run::new(setup, dir.path());
+        let count = generator.steps();
+        let case = case.insert(Case { setup, steps: Vec::new(), end: End::Leave });
+        for at in 0.. {
+            let step = if at < count { Some(generator.step(&run)) } else { generator.last_step(&run) };
+            let Some(step) = step else { break };
+            case.steps.push(step.clone());
+            run.step(&step).await;
+        }
+        case.end = generator.end();
+        run.end(case.end).await
+    });
+    dir.check();
+    result
+}
+
+/// Leaves out the steps of a failing case without which it fails too.
+fn shorten(mut case: Case) -> Case {
+    let fails = |case: &Case| catch_unwind(AssertUnwindSafe(|| do_case(case.clone()))).is_err();
+    let mut part = case.steps.len();
+    while part > 0 {
+        let mut at = 0;
+        while at < case.steps.len() {
+            let mut shorter = case.clone();
+            shorter.steps.drain(at..case.steps.len().min(at + part));
+            if fails(&shorter) {
+                case = shorter;
+            } else {
+                at += part;
+            }
+        }
+        part /= 2;
+    }
+    case
+}
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
@@ -81,28 +174,84 @@ fn number(name: &str) -> Option<u64> {
 fn all_rules_hold_in_any_order_of_events_and_faults() {
     let (seed, runs) = (number("STREAMSPOOL_SEED"), number("STREAMSPOOL_RUNS"));
     let first = seed.unwrap_or(1);
-    let last = runs.map_or(u64::MAX, |runs| first.saturating_add(runs));
-    let again = seed.is_some() && runs.is_none();
-    let known = if again { vec![first] } else { FOUND.to_vec() };
-    let last = if again { first } else { last };
-    watch(&SEED);
-    let dir = tempfile::tempdir().unwrap();
+    let last = match (seed, runs) {
+        (_, Some(runs)) => first.saturating_add(runs),
+        (Some(seed), None) => seed + 1,
+        (None, None) => u64::MAX,
+    };
+    watch();
+    let dir = SaveDir::new();
     let mut survived = Survived::default();
     let start = Instant::now();
-    for seed in known.into_iter().chain(first..last) {
+    for seed in first..last {
         if last == u64::MAX && start.elapsed() > TIME {
             break;
         }
         SEED.store(seed, Ordering::SeqCst);
-        let mut trace = Vec::new();
-        let run = AssertUnwindSafe(|| run::run(seed, dir.path(), &mut trace, &mut survived));
-        if let Err(panic) = catch_unwind(run) {
-            let steps = trace.join("\n  ");
-            println!("  {steps}\nagain: STREAMSPOOL_SEED={seed} cargo test --test simulation");
-            resume_unwind(panic);
+        let mut case = None;
+        match catch_unwind(AssertUnwindSafe(|| do_seed(seed, &dir, &mut case))) {
+            Ok((counts, _)) => survived.add(&counts, case.map_or(0, |case| case.steps.len())),
+            Err(_) => {
+                // Each of these tries may fail, and say so.
+                println!("\n--- looking for a shorter list of steps ---\n");
+                let case = shorten(case.unwrap());
+                let steps: String = case.steps.iter().map(|step| format!("\n    {step:?},")).collect();
+                println!("\n--- found ---\n{:?}\n{steps}\n\n{:?}\n", case.setup, case.end);
+                panic!("again: STREAMSPOOL_SEED={seed} cargo test --test simulation");
+            }
         }
     }
-    // Past the test harness, which keeps what passing tests print to itself.
     SEED.store(0, Ordering::SeqCst);
+    // Past the test harness, which keeps what passing tests print to itself.
     writeln!(std::io::stderr(), "survived {survived} in {:.1?}", start.elapsed()).unwrap();
+}
+
+#[test]
+fn a_seed_decides_every_step_answer_and_fault() {
+    let dir = SaveDir::new();
+    for seed in 1..=150 {
+        let run = || {
+            let mut case = None;
+            let (counts, log) = do_seed(seed, &dir, &mut case);
+            (format!("{counts:?}, {:?}", case.unwrap()), log)
+        };
+        assert_eq!(run(), run(), "seed {seed}");
+    }
+}
+
+/// What all the runs came to.
+#[derive(Debug, Default)]
+struct Survived {
+    runs: u64,
+    steps: u64,
+    counts: Counts,
+}
+
+impl Survived {
+    fn add(&mut self, run: &Counts, steps: usize) {
+        self.runs += 1;
+        self.steps += steps as u64;
+        let all = &mut self.counts;
+        all.turns += run.turns;
+        all.answered += run.answered;
+        all.cancelled += run.cancelled;
+        all.chunks += run.chunks;
+        all.pulled += run.pulled;
+        all.disk_calls += run.disk_calls;
+        all.disk_faults += run.disk_faults;
+        all.source_faults += run.source_faults;
+        all.spilled += run.spilled;
+    }
+}
+
+impl fmt::Display for Survived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { runs, steps, counts } = self;
+        let Counts { turns, answered, cancelled, .. } = counts;
+        write!(f, "{runs} runs, {steps} steps, {turns} turns of the actor, ")?;
+        write!(f, "{answered} requests answered and {cancelled} dropped, ")?;
+        write!(f, "{} faults of the disk in {} calls, ", counts.disk_faults, counts.disk_calls)?;
+        write!(f, "{} faults of the source in {} chunks, ", counts.source_faults, counts.chunks)?;
+        write!(f, "{} bytes pulled and {} spilled", counts.pulled, counts.spilled)
+    }
 }

@@ -1,4 +1,4 @@
-//! Readers and chunks that go through the stream at random, stop in the middle, and go on.
+//! Readers and bodies: they go through the stream, stop in the middle, and go on.
 
 use std::io::{self, SeekFrom};
 use std::pin::Pin;
@@ -10,28 +10,20 @@ use streamspool::{BufferHandle, BufferReader, Chunks, Error};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 
 use crate::asks::{Facts, Flag, Since, judge_error, judge_some};
-use crate::support::faults::expected;
-use crate::support::{BLOCK, Random};
-
-#[derive(Clone, Copy, Debug)]
-enum Op {
-    Read(usize),
-    Fill,
-    /// A seek from the end, by this.
-    End(i64),
-}
+use crate::steps::Op;
+use crate::support::BLOCK;
 
 /// A reader, and what is expected of it.
 pub struct Player {
     reader: BufferReader,
-    /// What it does, if anything; whoever waited for it may have left by now.
+    /// What it does, if it is polled.
     op: Option<Op>,
-    position: u64,
+    pub position: u64,
     pub flag: Arc<Flag>,
-    /// Whether the reader has a request under way, and what for.
+    /// What its pending request is for: the offset that it waits for, and the end of what it may get.
     asked: Option<(u64, u64)>,
     since: Since,
-    /// Up to where it has been delivered.
+    /// The end of the furthest range that it was delivered.
     pub delivered: u64,
 }
 
@@ -56,45 +48,35 @@ impl Player {
         self.op.is_some()
     }
 
-    /// Whoever waited for it drops their future. What it asked for stays asked.
+    /// Its future is dropped. What it asked for stays asked.
     pub fn leave(&mut self) {
         self.op = None;
     }
 
-    /// Begins something else, whatever was under way: its future is dropped.
-    pub fn begin(&mut self, random: &mut Random, total: u64, size_is_known: bool, since: Since) -> String {
+    /// Begins something else. The future of what it did before is dropped.
+    pub fn begin(&mut self, op: Op, size_is_known: bool, since: Since) {
         if self.asked.is_none() {
-            // What is under way may be answered with what was known when it was asked.
+            // A pending request may be answered by what was known when it was made.
             self.since = since;
         }
         self.flag = Flag::raised();
-        let op = match random.below(10) {
-            0..=3 => Op::Read([1, 10, 5000, 700_000][random.below(4) as usize]),
-            4..=6 => Op::Fill,
-            7 | 8 => return self.seek(random, total),
-            _ => {
-                let by = random.below(2 * total + 2) as i64 - total as i64;
+        self.op = Some(op);
+        match op {
+            // A read asks for a block at the position, unless it is at hand. It also withdraws a seek
+            // from the end whose future was dropped.
+            Op::Read(_) | Op::Fill => {
+                let here = self.position;
+                self.asked = Some((here.saturating_add(1), here.saturating_add(BLOCK as u64)));
+            }
+            Op::Seek(offset) => self.seek(offset),
+            Op::SeekEnd(by) => {
                 Pin::new(&mut self.reader).start_seek(SeekFrom::End(by)).unwrap();
                 self.asked = (!size_is_known).then_some((u64::MAX, u64::MAX));
-                self.op = Some(Op::End(by));
-                return format!("seeks by {by} from the end");
             }
-        };
-        // A read is a request for a block at the position, unless it is at hand. It also takes
-        // back a seek from the end that was given up.
-        let here = (self.position.saturating_add(1), self.position.saturating_add(BLOCK as u64));
-        self.asked = Some(here);
-        self.op = Some(op);
-        format!("{op:?} at {}", self.position)
+        }
     }
 
-    fn seek(&mut self, random: &mut Random, total: u64) -> String {
-        let offset = match random.below(4) {
-            0 => random.below(total + 1),
-            1 => self.position.saturating_sub(random.below(1000)),
-            2 => self.position.saturating_add(random.below(1000)),
-            _ => total.saturating_sub(1) + random.below(3),
-        };
+    fn seek(&mut self, offset: u64) {
         (self.op, self.asked) = (None, None);
         Pin::new(&mut self.reader).start_seek(SeekFrom::Start(offset)).unwrap();
         let waker = Arc::clone(&self.flag).into();
@@ -105,7 +87,6 @@ impl Player {
         assert_eq!(at.unwrap(), offset);
         self.position = offset;
         assert_eq!(self.reader.position(), offset);
-        format!("seeks to {offset}")
     }
 
     /// Polls what it does.
@@ -141,7 +122,8 @@ impl Player {
                     position - consumed as u64 + amount as u64
                 })
             }
-            Op::End(by) => {
+            Op::Seek(_) => return,
+            Op::SeekEnd(by) => {
                 let Poll::Ready(result) = reader.poll_complete(cx) else { return };
                 match result {
                     Ok(at) => {
@@ -161,7 +143,8 @@ impl Player {
         match result {
             Ok(delivered) => self.delivered = self.delivered.max(delivered),
             Err(error) => {
-                let need = if matches!(op, Op::End(_)) { u64::MAX } else { self.position.saturating_add(1) };
+                let need =
+                    if matches!(op, Op::SeekEnd(_)) { u64::MAX } else { self.position.saturating_add(1) };
                 let error: Error = *error.into_inner().unwrap().downcast().unwrap();
                 judge_error(&error, need, self.since, facts);
             }
@@ -173,7 +156,7 @@ impl Player {
 }
 
 /// A range as a stream, and how far it has come.
-pub struct Pieces {
+pub struct Body {
     chunks: Chunks,
     at: u64,
     end: u64,
@@ -183,7 +166,7 @@ pub struct Pieces {
     pub done: bool,
 }
 
-impl Pieces {
+impl Body {
     pub fn new(handle: &BufferHandle, at: u64, end: u64) -> Self {
         let chunks = handle.chunks(at..end);
         Self { chunks, at, end, flag: Flag::raised(), since: Since::default(), asked: false, done: false }
@@ -223,7 +206,7 @@ impl Pieces {
             }
             None => {
                 if !self.done && self.at < self.end {
-                    judge_some(&expected(0, 0), self.at, self.end - self.at, facts);
+                    judge_some(&[], self.at, self.end - self.at, facts);
                 }
                 self.done = true;
             }

@@ -1,280 +1,545 @@
-//! One run: a world, some steps at random, and one of the ends that a buffer may come to.
+//! One run: a buffer with its source, its disk and its callers, each of them moved by hand.
 
-use std::fmt;
-use std::path::Path;
+use std::future::Future;
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use streamspool::State;
-use tokio::runtime::Runtime;
+use streamspool::{BufferHandle, Progress, State, StreamBuffer};
 
-use crate::asks::What;
-use crate::players::{Pieces, Player};
-use crate::support::Random;
-use crate::support::faults::{Disk, Ending, expected};
+use crate::asks::{Answer, Ask, Facts, Flag, Outcome, Since, What};
+use crate::players::{Body, Player};
+use crate::steps::{End, Ending, Op, Setup, Step};
 use crate::support::jobs::Origin;
-use crate::world::World;
+use crate::support::source::{Feed, Need, source};
+use crate::support::store::{Control, Fault};
+use crate::support::{MIB, data};
 
-/// What all the runs came to.
-#[derive(Debug, Default)]
-pub struct Survived {
-    runs: u64,
-    steps: u64,
-    turns: u64,
-    answered: u64,
-    cancelled: u64,
-    chunks: u64,
-    pulled: u64,
-    disk_calls: u64,
-    disk_faults: u64,
-    source_faults: u64,
-    spilled: u64,
+/// What memory may hold over its budget.
+const SLACK: u64 = MIB as u64;
+
+/// No delay between two tries is longer. A shorter time might pass a deadline or not: delays differ from
+/// buffer to buffer.
+const RETRIED: Duration = Duration::from_secs(15);
+
+/// More turns than anything takes that comes to an end.
+const MANY_TURNS: usize = 100_000;
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub turns: u64,
+    pub answered: u64,
+    pub cancelled: u64,
+    pub chunks: u64,
+    pub pulled: u64,
+    pub disk_calls: u64,
+    pub disk_faults: u64,
+    pub source_faults: u64,
+    pub spilled: u64,
 }
 
-impl fmt::Display for Survived {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { runs, steps, turns, answered, cancelled, .. } = self;
-        write!(f, "{runs} runs, {steps} steps, {turns} turns of the actor, ")?;
-        write!(f, "{answered} requests answered and {cancelled} dropped, ")?;
-        write!(f, "{} faults of the disk in {} calls, ", self.disk_faults, self.disk_calls)?;
-        write!(f, "{} faults of the source in {} chunks, ", self.source_faults, self.chunks)?;
-        write!(f, "{} bytes pulled and {} spilled", self.pulled, self.spilled)
-    }
+pub struct Run {
+    pub setup: Setup,
+    pub disk: Control,
+    pub feed: Feed,
+    /// `None` once it has ended or was dropped.
+    actor: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    actor_flag: Arc<Flag>,
+    pub handle: BufferHandle,
+    pub asks: Vec<Ask>,
+    pub players: Vec<Player>,
+    pub bodies: Vec<Body>,
+    /// What happened, in order: a run that is done again has the same.
+    pub log: Vec<String>,
+    /// The disk work of this run. It goes on only while the run waits for it.
+    jobs: Origin,
+    is_closed: bool,
+    /// The end of the furthest range delivered, as far as the callers know.
+    delivered: Option<u64>,
+    /// Failures of the disk that the callers they concern have been told of.
+    told_failures: u64,
+    last: Progress,
+    counts: Counts,
+    save_to: PathBuf,
 }
 
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
-}
-
-/// Lets the disk do its work when a run has found something, or its threads would wait for ever.
-struct Release(Disk, Origin);
-
-impl Drop for Release {
+impl Drop for Run {
+    /// Lets the disk do its work when a run has found something, or its threads would wait for ever.
     fn drop(&mut self) {
-        self.0.heal();
-        self.1.step(false);
+        self.disk.heal();
+        self.jobs.step(false);
     }
 }
 
-pub fn run(seed: u64, dir: &Path, trace: &mut Vec<String>, survived: &mut Survived) {
-    thread_local! {
-        static RUNTIME: Runtime = runtime();
+impl Run {
+    pub fn new(setup: Setup, dir: &Path) -> Self {
+        let jobs = Origin::here();
+        // The disk work of the run before, if that has found something.
+        jobs.rest();
+        jobs.step(true);
+        let disk = Control::new(setup.at_once);
+        disk.hold_writes(true);
+        disk.hold_reads(true);
+        let (feed, source) = source();
+        feed.watch(Need::new(setup.read_ahead));
+        let builder = StreamBuffer::builder().size(setup.declared).max_memory(setup.max_memory);
+        let (handle, actor) = builder.read_ahead(setup.read_ahead).store(disk.store()).build(source);
+        let last = handle.progress();
+        Self {
+            setup,
+            disk,
+            feed,
+            actor: Some(Box::pin(actor.run())),
+            actor_flag: Flag::raised(),
+            handle,
+            asks: Vec::new(),
+            players: Vec::new(),
+            bodies: Vec::new(),
+            log: Vec::new(),
+            jobs,
+            is_closed: false,
+            delivered: None,
+            told_failures: 0,
+            last,
+            counts: Counts::default(),
+            save_to: dir.join("saved"),
+        }
     }
-    let live = RUNTIME.with(|runtime| {
-        runtime.block_on(async {
-            let mut world = World::new(seed, dir);
-            let _release = Release(world.disk.clone(), world.jobs);
-            let steps = 1 + world.random.below(100);
-            trace.push(format!(
-                "{} bytes, {:?} declared, {} in memory, {} ahead, {:?}",
-                world.total,
-                world.declared,
-                world.max_memory,
-                world.read_ahead,
-                world.tap.state().ending
-            ));
-            for _ in 0..steps {
-                step(&mut world, trace).await;
-                world.check();
-            }
-            survived.steps += steps;
-            end(world, trace, survived).await;
-        });
-        runtime.metrics().num_alive_tasks()
-    });
-    assert_eq!(live, 0, "tasks are left behind");
-    assert_eq!(names(dir), [""; 0], "files are left behind");
-    survived.runs += 1;
-}
 
-/// What is in the directory that the runs save to; what was saved is taken away.
-fn names(dir: &Path) -> Vec<String> {
-    let _ = std::fs::remove_file(dir.join("saved"));
-    dir.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-}
+    // ---- steps ----
 
-fn one_of(random: &mut Random, len: usize) -> Option<usize> {
-    (len > 0).then(|| random.below(len as u64) as usize)
-}
+    pub async fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Ask(ref what) => self.ask(what.clone()),
+            Step::Poll(at) if at < self.asks.len() => self.poll_ask(at),
+            Step::Cancel(at) if at < self.asks.len() => self.cancel(at),
+            Step::OpenReader => self.players.push(Player::new(&self.handle)),
+            Step::Read(at, op) if at < self.players.len() => self.begin_player(at, op),
+            Step::StopReader(at) if at < self.players.len() => self.players[at].leave(),
+            Step::DropReader(at) if at < self.players.len() => self.drop_player(at),
+            Step::OpenBody(at, end) => self.bodies.push(Body::new(&self.handle, at, end)),
+            Step::NextPiece(at) if at < self.bodies.len() => self.begin_body(at),
+            Step::DropBody(at) if at < self.bodies.len() => self.drop_body(at),
+            Step::Feed(ref sizes) => sizes.iter().for_each(|size| self.send(*size)),
+            Step::EndSource => self.end_source(),
+            Step::Turn => {
+                self.turn().await;
+            }
+            Step::Settle => self.settle().await,
+            Step::Disk(call, fault) => self.pass(call, fault),
+            Step::Time => tokio::time::advance(RETRIED).await,
+            Step::Space(capacity) => self.disk.limit(capacity),
+            _ => {}
+        }
+        self.check();
+    }
 
-async fn step(world: &mut World, trace: &mut Vec<String>) {
-    let kind = world.random.below(100);
-    match kind {
-        0..=19 => {
-            let what = world.anything();
-            trace.push(format!("ask {what:?}"));
-            world.ask(what);
-            // Some are dropped before they have done anything at all.
-            if world.random.below(10) > 0 {
-                world.poll_ask(world.asks.len() - 1);
-            }
+    fn since(&self) -> Since {
+        Since { loaded: self.handle.progress().loaded, failures: self.told_failures }
+    }
+
+    fn facts(&self) -> Facts {
+        let source = self.feed.seen();
+        Facts {
+            total: self.setup.total,
+            declared: self.setup.declared,
+            pulled: source.pulled,
+            source_ended: source.ended,
+            source_failed: source.failed,
+            disk_failures: self.disk.look(|seen| seen.failures),
+            is_closed: self.is_closed,
         }
-        20..=29 => {
-            if let Some(at) = one_of(&mut world.random, world.asks.len()) {
-                trace.push(format!("poll {:?}", world.asks[at].what));
-                world.poll_ask(at);
-            }
+    }
+
+    // ---- callers ----
+
+    fn ask(&mut self, what: What) {
+        let ask = Ask::new(what, self.handle.clone(), &self.save_to, self.since());
+        self.asks.push(ask);
+    }
+
+    /// Polls a request; it is gone once it is answered.
+    fn poll_ask(&mut self, at: usize) {
+        if !self.asks[at].is_asked {
+            self.asks[at].since = self.since();
         }
-        30..=37 => {
-            if let Some(at) = one_of(&mut world.random, world.asks.len()) {
-                trace.push(format!("drop {:?}", world.asks[at].what));
-                world.cancel(at);
-            }
+        self.asks[at].is_asked = true;
+        self.demand();
+        if let Poll::Ready(outcome) = self.asks[at].poll() {
+            let ask = self.asks.swap_remove(at);
+            self.log.push(format!("{:?}: {}", ask.what, shown(&outcome)));
+            ask.judge(&outcome, &self.facts());
+            self.note_delivery(&ask.what, &outcome);
+            self.counts.answered += 1;
+            self.demand();
         }
-        38..=50 => play(world, trace),
-        51..=67 => {
-            let chunks =
-                if world.random.below(20) == 0 { 10_000 } else { 1 + world.random.below(5) as usize };
-            trace.push(format!("the source may send {chunks} chunks"));
-            world.tap.feed(chunks);
+        self.rest();
+    }
+
+    fn note_delivery(&mut self, what: &What, outcome: &Outcome) {
+        let offset = match what {
+            What::Read { offset, .. } | What::Some { offset, .. } | What::Slice { offset, .. } => *offset,
+            What::Save => 0,
+            _ => return,
+        };
+        match outcome {
+            Ok(Answer::Bytes(bytes)) if !bytes.is_empty() => self.deliver(offset + bytes.len() as u64),
+            Ok(Answer::Number(size)) => self.deliver(*size),
+            // A long one may have got a part before it failed.
+            _ => self.may_deliver(what.demand(false)),
         }
-        68..=79 => {
-            trace.push("a turn of the actor".into());
-            world.turn().await;
+    }
+
+    fn deliver(&mut self, end: u64) {
+        if end > 0 {
+            self.delivered = self.delivered.max(Some(end));
         }
-        80..=88 => {
-            if world.disk.is_parked() {
-                let calls = 1 + world.random.below(3) as usize;
-                trace.push(format!("the disk does {calls} calls"));
-                for _ in 0..calls {
-                    world.pass();
+    }
+
+    /// A caller leaves that may have been answered already.
+    fn may_deliver(&mut self, demand: Option<(u64, u64)>) {
+        if let Some((_, end)) = demand {
+            self.deliver(end.min(self.feed.seen().pulled));
+        }
+    }
+
+    /// Drops a request at any point.
+    fn cancel(&mut self, at: usize) {
+        let ask = self.asks.swap_remove(at);
+        if ask.is_asked {
+            self.may_deliver(ask.what.demand(false));
+        }
+        self.counts.cancelled += 1;
+        drop(ask);
+        self.leave();
+    }
+
+    fn drop_player(&mut self, at: usize) {
+        let player = self.players.swap_remove(at);
+        self.deliver(player.delivered);
+        self.may_deliver(player.demand());
+        drop(player);
+        self.leave();
+    }
+
+    fn drop_body(&mut self, at: usize) {
+        let body = self.bodies.swap_remove(at);
+        self.deliver(body.delivered());
+        self.may_deliver(body.demand());
+        drop(body);
+        self.leave();
+    }
+
+    /// A reader begins something, which withdraws what it asked for before.
+    fn begin_player(&mut self, at: usize, op: Op) {
+        let (since, known) = (self.since(), self.handle.progress().size.is_some());
+        self.may_deliver(self.players[at].demand());
+        self.players[at].begin(op, known, since);
+        self.leave();
+        self.poll_player(at);
+    }
+
+    fn poll_player(&mut self, at: usize) {
+        let (facts, before) = (self.facts(), self.players[at].demand());
+        self.players[at].poll(&facts);
+        if self.players[at].demand().is_none() {
+            // A reader is delivered a piece, and hands out a part of it.
+            self.may_deliver(before);
+        }
+        self.deliver(self.players[at].delivered);
+        self.demand();
+    }
+
+    fn begin_body(&mut self, at: usize) {
+        let since = self.since();
+        self.bodies[at].begin(since);
+        self.demand();
+        self.poll_body(at);
+    }
+
+    fn poll_body(&mut self, at: usize) {
+        let facts = self.facts();
+        self.bodies[at].poll(&facts);
+        self.deliver(self.bodies[at].delivered());
+        self.demand();
+    }
+
+    /// A caller has left: what is being pulled for it at this moment may still come.
+    fn leave(&mut self) {
+        self.demand();
+        self.feed.need(|need| need.excuse = true);
+    }
+
+    /// Tells the source what the callers need.
+    fn demand(&mut self) {
+        let known = self.handle.progress().size.is_some();
+        let asked = self.asks.iter().filter(|ask| ask.is_asked).filter_map(|ask| ask.what.demand(known));
+        let players = self.players.iter().filter_map(Player::demand);
+        let callers = asked.chain(players).chain(self.bodies.iter().filter_map(Body::demand)).collect();
+        self.feed.need(|need| (need.callers, need.delivered) = (callers, self.delivered));
+    }
+
+    // ---- the source ----
+
+    fn send(&mut self, size: usize) {
+        let left = self.setup.total - self.feed.fed();
+        self.feed.chunk(usize::try_from(left).unwrap_or(usize::MAX).min(size));
+    }
+
+    fn end_source(&mut self) {
+        if self.feed.fed() < self.setup.total {
+            return;
+        }
+        match self.setup.ending {
+            Ending::End => self.feed.end(),
+            Ending::Fail => self.feed.fail(std::io::ErrorKind::ConnectionReset.into()),
+            Ending::Panic => self.feed.panic(),
+            Ending::Stall => {}
+            Ending::Empty => self.feed.chunk(0),
+        }
+    }
+
+    // ---- turns ----
+
+    /// One poll of the actor, if it was woken. Then the disk comes to rest.
+    async fn turn(&mut self) -> bool {
+        let Some(actor) = &mut self.actor else { return false };
+        if !self.actor_flag.take() {
+            return false;
+        }
+        // With a fresh budget each time, as a task of its own has.
+        tokio::task::yield_now().await;
+        let waker = Arc::clone(&self.actor_flag).into();
+        self.counts.turns += 1;
+        if actor.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+            self.actor = None;
+        }
+        self.feed.need(Need::looked);
+        self.rest();
+        true
+    }
+
+    /// Disk work goes on until all of it is done, or waits for the run to let it pass.
+    fn rest(&mut self) {
+        self.jobs.rest();
+    }
+
+    /// The disk does one of the calls that wait.
+    fn pass(&mut self, call: usize, fault: Option<Fault>) {
+        if let Some(call) = self.disk.pass(call, fault) {
+            self.log.push(format!("{call:?}: {fault:?}"));
+        }
+        self.rest();
+    }
+
+    /// Polls everything that is woken, until nothing is: all that is left waits for the source, the disk
+    /// or the next step.
+    async fn settle(&mut self) {
+        for _ in 0..MANY_TURNS {
+            // A task that has used up its budget is woken only now.
+            tokio::task::yield_now().await;
+            self.rest();
+            let mut moved = self.turn().await;
+            for at in (0..self.asks.len()).rev() {
+                if self.asks[at].is_asked && self.asks[at].flag.is_raised() {
+                    moved = true;
+                    tokio::task::yield_now().await;
+                    self.poll_ask(at);
                 }
             }
+            for at in 0..self.players.len() {
+                if self.players[at].is_waiting() && self.players[at].flag.is_raised() {
+                    moved = true;
+                    self.poll_player(at);
+                }
+            }
+            for at in 0..self.bodies.len() {
+                if self.bodies[at].demand().is_some() && self.bodies[at].flag.is_raised() {
+                    moved = true;
+                    self.poll_body(at);
+                }
+            }
+            if !moved {
+                self.check_settled();
+                return;
+            }
         }
-        89..=94 => {
-            trace.push("everybody has their turn".into());
-            world.settle().await;
+        panic!("no end to it");
+    }
+
+    /// The disk does all that it has to do, and all callers go on.
+    async fn settle_with_disk(&mut self) {
+        self.settle().await;
+        while self.disk.calls_waiting() > 0 {
+            self.pass(0, None);
+            self.settle().await;
         }
-        95..=97 => {
-            trace.push("everybody has their turn, the disk too".into());
-            world.settle_with_disk().await;
+    }
+
+    // ---- the end ----
+
+    /// The end of the buffer. What it leaves behind is checked by the caller.
+    pub async fn end(mut self, end: End) -> (Counts, Vec<String>) {
+        match end {
+            End::Heal => self.heal().await,
+            End::Close => {
+                self.is_closed = true;
+                self.handle.close();
+                self.settle().await;
+                assert!(self.is_quiet(), "a caller waits, though the buffer is closed");
+                self.ask(What::Read { offset: 0, len: 1 });
+                self.poll_ask(self.asks.len() - 1);
+            }
+            End::Abort => {
+                self.is_closed = true;
+                self.actor = None;
+                self.settle().await;
+                assert!(self.is_quiet(), "a caller waits, though the actor is gone");
+            }
+            End::Leave => {}
         }
-        _ => {
-            let stored = world.disk.state().stored;
-            let capacity = (world.random.below(3) > 0).then(|| stored + world.random.below(300_000));
-            trace.push(format!("space on disk: {capacity:?}"));
-            world.disk.state().capacity = capacity;
+        (self.asks, self.players, self.bodies) = Default::default();
+        // The last handle of this buffer goes. A closed one takes its place.
+        drop(mem::replace(&mut self.handle, closed()));
+        self.disk.heal();
+        self.jobs.step(false);
+        if let Some(actor) = self.actor.take() {
+            actor.await;
         }
+        // What the disk does for requests that were dropped ends by itself.
+        self.rest();
+        let (disk, source) = (self.disk.seen(), self.feed.seen());
+        assert!(source.dropped, "the source is gone");
+        assert!(disk.dropped, "the store is gone");
+        assert_eq!((disk.wrong, source.needless), (vec![], None));
+        let counts = Counts {
+            chunks: source.taken as u64,
+            pulled: source.pulled,
+            disk_calls: disk.calls,
+            disk_faults: disk.faults,
+            source_faults: u64::from(source.failed || self.setup.ending != Ending::End),
+            spilled: disk.stored,
+            ..self.counts
+        };
+        (counts, mem::take(&mut self.log))
+    }
+
+    /// Whether no caller waits for anything.
+    fn is_quiet(&self) -> bool {
+        let asks = self.asks.iter().all(|ask| !ask.is_asked);
+        let bodies = self.bodies.iter().all(|body| body.demand().is_none());
+        asks && bodies && !self.players.iter().any(Player::is_waiting)
+    }
+
+    /// The disk is well and the source goes on: all requests are answered, and nothing was lost.
+    async fn heal(&mut self) {
+        self.settle_with_disk().await;
+        self.disk.limit(None);
+        while self.feed.fed() < self.setup.total {
+            self.send(64 * 1024);
+        }
+        for _ in 0..if self.setup.ending == Ending::Empty { 500 } else { 1 } {
+            self.end_source();
+        }
+        self.settle_with_disk().await;
+        tokio::time::advance(RETRIED).await;
+        self.settle_with_disk().await;
+        let waits_for_ever = matches!(self.setup.ending, Ending::Stall | Ending::Empty);
+        let is_loaded = self.setup.read_ahead < u64::MAX || self.handle.progress().state.is_final();
+        assert!(waits_for_ever || is_loaded, "a load in the background has stopped");
+        assert!(waits_for_ever || self.asks.iter().all(|ask| !ask.is_asked), "a request was never answered");
+        let before = self.handle.progress();
+        let what = What::Read { offset: 0, len: before.loaded };
+        self.ask(what.clone());
+        self.poll_ask(self.asks.len() - 1);
+        self.settle_with_disk().await;
+        assert!(!self.asks.iter().any(|ask| ask.is_asked && ask.what == what), "all of it is there");
+        // The request above may fail: it is told what the disk did before. This one may not.
+        let handle = self.handle.clone();
+        let mut all = Box::pin(handle.read(0, before.loaded as usize));
+        let bytes = loop {
+            if let Poll::Ready(result) = crate::support::poll_once(&mut all) {
+                break result.unwrap();
+            }
+            self.settle_with_disk().await;
+            tokio::task::yield_now().await;
+        };
+        drop(all);
+        assert!(bytes == data(0, before.loaded as usize), "a byte was lost");
+        let now = self.handle.progress();
+        let exists = self.setup.total.min(self.setup.declared.unwrap_or(u64::MAX));
+        assert!(now.state != State::Complete || now.loaded == exists, "{now:?}");
+    }
+
+    // ---- what must hold ----
+
+    /// After every step.
+    fn check(&mut self) {
+        let (now, last) = (self.handle.progress(), self.last);
+        let source = self.feed.seen();
+        assert!(!source.polled_after_end, "the source was polled after its end");
+        if let Some((pulled, allowed)) = source.needless {
+            panic!("the source was pulled at {pulled}, and no caller needs more than {allowed}");
+        }
+        self.disk.look(|disk| {
+            assert_eq!(disk.wrong, [""; 0], "the store saw");
+            assert!(now.loaded <= source.pulled && now.spilled <= disk.stored, "{now:?}");
+        });
+        assert_eq!(now.resident + now.spilled, now.loaded, "every byte is in one place");
+        assert!(now.loaded >= last.loaded && now.spilled >= last.spilled, "{last:?}, then {now:?}");
+        let most = (self.setup.max_memory as u64).saturating_add(SLACK);
+        assert!(now.resident <= most, "{} bytes in memory, {most} allowed", now.resident);
+        if let Some(declared) = self.setup.declared {
+            assert!(now.loaded <= declared, "{now:?}, though {declared} were declared");
+        }
+        self.last = now;
+    }
+
+    /// When nothing is woken.
+    fn check_settled(&mut self) {
+        self.check();
+        let disk_waits = self.disk.calls_waiting() > 0;
+        let (now, source) = (self.handle.progress(), self.feed.seen());
+        if !disk_waits {
+            self.told_failures = self.disk.look(|seen| seen.failures);
+        }
+        for ask in self.asks.iter().filter(|ask| ask.is_asked) {
+            assert!(self.actor.is_some(), "{:?} was never answered", ask.what);
+            let (offset, need) = match ask.what {
+                What::Read { offset, len } => (offset, offset.saturating_add(len)),
+                What::Some { offset, .. } => (offset, offset.saturating_add(1)),
+                _ => (0, u64::MAX),
+            };
+            let here = need <= now.loaded && offset >= now.spilled;
+            assert!(!here, "rule 4: {:?} waits for what is there, {now:?}", ask.what);
+        }
+        let waits = !self.is_quiet();
+        assert!(disk_waits || !waits || source.stalled, "a caller waits for nothing, {now:?}, {source:?}");
+        if self.actor.is_none() || self.is_closed {
+            return;
+        }
+        assert!(!source.ended || disk_waits || source.dropped, "the source is done, and kept");
+        // A caller that leaves wakes the actor, so the state tells the truth.
+        self.feed.need(|need| {
+            let pulls_for_none = need.callers.is_empty() && now.loaded >= need.allowed(now.loaded);
+            assert!(!pulls_for_none || now.state != State::Pulling, "pulling for no caller, {now:?}");
+        });
     }
 }
 
-/// A reader or chunks come, go on, stop or leave.
-fn play(world: &mut World, trace: &mut Vec<String>) {
-    match world.random.below(12) {
-        0 if world.players.len() < 4 => world.players.push(Player::new(&world.handle)),
-        1 if world.pieces.len() < 3 => {
-            let at = world.random.below(world.total + 10);
-            let end = if world.random.below(3) == 0 { u64::MAX } else { at + world.random.below(600_000) };
-            trace.push(format!("chunks of {at}..{end}"));
-            world.pieces.push(Pieces::new(&world.handle, at, end));
-        }
-        2 => {
-            if let Some(at) = one_of(&mut world.random, world.players.len()) {
-                trace.push(format!("reader {at} leaves"));
-                world.drop_player(at);
-            } else if let Some(at) = one_of(&mut world.random, world.pieces.len()) {
-                trace.push(format!("chunks {at} leave"));
-                world.drop_pieces(at);
-            }
-        }
-        3 => {
-            if let Some(at) = one_of(&mut world.random, world.players.len()) {
-                trace.push(format!("reader {at} drops its future"));
-                world.players[at].leave();
-            }
-        }
-        4..=6 => {
-            if let Some(at) = one_of(&mut world.random, world.pieces.len()) {
-                trace.push(format!("chunks {at} go on"));
-                world.begin_pieces(at);
-            }
-        }
-        _ => {
-            if let Some(at) = one_of(&mut world.random, world.players.len()) {
-                let said = world.begin_player(at);
-                trace.push(format!("reader {at} {said}"));
-            }
-        }
-    }
+/// A handle of a buffer that is gone.
+fn closed() -> BufferHandle {
+    StreamBuffer::builder().build(futures::stream::empty()).0
 }
 
-/// The ends of a buffer: healed and read in full, closed, aborted, or left by everybody.
-async fn end(mut world: World, trace: &mut Vec<String>, survived: &mut Survived) {
-    let kind = world.random.below(10);
-    trace.push(format!("end {kind}"));
-    match kind {
-        0..=4 => heal(&mut world).await,
-        5 | 6 => {
-            world.is_closed = true;
-            world.handle.close();
-            // Whoever waits is answered without the disk.
-            world.settle().await;
-            world.ask(What::Read { offset: 0, len: 1 });
-            world.poll_ask(world.asks.len() - 1);
-        }
-        7 => {
-            world.is_closed = true;
-            world.actor = None;
-            world.settle().await;
-        }
-        _ => {}
+/// An outcome in short.
+fn shown(outcome: &Outcome) -> String {
+    match outcome {
+        Ok(Answer::Bytes(bytes)) => format!("{} bytes", bytes.len()),
+        other => format!("{other:?}"),
     }
-    let World {
-        mut actor, disk, jobs, tap, handle, asks, players, pieces, turns, answered, cancelled, ..
-    } = world;
-    drop((handle, asks, players, pieces));
-    disk.heal();
-    jobs.step(false);
-    if let Some(actor) = &mut actor {
-        actor.await;
-    }
-    drop(actor);
-    // What the disk has to do for requests that were dropped ends by itself.
-    jobs.rest();
-    let (disk, tap) = (disk.state(), tap.state());
-    assert!(tap.dropped, "the source is gone");
-    assert!(disk.dropped, "the store is gone");
-    assert_eq!((&tap.wrong, &disk.wrong), (&Vec::new(), &Vec::new()));
-    survived.turns += turns;
-    survived.answered += answered;
-    survived.cancelled += cancelled;
-    survived.chunks += tap.chunks;
-    survived.pulled += tap.pulled;
-    survived.disk_calls += disk.calls;
-    survived.disk_faults += disk.faults;
-    survived.source_faults += u64::from(tap.failed || tap.ending != Ending::End);
-    survived.spilled += disk.bytes;
-}
-
-/// The disk is well, the source goes on: everybody is answered, and nothing was lost.
-async fn heal(world: &mut World) {
-    world.settle_with_disk().await;
-    world.disk.heal();
-    world.rest();
-    let endless = world.tap.state().ending == Ending::Empty;
-    world.tap.feed(if endless { 500 } else { 100_000 });
-    world.settle().await;
-    let waits_for_ever = matches!(world.tap.state().ending, Ending::Stall | Ending::Empty);
-    assert!(waits_for_ever || world.asks.iter().all(|ask| !ask.is_asked), "somebody was never answered");
-    let before = world.handle.progress();
-    let (offset, len) = (0, before.loaded);
-    world.ask(What::Read { offset, len });
-    world.poll_ask(world.asks.len() - 1);
-    world.settle().await;
-    let waits = |what: &What| matches!(what, What::Read { offset: 0, len: l } if *l == len);
-    assert!(!world.asks.iter().any(|ask| ask.is_asked && waits(&ask.what)), "all of it is there");
-    // The request above may not have failed: what the disk did before is told already.
-    let handle = world.handle.clone();
-    let mut all = Box::pin(handle.read(0, len as usize));
-    let bytes = loop {
-        if let std::task::Poll::Ready(result) = crate::support::poll_once(&mut all) {
-            break result.unwrap();
-        }
-        world.settle().await;
-        tokio::task::yield_now().await;
-    };
-    drop(all);
-    assert!(bytes == expected(0, len), "a byte was lost");
-    let now = world.handle.progress();
-    let all_is_there = now.loaded == world.declared.unwrap_or(world.total).min(world.total);
-    let load_was_asked = now.state == State::Complete;
-    assert!(!load_was_asked || all_is_there, "{now:?}");
 }

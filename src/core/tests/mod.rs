@@ -10,6 +10,7 @@
     reason = "a test that panics has found something, and its offsets are small"
 )]
 
+mod demand;
 mod ending;
 mod keeping;
 mod model;
@@ -183,6 +184,12 @@ impl World {
     fn load_only(&mut self) -> Ask {
         let (token, ask) = self.ticket(None);
         self.event(Event::Load { token });
+        ask
+    }
+
+    fn size(&mut self) -> Ask {
+        let (token, ask) = self.ticket(None);
+        self.event(Event::Size { token });
         ask
     }
 

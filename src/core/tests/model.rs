@@ -7,6 +7,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
+use super::demand::pull_to;
 use super::steps::{At, Case, Declared, Step, case};
 use super::*;
 use crate::error::ErrorKind;
@@ -259,12 +260,9 @@ impl Model {
     }
 
     fn is_needed(&self) -> bool {
-        let ahead = match (self.limits.read_ahead, self.delivered.max(self.world.due_end())) {
-            (u64::MAX, _) => true,
-            (ahead, Some(end)) => end + ahead > self.loaded,
-            (_, None) => false,
-        };
-        ahead || self.asked.iter().any(|asked| !asked.ask.gone.get() && self.needs_more(asked))
+        let delivered = self.delivered.max(self.world.due_end());
+        let ahead = pull_to(self.limits.read_ahead, delivered, std::iter::empty());
+        ahead > self.loaded || self.asked.iter().any(|asked| !asked.ask.gone.get() && self.needs_more(asked))
     }
 
     fn has_room(&self) -> bool {

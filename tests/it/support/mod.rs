@@ -1,15 +1,20 @@
 //! A source and stores that the test drives, and the bytes that everything is compared with.
 
+// The core's tests use it too.
+#[path = "../../../src/core/tests/demand.rs"]
+pub mod demand;
 #[allow(dead_code, reason = "each test binary uses a part")]
-pub mod faults;
 pub mod jobs;
+#[allow(dead_code, reason = "each test binary uses a part")]
 pub mod source;
+#[allow(dead_code, reason = "each test binary uses a part")]
 pub mod store;
 
 use std::error::Error;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -28,9 +33,21 @@ pub fn byte_at(offset: u64) -> u8 {
     (mixed >> 56) as u8
 }
 
+/// The first bytes of the stream, made once: enough for every test but those of far offsets.
+static TABLE: LazyLock<Bytes> = LazyLock::new(|| (0..68 * MIB as u64).map(byte_at).collect());
+
 /// The bytes from `offset` on.
 pub fn data(offset: u64, len: usize) -> Bytes {
-    (offset..offset + len as u64).map(byte_at).collect()
+    let end = offset + len as u64;
+    if end <= TABLE.len() as u64 {
+        return TABLE.slice(offset as usize..end as usize);
+    }
+    (offset..end).map(byte_at).collect()
+}
+
+/// Whether these are the bytes of the source from `offset` on.
+pub fn is_data(bytes: &[u8], offset: u64) -> bool {
+    offset.checked_add(bytes.len() as u64).is_some() && bytes == data(offset, bytes.len())
 }
 
 /// Fails with the first offset at which they differ, rather than with megabytes of numbers.

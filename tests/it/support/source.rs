@@ -1,16 +1,17 @@
-//! Sources: one that the test feeds step by step, and one that is always ready.
+//! Sources: one that the test feeds step by step, and others that are always ready.
 
+use std::collections::VecDeque;
 use std::io;
+use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
 use streamspool::Bytes;
-use tokio::sync::mpsc;
 
-use super::{byte_at, data, jobs};
+use super::demand::pull_to;
+use super::{data, jobs};
 
 enum Step {
     Chunk(Bytes),
@@ -21,32 +22,82 @@ enum Step {
 
 /// The test's end of a source.
 pub struct Feed {
-    steps: mpsc::UnboundedSender<Step>,
-    seen: Arc<Seen>,
+    state: Arc<Mutex<State>>,
     fed: u64,
-}
-
-#[derive(Default)]
-struct Seen {
-    taken: AtomicUsize,
-    polled_after_end: AtomicBool,
-    dropped: AtomicBool,
 }
 
 /// The buffer's end of it.
 pub struct Source {
-    steps: mpsc::UnboundedReceiver<Step>,
-    seen: Arc<Seen>,
-    ended: bool,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    steps: VecDeque<Step>,
+    waker: Option<Waker>,
+    seen: Seen,
+    /// What it may be pulled for, if the test watches that.
+    need: Option<Need>,
+}
+
+/// What the source has seen so far.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub struct Seen {
+    /// Steps that the buffer has taken, and the bytes in them.
+    pub taken: usize,
+    pub pulled: u64,
+    /// It was asked for more than it had.
+    pub stalled: bool,
+    pub ended: bool,
+    pub failed: bool,
+    pub polled_after_end: bool,
+    pub dropped: bool,
+    /// The first needless poll: how far it had been pulled, and how far it was allowed.
+    pub needless: Option<(u64, u64)>,
+    /// Where the last chunk started that was needed.
+    pub last_start: Option<u64>,
+}
+
+/// What the source may be pulled for.
+#[derive(Debug, Default)]
+pub struct Need {
+    pub read_ahead: u64,
+    /// Each caller: the offset that it waits for, and the end of what it may be delivered then.
+    pub callers: Vec<(u64, u64)>,
+    /// The end of the furthest range delivered.
+    pub delivered: Option<u64>,
+    /// A caller has left since the actor looked last, so one more chunk may be pulled (rule 7).
+    pub excuse: bool,
+    /// The buffer waits for that chunk.
+    is_awaited: bool,
+}
+
+impl Need {
+    pub fn new(read_ahead: u64) -> Self {
+        Self { read_ahead, ..Self::default() }
+    }
+
+    /// How far a source may be pulled that has sent `pulled` bytes.
+    pub fn allowed(&self, pulled: u64) -> u64 {
+        // A caller whose offset is reached may have been answered already.
+        let answered = self.callers.iter().filter(|(until, _)| *until <= pulled);
+        let delivered = self.delivered.max(answered.map(|(_, end)| *end.min(&pulled)).max());
+        pull_to(self.read_ahead, delivered, self.callers.iter().map(|(until, _)| *until))
+    }
+
+    /// The actor has looked: it knows of all callers that have left. A chunk that it waits for by now may
+    /// still come.
+    pub fn looked(&mut self) {
+        self.excuse = std::mem::take(&mut self.is_awaited);
+    }
 }
 
 /// A source that yields what the test feeds it, and waits meanwhile.
 pub fn source() -> (Feed, Source) {
     jobs::watch();
-    let (sender, steps) = mpsc::unbounded_channel();
-    let seen = Arc::<Seen>::default();
-    let source = Source { steps, seen: Arc::clone(&seen), ended: false };
-    (Feed { steps: sender, seen, fed: 0 }, source)
+    let state = Arc::<Mutex<State>>::default();
+    (Feed { state: Arc::clone(&state), fed: 0 }, Source { state })
 }
 
 impl Feed {
@@ -74,55 +125,111 @@ impl Feed {
     }
 
     fn send(&self, step: Step) {
-        // A buffer that has let go of its source takes no more; some tests offer more all the same.
-        let _ = self.steps.send(step);
+        let mut state = lock(&self.state);
+        if state.seen.dropped {
+            // A buffer that has let go of its source takes no more; some tests offer more all the same.
+            return;
+        }
+        state.steps.push_back(step);
+        if let Some(waker) = state.waker.take() {
+            state.seen.stalled = false;
+            drop(state);
+            waker.wake();
+        }
+    }
+
+    /// How many bytes were offered.
+    pub fn fed(&self) -> u64 {
+        self.fed
+    }
+
+    /// Has it watch what it is pulled for.
+    pub fn watch(&self, need: Need) {
+        lock(&self.state).need = Some(need);
+    }
+
+    /// Changes what it may be pulled for.
+    pub fn need(&self, change: impl FnOnce(&mut Need)) {
+        if let Some(need) = &mut lock(&self.state).need {
+            change(need);
+        }
+    }
+
+    pub fn seen(&self) -> Seen {
+        lock(&self.state).seen
     }
 
     /// How many steps the buffer has taken.
     pub fn taken(&self) -> usize {
-        self.seen.taken.load(Ordering::SeqCst)
+        self.seen().taken
     }
 
     pub fn is_dropped(&self) -> bool {
-        self.seen.dropped.load(Ordering::SeqCst)
+        self.seen().dropped
     }
 
     pub fn was_polled_after_end(&self) -> bool {
-        self.seen.polled_after_end.load(Ordering::SeqCst)
+        self.seen().polled_after_end
     }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Stream for Source {
     type Item = io::Result<Bytes>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.ended {
-            self.seen.polled_after_end.store(true, Ordering::SeqCst);
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut state = lock(&self.state);
+        let State { steps, waker, seen, need } = &mut *state;
+        if seen.ended {
+            seen.polled_after_end = true;
             return Poll::Ready(None);
         }
-        let Poll::Ready(Some(step)) = self.steps.poll_recv(cx) else { return Poll::Pending };
-        self.seen.taken.fetch_add(1, Ordering::SeqCst);
-        Poll::Ready(match step {
-            Step::Chunk(bytes) => Some(Ok(bytes)),
-            Step::Fail(error) => {
-                self.ended = true;
-                Some(Err(error))
+        let mut is_needed = true;
+        if let Some(need) = need {
+            let allowed = need.allowed(seen.pulled);
+            is_needed = seen.pulled < allowed;
+            if !is_needed && !need.excuse {
+                seen.needless.get_or_insert((seen.pulled, allowed));
             }
-            Step::Panic => {
-                self.ended = true;
-                panic!("as the test asked");
-            }
-            Step::End => {
-                self.ended = true;
-                None
-            }
-        })
+            need.is_awaited = !is_needed && steps.is_empty();
+            need.excuse &= is_needed || steps.is_empty();
+        }
+        let Some(step) = steps.pop_front() else {
+            seen.stalled = true;
+            *waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        if is_needed {
+            seen.last_start = Some(seen.pulled);
+        }
+        seen.taken += 1;
+        if let Step::Chunk(bytes) = step {
+            seen.pulled += bytes.len() as u64;
+            return Poll::Ready(Some(Ok(bytes)));
+        }
+        seen.ended = true;
+        seen.failed = !matches!(step, Step::End);
+        drop(state);
+        match step {
+            Step::Fail(error) => Poll::Ready(Some(Err(error))),
+            // Prints nothing: thousands of them are wanted.
+            Step::Panic => resume_unwind(Box::new("as the test asked")),
+            _ => Poll::Ready(None),
+        }
     }
 }
 
 impl Drop for Source {
     fn drop(&mut self) {
-        self.seen.dropped.store(true, Ordering::SeqCst);
+        let mut state = lock(&self.state);
+        state.seen.dropped = true;
+        // The steps that were not taken go with the source.
+        let steps = std::mem::take(&mut state.steps);
+        drop(state);
+        drop(steps);
     }
 }
 
@@ -130,10 +237,7 @@ impl Drop for Source {
 pub fn ready(size: u64, chunk: usize) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     jobs::watch();
     let starts = (0..size).step_by(chunk);
-    futures::stream::iter(starts.map(move |start| {
-        let end = size.min(start + chunk as u64);
-        Ok((start..end).map(byte_at).collect())
-    }))
+    futures::stream::iter(starts.map(move |start| Ok(data(start, chunk.min((size - start) as usize)))))
 }
 
 /// The same in chunks of random sizes, some of them empty.
@@ -147,7 +251,7 @@ pub fn ragged(size: u64, seed: u64) -> impl Stream<Item = io::Result<Bytes>> + S
         }
         let most = [1, 100, 4096, 70_000, 600_000][random.below(5) as usize];
         let end = size.min(start + random.below(most));
-        let chunk: Bytes = (start..end).map(byte_at).collect();
+        let chunk = data(start, (end - start) as usize);
         start = end;
         Some(Ok(chunk))
     }))

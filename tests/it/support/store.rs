@@ -1,18 +1,25 @@
-//! A temporary file whose faults the test decides.
+//! A store that does what the test says.
+//!
+//! It keeps no bytes: it checks what is written, and what is read it makes anew from its offset.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::io::{self, ErrorKind};
+use std::panic::resume_unwind;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use streamspool::{SpillStore, TempFileStore};
+use streamspool::SpillStore;
 
 use super::jobs::{Origin, current};
+use super::{Random, data, is_data};
 
 /// The test's end of a [`TestStore`].
 #[derive(Clone)]
 pub struct Control {
     shared: Arc<Shared>,
 }
+
+/// The buffer's end of it.
+pub struct TestStore(Control);
 
 struct Shared {
     state: Mutex<State>,
@@ -21,81 +28,164 @@ struct Shared {
     origin: Origin,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
     Write,
     Read,
     Drop,
 }
 
-#[derive(Default)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
-struct State {
-    writes_fail: bool,
-    writes_wait: bool,
-    reads_fail: bool,
-    reads_wait: bool,
-    panics: bool,
-    /// The calls that the test holds up, by their jobs.
-    parked: BTreeMap<u64, Access>,
-    /// At most this many bytes a call, if not 0.
-    short: usize,
-    /// The store has room for this many bytes, if any.
-    capacity: Option<u64>,
-    written: Vec<(u64, usize)>,
-    drop_waits: bool,
-    /// The thread that it is or was dropped on.
-    drops_on: Option<String>,
-    dropped: bool,
+/// A call of the store that may block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub access: Access,
+    pub offset: u64,
+    pub len: usize,
 }
 
-/// A temporary file that fails, waits, or does only a part, as the test says.
-pub struct TestStore {
-    control: Control,
-    file: TempFileStore,
+/// How a call goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It does this many bytes at most.
+    Short(usize),
+    Interrupted,
+    /// It does no byte.
+    Nothing,
+    NoSpace,
+    Panic,
+}
+
+/// What becomes of reads that must not wait.
+#[derive(Clone, Copy, Debug)]
+pub enum AtOnce {
+    /// The store does not support them.
+    Never,
+    /// Most succeed, others are short, fail, or panic if `panics` is set: by the seed.
+    Seeded { seed: u64, panics: bool },
+}
+
+/// What the test has chosen for one kind of access.
+#[derive(Clone, Copy, Debug, Default)]
+struct Switch {
+    held: bool,
+    fault: Option<Fault>,
+}
+
+struct State {
+    writes: Switch,
+    reads: Switch,
+    drops: Switch,
+    /// The store has room for this many bytes, if it is limited.
+    capacity: Option<u64>,
+    at_once: AtOnce,
+    /// For reads that must not wait. The actor makes them, one after the other.
+    random: Random,
+    /// The calls that wait for the test, by their jobs: in the order in which the actor started them.
+    parked: BTreeMap<u64, Call>,
+    /// The calls that go on, by their jobs, and how the test has them go wrong.
+    passed: BTreeMap<u64, Option<Fault>>,
+    seen: Seen,
+}
+
+/// What the store has seen so far.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Each write: its offset and length.
+    pub written: Vec<(u64, usize)>,
+    /// The bytes `[0, stored)` were written.
+    pub stored: u64,
+    /// Bytes may be written a second time, because a write has failed.
+    may_repeat: bool,
+    pub calls: u64,
+    /// Calls that went wrong, the harmless ones too: short or interrupted.
+    pub faults: u64,
+    /// Calls that ended in an error or a panic.
+    pub failures: u64,
+    /// What the buffer did wrong. A panic would be one more fault that a buffer survives.
+    pub wrong: Vec<String>,
+    /// The thread that it is or was dropped on.
+    pub drops_on: Option<String>,
+    pub dropped: bool,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self::new(AtOnce::Never)
+    }
 }
 
 impl Control {
-    pub fn store(&self) -> TestStore {
-        TestStore { control: self.clone(), file: TempFileStore::new() }
+    pub fn new(at_once: AtOnce) -> Self {
+        let seed = if let AtOnce::Seeded { seed, .. } = at_once { seed } else { 0 };
+        let state = State {
+            writes: Switch::default(),
+            reads: Switch::default(),
+            drops: Switch::default(),
+            capacity: None,
+            at_once,
+            random: Random(seed),
+            parked: BTreeMap::new(),
+            passed: BTreeMap::new(),
+            seen: Seen::default(),
+        };
+        let (state, changed) = (Mutex::new(state), Condvar::new());
+        Self { shared: Arc::new(Shared { state, changed, origin: Origin::here() }) }
     }
 
+    pub fn store(&self) -> TestStore {
+        TestStore(self.clone())
+    }
+
+    // ---- switches ----
+
     pub fn fail_writes(&self, fail: bool) {
-        self.set(|state| state.writes_fail = fail);
+        self.set(|state| state.writes.fault = fail.then_some(Fault::NoSpace));
     }
 
     pub fn hold_writes(&self, hold: bool) {
-        self.set(|state| state.writes_wait = hold);
+        self.set(|state| state.writes.held = hold);
     }
 
     pub fn fail_reads(&self, fail: bool) {
-        self.set(|state| state.reads_fail = fail);
+        self.set(|state| state.reads.fault = fail.then_some(Fault::NoSpace));
     }
 
     pub fn hold_reads(&self, hold: bool) {
-        self.set(|state| state.reads_wait = hold);
+        self.set(|state| state.reads.held = hold);
+    }
+
+    /// Its drop waits, but only on a disk thread.
+    pub fn hold_drop(&self, hold: bool) {
+        self.set(|state| state.drops.held = hold);
     }
 
     pub fn panic(&self, panic: bool) {
-        self.set(|state| state.panics = panic);
+        self.fault(panic.then_some(Fault::Panic));
     }
 
+    /// Calls do this many bytes at most.
     pub fn shorten(&self, most: usize) {
-        self.set(|state| state.short = most);
+        self.fault(Some(Fault::Short(most)));
+    }
+
+    /// How all calls go wrong.
+    pub fn fault(&self, fault: Option<Fault>) {
+        self.set(|state| (state.writes.fault, state.reads.fault) = (fault, fault));
     }
 
     pub fn limit(&self, capacity: Option<u64>) {
         self.set(|state| state.capacity = capacity);
     }
 
-    /// Each write so far: its offset and length.
-    pub fn written(&self) -> Vec<(u64, usize)> {
-        self.shared.state.lock().unwrap().written.clone()
+    /// No more faults, room for everything, and no call waits.
+    pub fn heal(&self) {
+        self.set(|state| {
+            (state.writes, state.reads, state.drops) = Default::default();
+            state.capacity = None;
+        });
     }
 
-    pub fn is_dropped(&self) -> bool {
-        self.shared.state.lock().unwrap().dropped
-    }
+    // ---- calls that wait ----
 
     /// Waits for a call that the test holds.
     pub async fn until_held(&self) {
@@ -104,102 +194,200 @@ impl Control {
         }
     }
 
-    /// How many calls wait.
     pub fn calls_waiting(&self) -> usize {
-        self.shared.state.lock().unwrap().parked.len()
+        self.state().parked.len()
     }
 
-    /// Its drop waits, but only on a disk thread.
-    pub fn hold_drop(&self, hold: bool) {
-        self.set(|state| state.drop_waits = hold);
+    /// Lets one of the waiting calls go on, by its number.
+    pub fn pass(&self, number: usize, fault: Option<Fault>) -> Option<Call> {
+        let mut state = self.state();
+        let (&job, &call) = state.parked.iter().nth(number)?;
+        self.let_go(&mut state, job, fault);
+        Some(call)
+    }
+
+    fn let_go(&self, state: &mut State, job: u64, fault: Option<Fault>) {
+        state.parked.remove(&job);
+        state.passed.insert(job, fault);
+        self.shared.origin.unpark(1);
+        self.shared.changed.notify_all();
+    }
+
+    fn set(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state();
+        change(&mut state);
+        let is_free = |(job, call): (&u64, &Call)| (!state.switch(call.access).held).then_some(*job);
+        let free: Vec<_> = state.parked.iter().filter_map(is_free).collect();
+        for job in free {
+            self.let_go(&mut state, job, None);
+        }
+    }
+
+    /// Waits while the test holds this kind of access. Returns how the call goes wrong.
+    fn park<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        call: Call,
+    ) -> (MutexGuard<'a, State>, Option<Fault>) {
+        let mut fault = None;
+        if state.switch(call.access).held {
+            state.parked.insert(current(), call);
+            self.shared.origin.park(1);
+            let waits = |state: &mut State| !state.passed.contains_key(&current());
+            state = self.shared.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
+            fault = state.passed.remove(&current()).flatten();
+        }
+        let fault = fault.or(state.switch(call.access).fault);
+        (state, fault)
+    }
+
+    // ---- what it has seen ----
+
+    pub fn seen(&self) -> Seen {
+        self.state().seen.clone()
+    }
+
+    pub fn look<R>(&self, look: impl FnOnce(&Seen) -> R) -> R {
+        look(&self.state().seen)
+    }
+
+    /// Each write so far: its offset and length.
+    pub fn written(&self) -> Vec<(u64, usize)> {
+        self.look(|seen| seen.written.clone())
+    }
+
+    pub fn is_dropped(&self) -> bool {
+        self.look(|seen| seen.dropped)
     }
 
     /// The name of the thread that it is or was dropped on.
     pub fn drops_on(&self) -> Option<String> {
-        self.shared.state.lock().unwrap().drops_on.clone()
+        self.look(|seen| seen.drops_on.clone())
     }
 
-    fn set(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.shared.state.lock().unwrap();
-        change(&mut state);
-        let before = state.parked.len();
-        let mut parked = std::mem::take(&mut state.parked);
-        parked.retain(|_, access| state.waits(*access));
-        state.parked = parked;
-        self.shared.origin.unpark(before - state.parked.len());
-        drop(state);
-        self.shared.changed.notify_all();
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits while the test holds this kind of access.
-    fn park<'a>(&'a self, mut state: MutexGuard<'a, State>, access: Access) -> MutexGuard<'a, State> {
-        if !state.waits(access) {
-            return state;
-        }
-        state.parked.insert(current(), access);
-        self.shared.origin.park(1);
-        let is_parked = |state: &mut State| state.parked.contains_key(&current());
-        self.shared.changed.wait_while(state, is_parked).unwrap()
-    }
-
-    /// Waits while the test holds this kind of access; then the number of bytes that it may do.
-    fn pass(&self, access: Access, fails: impl Fn(&State) -> bool, len: usize) -> io::Result<usize> {
-        let mut state = self.shared.state.lock().unwrap();
-        state = self.park(state, access);
-        let (panics, fails, short) = (state.panics, fails(&state), state.short);
-        drop(state);
-        assert!(!panics, "as the test asked");
-        if fails {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "no space, says the test"));
-        }
-        Ok(if short == 0 { len } else { len.min(short) })
+    /// One call that may block: waits, fails, or does as many bytes as it may.
+    fn call(
+        &self,
+        access: Access,
+        offset: u64,
+        len: usize,
+        act: impl FnOnce(&mut Seen, usize) -> io::Result<()>,
+    ) -> io::Result<usize> {
+        let (mut state, fault) = self.park(self.state(), Call { access, offset, len });
+        state.seen.calls += 1;
+        let room = match (access, state.capacity) {
+            (Access::Write, Some(capacity)) => usize::try_from(capacity.saturating_sub(offset)),
+            _ => Ok(len),
+        };
+        let most = len.min(room.unwrap_or(usize::MAX));
+        let fault = if most == 0 { Some(Fault::NoSpace) } else { fault };
+        state.seen.faults += u64::from(fault.is_some());
+        let most = match fault {
+            None => most,
+            Some(Fault::Short(short)) => most.min(short),
+            Some(Fault::Interrupted) => return Err(ErrorKind::Interrupted.into()),
+            Some(Fault::Nothing | Fault::NoSpace | Fault::Panic) => {
+                state.seen.failures += 1;
+                state.seen.may_repeat |= access == Access::Write;
+                drop(state);
+                return match fault {
+                    Some(Fault::Nothing) => Ok(0),
+                    // Prints nothing: thousands of them are wanted.
+                    Some(Fault::Panic) => resume_unwind(Box::new("as the test asked")),
+                    _ => Err(io::Error::new(ErrorKind::StorageFull, "no space, says the test")),
+                };
+            }
+        };
+        act(&mut state.seen, most)?;
+        Ok(most)
     }
 }
 
 impl State {
-    fn waits(&self, access: Access) -> bool {
+    fn switch(&self, access: Access) -> Switch {
         match access {
-            Access::Write => self.writes_wait,
-            Access::Read => self.reads_wait,
-            Access::Drop => self.drop_waits,
+            Access::Write => self.writes,
+            Access::Read => self.reads,
+            Access::Drop => self.drops,
         }
     }
 }
 
-impl Default for Control {
-    fn default() -> Self {
-        let (state, changed) = (Mutex::default(), Condvar::default());
-        Self { shared: Arc::new(Shared { state, changed, origin: Origin::here() }) }
+impl Seen {
+    fn refuse(&mut self, wrong: String) -> io::Error {
+        self.wrong.push(wrong.clone());
+        io::Error::other(wrong)
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if !is_data(bytes, offset) {
+            return Err(self.refuse(format!("wrong bytes written at {offset}")));
+        }
+        let stored = self.stored;
+        if offset > stored || (offset < stored && !self.may_repeat) {
+            return Err(self.refuse(format!("a write at {offset}, where {stored} is next")));
+        }
+        let end = offset + bytes.len() as u64;
+        if end > stored {
+            (self.stored, self.may_repeat) = (end, false);
+        }
+        self.written.push((offset, bytes.len()));
+        Ok(())
+    }
+
+    fn read(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let (end, stored) = (offset + buf.len() as u64, self.stored);
+        if end > stored {
+            return Err(self.refuse(format!("a read to {end}, where only {stored} bytes were written")));
+        }
+        buf.copy_from_slice(&data(offset, buf.len()));
+        Ok(())
     }
 }
 
 impl SpillStore for TestStore {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        let full = |state: &State| {
-            state.writes_fail || state.capacity.is_some_and(|most| offset + bytes.len() as u64 > most)
-        };
-        let most = self.control.pass(Access::Write, full, bytes.len())?;
-        let written = self.file.write_at(offset, &bytes[..most])?;
-        self.control.set(|state| state.written.push((offset, written)));
-        Ok(written)
+        self.0.call(Access::Write, offset, bytes.len(), |seen, most| seen.write(offset, &bytes[..most]))
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let most = self.control.pass(Access::Read, |state| state.reads_fail, buf.len())?;
-        self.file.read_at(offset, &mut buf[..most])
+        self.0.call(Access::Read, offset, buf.len(), |seen, most| seen.read(offset, &mut buf[..most]))
+    }
+
+    fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.0.state();
+        let AtOnce::Seeded { panics, .. } = state.at_once else {
+            return Err(ErrorKind::Unsupported.into());
+        };
+        let most = match state.random.below(10) {
+            0..=3 => buf.len(),
+            4 => buf.len() / 2,
+            5 if panics => {
+                drop(state);
+                resume_unwind(Box::new("as the test asked"))
+            }
+            6 => return Err(ErrorKind::Other.into()),
+            _ => return Err(ErrorKind::WouldBlock.into()),
+        };
+        state.seen.read(offset, &mut buf[..most])?;
+        Ok(most)
     }
 }
 
 impl Drop for TestStore {
     fn drop(&mut self) {
         let name = std::thread::current().name().unwrap_or_default().to_owned();
-        let mut state = self.control.shared.state.lock().unwrap();
         let is_disk_thread = name == "streamspool-disk";
-        state.drops_on = Some(name);
+        let mut state = self.0.state();
+        state.seen.drops_on = Some(name);
         if is_disk_thread {
-            state = self.control.park(state, Access::Drop);
+            let call = Call { access: Access::Drop, offset: 0, len: 0 };
+            (state, _) = self.0.park(state, call);
         }
-        drop(state);
-        self.control.set(|state| state.dropped = true);
+        state.seen.dropped = true;
     }
 }
