@@ -25,6 +25,9 @@
     dead_code,
     missing_docs,
     unreachable_pub,
+    clippy::needless_pass_by_value,
+    clippy::single_match_else,
+    clippy::format_collect,
     reason = "a test says what it expects by panicking, and shares its support with others"
 )]
 

@@ -2,7 +2,7 @@
 //!
 //! The protocol is the code of the library: `actor/shared.rs` and `actor/message.rs` are compiled here
 //! a second time. Below them are loom's atomics, and channels and a waker that take the same steps as
-//! those of tokio and futures, with the same memory orderings ([`sync`]). Above them, in [`models`], is
+//! those of tokio and futures, with the same memory orderings (`sync`). Above them, in `models`, is
 //! a small actor. loom runs each model again and again: once for each order in which the threads can
 //! reach their atomics, and for each value that a load may return. A thread that is never woken is a
 //! deadlock, which loom reports.
