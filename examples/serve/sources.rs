@@ -83,9 +83,10 @@ pub(crate) async fn open(source: &str, one_way: bool) -> Result<Opened, BoxError
     } else if let Some(command) = source.strip_prefix("exec:") {
         ("output".into(), of(run(command)?, None))
     } else if source.starts_with("http://") || source.starts_with("https://") {
-        match one_way {
-            true => fetch(source).await?,
-            false => (file_name(Url::parse(source)?.path()), Feed::Http(HttpSource::new(source)?)),
+        if one_way {
+            fetch(source).await?
+        } else {
+            (file_name(Url::parse(source)?.path()), Feed::Http(HttpSource::new(source)?))
         }
     } else {
         let file = File::open(source).await?;

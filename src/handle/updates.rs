@@ -176,8 +176,9 @@ impl BufferHandle {
         ProgressUpdates::new(self.snapshots.clone())
     }
 
-    /// The failure of the source that lasts now: the error that every read of missing bytes gets.
-    /// `None` unless the [state](Progress::state) is [`Failed`](crate::State::Failed).
+    /// The failure of the source that lasts now. In the [state](Progress::state)
+    /// [`Failed`](crate::State::Failed), every read of missing bytes gets this error. In the state
+    /// [`Retrying`](crate::State::Retrying), it is why the source is opened again.
     #[must_use]
     pub fn error(&self) -> Option<Error> {
         self.snapshots.borrow().source_error.clone()
