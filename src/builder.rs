@@ -28,7 +28,7 @@ use crate::store::{Guarded, SpillStore, TempFileStore};
 /// Most resources that people stream are 2 to 5 MB; these never touch the disk.
 const MAX_MEMORY: usize = 5 * 1024 * 1024;
 
-/// Enough to keep a player's next seconds at hand, little enough to throw away.
+/// Enough for the next seconds of a player, and little enough to be wasted.
 const READ_AHEAD: u64 = 1024 * 1024;
 
 /// Options of a buffer; made by [`StreamBuffer::builder`].
@@ -68,28 +68,29 @@ impl Builder {
     /// The size that the stream is expected to have, in bytes, if you know: a `u64` or an
     /// `Option<u64>`, such as a `Content-Length`.
     ///
-    /// It is a promise to check, and nothing is allocated from it. A stream that ends before it
-    /// fails with [`Truncated`](crate::ErrorKind::Truncated), one that goes on after it with
+    /// The size is checked, and no memory is allocated from it. A stream that ends before it fails with
+    /// [`Truncated`](crate::ErrorKind::Truncated), and one that goes on after it with
     /// [`Oversized`](crate::ErrorKind::Oversized).
     pub fn size(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.limits.declared = bytes.into();
         self
     }
 
-    /// How many bytes to keep in memory before the oldest go to disk; 5 MiB unless told.
+    /// The number of bytes to keep in memory before the oldest are spilled; 5 MiB by default.
     ///
-    /// Bytes move in blocks of 256 KiB, the oldest first. Memory may exceed the limit by 1 MiB and
-    /// one chunk of the source, whatever the disk does; pulling pauses where it would exceed that. [`usize::MAX`] keeps everything in memory.
+    /// Bytes are spilled in blocks of 256 KiB, the oldest first. Memory may exceed the limit by 1 MiB and
+    /// one chunk of the source. Pulling pauses before memory exceeds that, however slow the disk is.
+    /// [`usize::MAX`] keeps everything in memory. Replies that a caller holds do not count: each may keep
+    /// a block alive, see [`BufferHandle::read`].
     pub fn max_memory(mut self, bytes: usize) -> Self {
         self.limits.max_memory = bytes;
         self
     }
 
-    /// How many bytes to pull past the furthest one that was read; 1 MiB unless told.
+    /// The number of bytes to pull past the furthest byte that was read; 1 MiB by default.
     ///
-    /// 0 pulls only what is waited for. [`u64::MAX`] pulls everything as fast as the source gives
-    /// it, whether anybody reads or not; with any other value nothing is pulled before the first
-    /// read.
+    /// 0 pulls only the bytes that a read waits for. [`u64::MAX`] pulls everything as fast as the source
+    /// sends it, also without a read. With any other value no byte is pulled before the first read.
     pub fn read_ahead(mut self, bytes: u64) -> Self {
         self.limits.read_ahead = bytes;
         self

@@ -255,7 +255,8 @@ impl<T: Token> Core<T> {
 
     /// When to report `DeadlinePassed`. To be called only while the core is idle.
     pub(crate) fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
-        if !self.has_timer || self.ending.is_some() {
+        let is_timeless = !self.feed.keeps_time() && self.writeback.retry_at().is_none();
+        if is_timeless || !self.has_timer || self.ending.is_some() {
             return None;
         }
         let retry_at = self.writeback.retry_at().filter(|_| self.is_needed());

@@ -14,20 +14,20 @@ use crate::core::memory::BLOCK;
 use crate::core::read::{Read, Want};
 use crate::error::Error;
 
-/// A range of a buffered stream as a [`Stream`] of pieces, each as soon as it is there.
+/// A range of a buffered stream as a [`Stream`] of pieces; made by [`BufferHandle::chunks`].
 ///
-/// Made by [`BufferHandle::chunks`]; right for the body of an HTTP response. Pieces of resident
-/// bytes are slices of the buffer's memory. It asks for one piece at a time, so a consumer that is
-/// slow pulls no faster than it consumes, and one that goes away takes its demand along.
+/// It yields each piece as soon as it has arrived, which suits the body of an HTTP response. Pieces of
+/// resident bytes are slices of the buffer's memory. It asks for one piece at a time, so a slow consumer
+/// pulls no faster than it consumes. Dropping it withdraws its request.
 ///
-/// Ends after its last byte, at the end of the stream, or after an error.
+/// It ends after the last byte of the range, at the end of the stream, or after an error.
 pub struct Chunks {
     handle: BufferHandle,
     pending: PendingRead,
     offset: u64,
-    /// Bytes still to come; 0 when done.
+    /// The number of bytes that are still to be yielded; 0 at the end.
     left: u64,
-    /// What was wrong with the range, told by the first poll.
+    /// The error of an invalid range. The first poll yields it.
     invalid: Option<Error>,
 }
 
@@ -62,7 +62,7 @@ impl BufferHandle {
 }
 
 impl Chunks {
-    /// The offset of the next byte to come: how far whoever consumes it has got.
+    /// The offset of the next byte that is yielded: the position of the consumer.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.offset

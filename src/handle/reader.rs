@@ -14,30 +14,29 @@ use super::pending_read::PendingRead;
 use crate::core::memory::BLOCK;
 use crate::core::read::{Read, Want};
 
-/// How many bytes it asks for at a time once it has read a piece to its end. What has been read before
-/// comes all at once: a message for four blocks instead of four.
+/// The number of bytes that a sequential reader asks for at a time. Bytes that were delivered before
+/// come together: one message for four blocks instead of four messages.
 const RUN: u64 = 4 * BLOCK as u64;
 
 /// Reads a buffered stream like a file: [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`].
 ///
-/// Each reader has a position of its own and never waits for more than one byte: at the live edge it
-/// delivers what has arrived. It is its own read buffer, of slices of the buffer's memory, 1 MiB of
-/// them at most while it reads in order and 256 KiB otherwise, so wrapping it into a `BufReader` gains
-/// nothing. Seeking is free: it moves no file pointer, and
-/// inside the piece at hand it asks nobody. Only a seek from the end of a stream of unknown size
-/// waits, until all of it is loaded.
+/// Each reader has its own position. A read waits for one byte, not for a full buffer: at the live edge
+/// it delivers the bytes that have arrived. The reader holds slices of the buffer's memory as its read
+/// buffer: at most 1 MiB while it reads sequentially, and 256 KiB otherwise. So a `BufReader` around it
+/// gains nothing. A seek costs nothing, and inside the held slices it sends no request. Only a seek from
+/// the end waits if the size is not known: see [`BufferHandle::size`].
 ///
-/// Reading at or past the end gives 0 bytes; a position past the end is legal; a negative one is
-/// [`InvalidInput`](io::ErrorKind::InvalidInput). A failure of the source is never an end: what
-/// came before it is delivered, and then the error, each time anew.
+/// A read at or past the end returns 0 bytes. A position past the end is legal; a negative one is
+/// [`InvalidInput`](io::ErrorKind::InvalidInput). A failure of the source is never an end of file: the
+/// reader delivers the bytes before it, and then returns the error for each read.
 ///
 /// # Cancel safety
 ///
-/// Dropping a read future loses nothing: the position moves only when bytes are handed out. What it
-/// asked for, a byte at the position, the reader goes on asking for until it is used otherwise or
-/// dropped: it cannot see that nobody polls it any more. A seek withdraws the read in flight. A seek from the end that was dropped before it was done is
-/// forgotten by the next read or [`set_position`](Self::set_position); the next `seek` completes it
-/// first, as the protocol of [`AsyncSeek`] has it.
+/// Dropping a read future loses no byte: the position moves only when bytes are returned. The reader
+/// keeps its request for the byte at the position until it is used again or dropped, because it cannot
+/// see that its future was dropped. A seek withdraws the pending read. If the future of a seek from the
+/// end is dropped, the next read or [`set_position`](Self::set_position) cancels that seek; the next
+/// `seek` completes it first, as [`AsyncSeek`] requires.
 ///
 /// # Examples
 ///
@@ -70,16 +69,16 @@ pub struct BufferReader {
     /// Bytes of the stream from `piece_start`. Kept whole, so that short seeks stay inside it.
     piece: Bytes,
     piece_start: u64,
-    /// What comes behind it, as it came together with it.
+    /// The pieces that follow it. They came with the same reply.
     following: VecDeque<Bytes>,
-    /// Whether the last piece was read to its end, and what comes next is wanted now.
+    /// Whether the last piece was read to its end, and the next bytes are read now.
     in_order: bool,
-    /// How far from the end to go once it is known.
+    /// The distance from the end to seek to, once the size is known.
     from_end: Option<i64>,
 }
 
 impl BufferHandle {
-    /// A reader at offset 0, with a position of its own.
+    /// A reader at offset 0, with its own position.
     ///
     /// # Examples
     ///
@@ -141,13 +140,13 @@ impl BufferReader {
         }
     }
 
-    /// The handle that it reads through.
+    /// The handle that the reader uses.
     #[must_use]
     pub fn handle(&self) -> &BufferHandle {
         &self.handle
     }
 
-    /// What is at hand at the position.
+    /// The held bytes at the position.
     fn at_hand(&self) -> &[u8] {
         let skip = self.position.checked_sub(self.piece_start).and_then(|skip| usize::try_from(skip).ok());
         skip.and_then(|skip| self.piece.get(skip..)).unwrap_or_default()
@@ -155,11 +154,11 @@ impl BufferReader {
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.from_end.take().is_some() {
-            // A seek that nobody waits for any more; what it fetches is not what is to be read.
+            // The future of this seek was dropped, and its request is not the one of this read.
             self.pending.cancel();
         }
         while self.at_hand().is_empty() {
-            // Waiting must not keep a block alive that memory has parted with.
+            // A reader that waits must not keep a block alive that has left memory.
             let len = std::mem::take(&mut self.piece).len() as u64;
             if len > 0 {
                 self.in_order = self.position == self.piece_start + len;
@@ -169,7 +168,7 @@ impl BufferReader {
                 self.piece = piece;
                 continue;
             }
-            // Who jumps about, or stops soon, is not to hold four blocks for it.
+            // Only a sequential reader fetches several blocks.
             let want = if self.in_order { Want::Run } else { Want::Piece };
             let read = Read { offset: self.position, len: RUN, want };
             (self.piece, self.following) =
