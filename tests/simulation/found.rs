@@ -39,15 +39,15 @@ fn reading_back() -> Vec<Step> {
 fn rule_17_a_request_that_comes_together_with_the_close_does_not_wait_for_the_disk() {
     let read = What::Read { offset: 0, len: 1 };
     let steps = [spilling(), vec![Step::Ask(read), Step::Poll(1)]].concat();
-    crate::do_case(Case { setup: SETUP, steps, end: End::Close });
+    crate::do_case(&Case { setup: SETUP, steps, end: End::Close });
 }
 
 #[test]
 fn rule_17_a_request_that_waits_for_a_disk_read_is_told_of_the_close() {
-    crate::do_case(Case { setup: SETUP, steps: reading_back(), end: End::Close });
+    crate::do_case(&Case { setup: SETUP, steps: reading_back(), end: End::Close });
 }
 
 #[test]
 fn rule_17_a_request_that_waits_for_a_disk_read_is_told_that_the_actor_is_gone() {
-    crate::do_case(Case { setup: SETUP, steps: reading_back(), end: End::Abort });
+    crate::do_case(&Case { setup: SETUP, steps: reading_back(), end: End::Abort });
 }

@@ -25,9 +25,6 @@
     dead_code,
     missing_docs,
     unreachable_pub,
-    clippy::needless_pass_by_value,
-    clippy::single_match_else,
-    clippy::format_collect,
     reason = "a test says what it expects by panicking, and shares its support with others"
 )]
 
@@ -117,7 +114,7 @@ impl SaveDir {
 }
 
 /// Does a case. Fails if a rule does not hold.
-fn do_case(case: Case) {
+fn do_case(case: &Case) {
     let dir = SaveDir::new();
     on_runtime(async || {
         let mut run = Run::new(case.setup, dir.path());
@@ -151,7 +148,7 @@ fn do_seed(seed: u64, dir: &SaveDir, case: &mut Option<Case>) -> (Counts, Vec<St
 
 /// Leaves out the steps of a failing case without which it fails too.
 fn shorten(mut case: Case) -> Case {
-    let fails = |case: &Case| catch_unwind(AssertUnwindSafe(|| do_case(case.clone()))).is_err();
+    let fails = |case: &Case| catch_unwind(AssertUnwindSafe(|| do_case(case))).is_err();
     let mut part = case.steps.len();
     while part > 0 {
         let mut at = 0;
@@ -192,17 +189,15 @@ fn all_rules_hold_in_any_order_of_events_and_faults() {
         }
         SEED.store(seed, Ordering::SeqCst);
         let mut case = None;
-        match catch_unwind(AssertUnwindSafe(|| do_seed(seed, &dir, &mut case))) {
-            Ok((counts, _)) => survived.add(&counts, case.map_or(0, |case| case.steps.len())),
-            Err(_) => {
-                // Each of these tries may fail, and say so.
-                println!("\n--- looking for a shorter list of steps ---\n");
-                let case = shorten(case.unwrap());
-                let steps: String = case.steps.iter().map(|step| format!("\n    {step:?},")).collect();
-                println!("\n--- found ---\n{:?}\n{steps}\n\n{:?}\n", case.setup, case.end);
-                panic!("again: STREAMSPOOL_SEED={seed} cargo test --test simulation");
-            }
-        }
+        let result = catch_unwind(AssertUnwindSafe(|| do_seed(seed, &dir, &mut case)));
+        let case = case.expect("a seed has a setup");
+        let Ok((counts, _)) = result else {
+            // Each of these tries may fail, and say so.
+            println!("\n--- looking for a shorter list of steps ---\n");
+            println!("{}", shorten(case));
+            panic!("again: STREAMSPOOL_SEED={seed} cargo test --test simulation");
+        };
+        survived.add(&counts, case.steps.len());
     }
     SEED.store(0, Ordering::SeqCst);
     // Past the test harness, which keeps what passing tests print to itself.

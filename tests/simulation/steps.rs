@@ -1,6 +1,8 @@
 //! What happens in a run: its setup, its steps and its end. All of it is plain data, so a run can be
 //! printed, kept and done again.
 
+use std::fmt;
+
 use crate::asks::What;
 use crate::support::store::{AtOnce, Fault};
 
@@ -10,6 +12,16 @@ pub struct Case {
     pub setup: Setup,
     pub steps: Vec<Step>,
     pub end: End,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:?}", self.setup)?;
+        for step in &self.steps {
+            writeln!(f, "    {step:?},")?;
+        }
+        write!(f, "{:?}", self.end)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
