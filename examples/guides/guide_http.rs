@@ -8,7 +8,10 @@ use streamspool::{BufferHandle, HttpSource, Retry, State, StreamBuffer};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let url = std::env::args().nth(1).ok_or("the argument is an http address")?;
+    let Some(url) = std::env::args().nth(1) else {
+        println!("usage: guide_http ADDRESS, for example https://example.org/film.mp4");
+        return Ok(());
+    };
     let retry = Retry::default().attempts(20).stall_timeout(Duration::from_secs(10));
     let buffer = StreamBuffer::builder().retry(retry).spawn_source(HttpSource::new(url)?);
     tokio::spawn(show(buffer.clone()));
