@@ -52,6 +52,18 @@ async fn spilled(data: &Bytes) -> BufferHandle {
     buffer
 }
 
+/// A short reply as a slice that shares its block, and as a copy: where a copy costs little more.
+fn short(c: &mut Criterion) {
+    let block = generate(256 * KIB);
+    for len in [64, 256, KIB, 2 * KIB, 4 * KIB] {
+        let mut group = c.benchmark_group(format!("short reply of {len} bytes"));
+        group.bench_function("shared", |b| b.iter(|| black_box(block.slice(KIB..KIB + len))));
+        group.bench_function("copied", |b| {
+            b.iter(|| Bytes::copy_from_slice(black_box(&block[KIB..KIB + len])))
+        });
+    }
+}
+
 /// Reads of several lengths by handle, from memory and from the store.
 fn reads(c: &mut Criterion) {
     let (runtime, data) = (single(), generate(SIZE));
@@ -198,6 +210,6 @@ async fn load(data: &Bytes, total: u64) -> Duration {
 criterion_group! {
     name = parts;
     config = Criterion::default().measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
-    targets = reads, reader, fan_out, first_read, core
+    targets = short, reads, reader, fan_out, first_read, core
 }
 criterion_main!(parts);
