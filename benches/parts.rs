@@ -59,7 +59,7 @@ fn short(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("short reply of {len} bytes"));
         group.bench_function("shared", |b| b.iter(|| black_box(block.slice(KIB..KIB + len))));
         group.bench_function("copied", |b| {
-            b.iter(|| Bytes::copy_from_slice(black_box(&block[KIB..KIB + len])))
+            b.iter(|| Bytes::copy_from_slice(black_box(&block[KIB..KIB + len])));
         });
     }
 }
