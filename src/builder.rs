@@ -31,6 +31,9 @@ const MAX_MEMORY: usize = 5 * 1024 * 1024;
 /// Enough for the next seconds of a player, and little enough to be wasted.
 const READ_AHEAD: u64 = 1024 * 1024;
 
+/// One stream for a reader that goes on, and one for a read elsewhere.
+const STREAMS: usize = 2;
+
 /// Options of a buffer; made by [`StreamBuffer::builder`].
 ///
 /// # Examples
@@ -61,7 +64,8 @@ pub struct Builder {
 
 impl Builder {
     fn new() -> Self {
-        let limits = Limits { declared: None, max_memory: MAX_MEMORY, read_ahead: READ_AHEAD };
+        let limits =
+            Limits { declared: None, max_memory: MAX_MEMORY, read_ahead: READ_AHEAD, streams: STREAMS };
         Self { name: None, limits, retry: Retry::default(), store: None }
     }
 
@@ -100,6 +104,16 @@ impl Builder {
     /// concern streams, which cannot be opened again.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
+        self
+    }
+
+    /// The most streams of a [`Source`] that may be open at once; 2 by default, and at least 1.
+    ///
+    /// With more than one, a read that is far ahead gets a stream of its own, and distant readers do not
+    /// wait for each other. This concerns only sources that can be opened [`Anywhere`](crate::Reopen) and
+    /// whose openings yield a [`Version`](crate::Version).
+    pub fn streams(mut self, most: usize) -> Self {
+        self.limits.streams = most.max(1);
         self
     }
 

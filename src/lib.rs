@@ -255,7 +255,7 @@ pub use crate::actor::StreamBuffer;
 pub use crate::builder::Builder;
 pub use crate::error::{Error, ErrorKind};
 pub use crate::handle::{BufferHandle, BufferReader, Chunks, ProgressUpdates, WeakBufferHandle};
-pub use crate::progress::{Location, Progress, State};
+pub use crate::progress::{Location, Progress, Ranges, State};
 #[cfg(feature = "http")]
 pub use crate::source::HttpSource;
 pub use crate::source::{OpenAt, Opened, Reopen, Retry, Source, SourceError, Version, source_fn};

@@ -1,5 +1,6 @@
 //! How far a buffer has come, and what it is doing.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -32,21 +33,42 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes that have arrived: `[0, loaded)` can be read without waiting for the source.
+    /// Bytes that can be read without waiting for the source: those in memory and those in the spill store.
+    /// Of a source that can be opened anywhere, they may have gaps;
+    /// [`BufferHandle::ranges`](crate::BufferHandle::ranges) returns them.
     pub loaded: u64,
     /// The size of the whole stream: the declared one, or the real one after the stream has ended.
     /// `None` while it is unknown, and after the declared size has turned out to be wrong.
     pub size: Option<u64>,
-    /// Bytes in memory: the newest ones, `[spilled, loaded)`.
+    /// Bytes in memory: the newest ones.
     pub resident: u64,
-    /// Bytes that are only in the spill store: the oldest ones, `[0, spilled)`.
+    /// Bytes that are only in the spill store: the oldest ones.
     pub spilled: u64,
+    /// The offset of the first byte that is kept. Bytes before it were discarded.
+    pub start: u64,
+    /// The offset of the first missing byte from `start` on: `[start, frontier)` can be read without
+    /// waiting for the source.
+    pub frontier: u64,
+    /// The number of streams of the source that are open.
+    pub streams: usize,
     /// What the buffer is doing.
     pub state: State,
     /// Whether the last write to the spill store failed, and no write has succeeded since.
     /// [`BufferHandle::store_error`](crate::BufferHandle::store_error) says why. No byte is lost: bytes
     /// stay in memory, and the write is retried.
     pub store_failing: bool,
+}
+
+/// The ranges of bytes that a buffer has: sorted, without overlaps, and never empty.
+///
+/// [`BufferHandle::ranges`](crate::BufferHandle::ranges) returns them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ranges {
+    /// The ranges of bytes in memory.
+    pub resident: Vec<Range<u64>>,
+    /// The ranges of bytes that are only in the spill store.
+    pub spilled: Vec<Range<u64>>,
 }
 
 /// What a buffer is doing.
@@ -91,13 +113,22 @@ pub(crate) struct Snapshot {
 
 impl Progress {
     /// The progress of a buffer that has loaded no byte, and knows no size.
-    pub(crate) const EMPTY: Self =
-        Self { loaded: 0, size: None, resident: 0, spilled: 0, state: State::Waiting, store_failing: false };
+    pub(crate) const EMPTY: Self = Self {
+        loaded: 0,
+        size: None,
+        resident: 0,
+        spilled: 0,
+        start: 0,
+        frontier: 0,
+        streams: 0,
+        state: State::Waiting,
+        store_failing: false,
+    };
 
     /// Where `len` bytes from `offset` lie, seen from the bytes that have arrived.
     #[must_use]
     pub fn locate(&self, offset: u64, len: u64) -> Location {
-        Location::of(offset, len, self.loaded)
+        Location::of(offset, len, self.frontier)
     }
 }
 

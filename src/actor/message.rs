@@ -1,9 +1,9 @@
 //! The messages that a handle sends to the actor. Each message carries the channel for its reply.
 
 use std::future::poll_fn;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 
 use super::shared::Shared;
@@ -12,6 +12,7 @@ use crate::core::Token;
 use crate::core::memory::Pieces;
 use crate::core::read::Read;
 use crate::error::Error;
+use crate::progress::Ranges;
 
 pub(crate) struct Message {
     pub(crate) request: Request,
@@ -22,12 +23,14 @@ pub(crate) struct Message {
 pub(crate) enum Request {
     /// A range. The reply has its bytes, or the first of them.
     Read(Read),
-    /// The end of the stream. The reply has no bytes.
-    Load,
+    /// A range is to be loaded. The reply has no bytes.
+    Load(Range<u64>),
     /// The size of the resource. The reply has no bytes, and comes after the size was published.
     Size,
     /// All resident bytes are to be spilled. The reply has no bytes.
     Spill,
+    /// The ranges of loaded bytes, to be set before the reply, which has no bytes.
+    Ranges(Arc<OnceLock<Ranges>>),
 }
 
 /// Where the reply is sent. If it is dropped without a reply, the caller gets
@@ -52,7 +55,8 @@ pub(crate) fn send<S: Deref<Target = Shared>>(
 ) -> Answer<S> {
     let offset = match &request {
         Request::Read(read) => read.offset,
-        Request::Load | Request::Size | Request::Spill => 0,
+        Request::Load(range) => range.start,
+        Request::Size | Request::Spill | Request::Ranges(_) => 0,
     };
     if shared.is_closed() {
         // The answer is known, even if nothing polls the actor any more.

@@ -210,11 +210,16 @@ impl StreamBuffer {
                 work.read();
                 Event::Read { read, token }
             }
-            Request::Load => Event::Load { token },
+            Request::Load(range) => Event::Load { range, token },
             Request::Size => Event::Size { token },
             Request::Spill => {
                 self.store.shrink();
                 Event::Spill { token }
+            }
+            Request::Ranges(ranges) => {
+                // The caller waits for nothing else.
+                let _ = ranges.set(self.core.ranges());
+                return reply(token, Ok(Pieces::default()));
             }
         };
         if let Some(action) = self.core.handle_event(self.now, event) {
@@ -239,24 +244,34 @@ impl StreamBuffer {
         }
     }
 
-    /// Pulls chunks that are ready and needed, up to a block. Waiting reads are answered after that, so
-    /// that they are woken once for many bytes.
     fn poll_streams(&mut self, cx: &mut Context<'_>, work: &mut Work) {
-        if let Poll::Ready(result) = self.streams.poll_opening(cx) {
+        for stream in self.core.streams() {
+            self.poll_opening(cx, stream, work);
+            self.poll_chunks(cx, stream, work);
+        }
+    }
+
+    fn poll_opening(&mut self, cx: &mut Context<'_>, stream: usize, work: &mut Work) {
+        if let Poll::Ready(result) = self.streams.poll_opening(cx, stream) {
             work.poll();
             self.handle(match result {
-                Ok(opened) => Event::Opened(opened),
+                Ok(opened) => Event::Opened(stream, opened),
                 Err(error) => {
                     debug!(error = &error as &dyn std::error::Error, "the source could not be opened");
-                    Event::OpenFailed(error)
+                    Event::OpenFailed(stream, error)
                 }
             });
         }
+    }
+
+    /// Pulls chunks of a stream that are ready and needed, up to a block. Waiting reads are answered after
+    /// that, so that they are woken once for many bytes.
+    fn poll_chunks(&mut self, cx: &mut Context<'_>, stream: usize, work: &mut Work) {
         let mut pulled = 0;
         while pulled < PULL_MOST
             && !work.is_spent()
-            && let Some(permit) = self.core.permit(self.now)
-            && let Poll::Ready(item) = self.streams.poll_chunk(cx)
+            && let Some(permit) = self.core.permit(self.now, stream)
+            && let Poll::Ready(item) = self.streams.poll_chunk(cx, stream)
         {
             work.poll();
             match item {
@@ -317,17 +332,17 @@ impl StreamBuffer {
                     reply(token, result);
                 }
             }
-            Action::WriteStore { offset, blocks } => self.store.write(offset, blocks),
+            Action::WriteStore(writes) => self.store.write(writes),
             Action::Publish(snapshot) => {
                 self.snapshots.send_replace(snapshot);
             }
-            Action::OpenStream(at) => {
-                debug!(offset = at.offset, "opening the source");
-                self.streams.open(at);
+            Action::OpenStream { stream, at } => {
+                debug!(stream, offset = at.offset, "opening the source");
+                self.streams.open(stream, at);
             }
-            Action::CloseStream => {
-                debug!(progress = ?self.core.published(), "closing the stream");
-                self.streams.close();
+            Action::CloseStream(stream) => {
+                debug!(stream, progress = ?self.core.published(), "closing the stream");
+                self.streams.close(stream);
             }
             Action::Absorbed { bytes } => work.bytes(bytes),
         }
@@ -335,7 +350,7 @@ impl StreamBuffer {
 
     async fn shut_down(mut self: Box<Self>) {
         debug!("closing");
-        self.streams.close();
+        self.streams.close_all();
         let (memory, store) = (self.free_memory(), self.store.finish());
         // Dropping the reply channels answers all waiting requests with `Closed`.
         drop(self);

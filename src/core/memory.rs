@@ -1,24 +1,28 @@
-//! The resident part of the stream: blocks of bytes by offset.
+//! The resident bytes: blocks of bytes by offset.
 //!
 //! Chunks of the source are copied once into blocks. This bounds the memory of each resident byte (a
 //! one-byte `Bytes` may keep 64 KiB of its producer's buffer alive), makes writes to the store large,
 //! makes look-up a division, and lets most reads be one slice of one block.
 //!
-//! A block is filled from front to back. A read of its filled part must be zero-copy while the rest is
-//! still open. So a block is a short list of frozen segments, and the last block ends in an open
-//! buffer. A read from the open buffer freezes its bytes as one more segment, which goes on sharing the
-//! allocation of the block.
+//! A stream fills a block from front to back. A read of its filled part must be zero-copy while the rest
+//! is still open. So a block is a list of frozen segments, and each stream has an open buffer, from which
+//! it fills the block at its position. A read from an open buffer freezes its bytes as one more segment,
+//! which goes on sharing the allocation. A stream can start anywhere, so a block may have gaps.
 
-use std::collections::{VecDeque, vec_deque};
-use std::{iter, slice};
+use std::collections::VecDeque;
+use std::ops::Range;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
-/// The number of bytes of the stream that a block covers: `[n * BLOCK, (n + 1) * BLOCK)`.
+pub(crate) use super::pieces::Pieces;
+use super::ranges::RangeSet;
+use super::segments::{Segment, Segments};
+
+/// The number of bytes of the resource that a block covers: `[n * BLOCK, (n + 1) * BLOCK)`.
 pub(crate) const BLOCK: usize = 256 * 1024;
 
 /// A read of less than this copies from the open buffer and does not freeze a segment. This bounds
-/// the segments of a block to 64, and such a copy costs less than sharing.
+/// the segments of a block, and such a copy costs less than sharing.
 const MIN_SEGMENT: usize = 4 * 1024;
 
 /// The longest slice that is copied, unless it is a large part of its block. A shared slice keeps a
@@ -26,119 +30,53 @@ const MIN_SEGMENT: usize = 4 * 1024;
 /// a shared slice (`cargo bench --bench parts -- short`).
 const COPY_MOST: usize = 1024;
 
-/// The smallest buffer that the first block grows by.
+/// The smallest buffer that the first block of a stream grows by.
 const MIN_GROWTH: usize = 1024;
 
-/// The bytes of a range in order: slices of blocks, not yet joined. Nearly always one.
-pub(crate) enum Pieces {
-    One(Bytes),
-    Many(Vec<Bytes>),
-}
-
-impl Default for Pieces {
-    fn default() -> Self {
-        Self::One(Bytes::new())
-    }
-}
-
-impl Pieces {
-    pub(crate) fn push(&mut self, piece: Bytes) {
-        match self {
-            Self::One(first) if first.is_empty() => *first = piece,
-            Self::One(first) => *self = Self::Many(vec![std::mem::take(first), piece]),
-            Self::Many(pieces) => pieces.push(piece),
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.as_slice().iter().map(Bytes::len).sum()
-    }
-
-    pub(crate) fn as_slice(&self) -> &[Bytes] {
-        match self {
-            Self::One(piece) => slice::from_ref(piece),
-            Self::Many(pieces) => pieces,
-        }
-    }
-
-    /// All bytes as one `Bytes`: the piece itself if there is only one, else a copy.
-    pub(crate) fn join(self) -> Bytes {
-        match self {
-            Self::One(piece) => piece,
-            many @ Self::Many(_) => many.copy(),
-        }
-    }
-
-    /// A copy of all bytes, in memory of exactly their size.
-    fn copy(&self) -> Bytes {
-        let mut joined = BytesMut::with_capacity(self.len());
-        for piece in self.as_slice() {
-            joined.extend_from_slice(piece);
-        }
-        joined.freeze()
-    }
-
-    /// The first piece, and those that follow it.
-    pub(crate) fn split_first(self) -> (Bytes, VecDeque<Bytes>) {
-        match self {
-            Self::One(piece) => (piece, VecDeque::new()),
-            Self::Many(pieces) => {
-                let mut rest = VecDeque::from(pieces);
-                (rest.pop_front().unwrap_or_default(), rest)
-            }
-        }
-    }
-}
-
-impl IntoIterator for Pieces {
-    type Item = Bytes;
-    type IntoIter = iter::Chain<iter::Once<Bytes>, vec_deque::IntoIter<Bytes>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        let (first, rest) = self.split_first();
-        iter::once(first).chain(rest)
-    }
-}
-
 struct Block {
-    start: u64,
-    /// One segment if the block was not read while it was filled. A look-up then touches only the block.
-    segments: Pieces,
+    /// It covers the offsets from `number * BLOCK` on.
+    number: u64,
+    segments: Segments,
     /// Bytes of memory held, used or not.
     allocated: usize,
 }
 
-/// The resident bytes, `[start, end)` of the stream, without a gap.
-pub(super) struct Memory {
-    /// Consecutive: each covers the next aligned range of `BLOCK` bytes.
-    blocks: VecDeque<Block>,
-    /// The end of the last block, which is not frozen yet and has room for more.
-    open: BytesMut,
-    start: u64,
+/// The buffer that a stream fills.
+struct Open {
+    stream: usize,
+    /// The offset of the next byte.
     end: u64,
+    /// The number of bytes that the stream has filled in.
+    filled: u64,
+    /// The last bytes before `end`, which are not frozen yet, and room for more.
+    buffer: BytesMut,
+}
+
+impl Open {
+    /// The offset of the first byte that is not frozen.
+    fn start(&self) -> u64 {
+        self.end - self.buffer.len() as u64
+    }
+
+    /// Whether the stream fills this block now.
+    fn fills(&self, number: u64) -> bool {
+        within(self.end) != 0 && number_of(self.end) == number
+    }
+}
+
+/// The resident bytes.
+pub(super) struct Memory {
+    /// Sorted by number. Without gaps in most cases.
+    blocks: VecDeque<Block>,
+    open: Vec<Open>,
+    /// The numbers of all blocks in the order of their arrival, oldest first.
+    arrivals: VecDeque<u64>,
     allocated: usize,
-    /// No more bytes will come, so the last block counts as full.
-    finished: bool,
 }
 
 impl Memory {
     pub(super) fn new() -> Self {
-        Self {
-            blocks: VecDeque::new(),
-            open: BytesMut::new(),
-            start: 0,
-            end: 0,
-            allocated: 0,
-            finished: false,
-        }
-    }
-
-    pub(super) fn start(&self) -> u64 {
-        self.start
-    }
-
-    pub(super) fn end(&self) -> u64 {
-        self.end
+        Self { blocks: VecDeque::new(), open: Vec::new(), arrivals: VecDeque::new(), allocated: 0 }
     }
 
     /// Bytes of memory held, used or not.
@@ -146,85 +84,129 @@ impl Memory {
         self.allocated
     }
 
-    /// The number of bytes that the current block has room for; a whole block if the next one is due.
-    fn room(&self) -> usize {
-        BLOCK - within(self.end)
-    }
+    // ---- filling ----
 
-    /// Appends the first of these bytes, up to the end of the current block. Returns their number.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> usize {
-        let taken = bytes.len().min(self.room());
+    /// Takes in the first of these bytes, which `stream` has at offset `at`, up to the end of a block.
+    /// Returns their number. None of them may be resident.
+    pub(super) fn append(&mut self, stream: usize, at: u64, bytes: &[u8]) -> usize {
+        let taken = bytes.len().min(room_at(at));
         let mut rest = bytes.get(..taken).unwrap_or_default();
+        let index = self.open_at(stream, at);
         while !rest.is_empty() {
-            if self.open.len() == self.open.capacity() {
-                self.grow(rest.len());
+            let Some(open) = self.open.get_mut(index) else { break };
+            let free = open.buffer.capacity() - open.buffer.len();
+            if free == 0 {
+                self.grow(index, rest.len());
+                continue;
             }
             // The allocator may have given more than a block has room for.
-            let room = (self.open.capacity() - self.open.len()).min(self.room());
-            let (now, later) = rest.split_at(room.min(rest.len()));
-            self.open.extend_from_slice(now);
-            self.end += now.len() as u64;
+            let (now, later) = rest.split_at(free.min(room_at(open.end)).min(rest.len()));
+            open.buffer.extend_from_slice(now);
+            open.end += now.len() as u64;
+            open.filled += now.len() as u64;
             rest = later;
         }
-        if taken > 0 && within(self.end) == 0 {
-            self.close_block();
+        if self.open.get(index).is_some_and(|open| within(open.end) == 0) {
+            self.close_buffer(index);
         }
         taken
     }
 
-    /// Makes room for more at the end of the last block, or begins the next block.
-    fn grow(&mut self, incoming: usize) {
-        self.freeze();
-        let (filled, room) = (within(self.end), self.room());
-        // The first block of the stream doubles, so that a small stream costs little more than its size.
-        let size =
-            if self.end < BLOCK as u64 { incoming.max(filled).max(MIN_GROWTH).min(room) } else { room };
-        self.open = BytesMut::with_capacity(size);
+    /// The index of the stream's open buffer, which ends at `at`.
+    fn open_at(&mut self, stream: usize, at: u64) -> usize {
+        match self.open.iter().position(|open| open.stream == stream) {
+            Some(index) if self.open.get(index).is_some_and(|open| open.end == at) => return index,
+            // The stream has skipped bytes, or is another one.
+            Some(_) => self.close(stream),
+            None => {}
+        }
+        self.open.push(Open { stream, end: at, filled: 0, buffer: BytesMut::new() });
+        self.open.len() - 1
+    }
+
+    /// Makes room for more in an open buffer.
+    fn grow(&mut self, index: usize, incoming: usize) {
+        self.freeze(index);
+        let Some(open) = self.open.get_mut(index) else { return };
+        let room = room_at(open.end);
+        // The first block of a stream doubles, so that a small stream costs little more than its size.
+        let size = match usize::try_from(open.filled) {
+            Ok(filled) if filled < BLOCK => incoming.max(filled).max(MIN_GROWTH).min(room),
+            _ => room,
+        };
+        open.buffer = BytesMut::with_capacity(size);
         // The allocator may have given more than asked for. It is used, so it counts.
-        let size = self.open.capacity();
+        let size = open.buffer.capacity();
+        let number = number_of(open.end);
         self.allocated += size;
-        match self.blocks.back_mut() {
-            Some(block) if self.end < next_boundary(block.start) => block.allocated += size,
-            _ => {
-                self.blocks.push_back(Block {
-                    start: self.end,
-                    segments: Pieces::default(),
-                    allocated: size,
-                });
-            }
+        if let Some(block) = self.block_or_new(number) {
+            block.allocated += size;
         }
     }
 
-    /// Turns the bytes of the open buffer into a segment. The room after them stays open.
-    fn freeze(&mut self) {
-        if let (false, Some(block)) = (self.open.is_empty(), self.blocks.back_mut()) {
-            block.segments.push(self.open.split().freeze());
+    /// Turns the bytes of an open buffer into a segment. The room after them stays open.
+    fn freeze(&mut self, index: usize) {
+        let Some(open) = self.open.get_mut(index).filter(|open| !open.buffer.is_empty()) else { return };
+        let start = open.start();
+        let bytes = open.buffer.split().freeze();
+        if let Some(block) = self.block_or_new(number_of(start)) {
+            block.segments.insert(start, bytes);
         }
     }
 
-    fn close_block(&mut self) {
-        self.freeze();
-        // Even without room left, the open buffer would keep the allocation of the block alive.
-        self.open = BytesMut::new();
+    fn close_buffer(&mut self, index: usize) {
+        self.freeze(index);
+        if let Some(open) = self.open.get_mut(index) {
+            // Even without room left, the open buffer would keep the allocation of the block alive.
+            open.buffer = BytesMut::new();
+        }
     }
 
-    /// No more bytes will come: gives back the unused room of the last block, and makes it one segment.
-    pub(super) fn finish(&mut self) {
-        self.finished = true;
-        self.close_block();
-        let Some(block) = self.blocks.back_mut() else { return };
+    /// The stream fills no more bytes in: gives back the unused room of its block, and makes it one segment.
+    pub(super) fn close(&mut self, stream: usize) {
+        let Some(index) = self.open.iter().position(|open| open.stream == stream) else { return };
+        self.close_buffer(index);
+        let number = number_of(self.open.swap_remove(index).end);
+        if is_filled(&self.open, number) {
+            return;
+        }
+        let Some(block) = find(&self.blocks, number).ok().and_then(|at| self.blocks.get_mut(at)) else {
+            return;
+        };
         let len = block.segments.len();
         if block.segments.as_slice().len() > 1 || block.allocated > len + len / 8 {
-            block.segments = Pieces::One(block.segments.copy());
+            block.segments.compact();
             self.allocated -= block.allocated - len;
             block.allocated = len;
         }
     }
 
+    /// All streams have ended.
+    pub(super) fn close_all(&mut self) {
+        while let Some(open) = self.open.first() {
+            self.close(open.stream);
+        }
+    }
+
+    // ---- blocks ----
+
+    /// The block with this number; a new one if there is none.
+    fn block_or_new(&mut self, number: u64) -> Option<&mut Block> {
+        let found = find(&self.blocks, number);
+        if let Err(index) = found {
+            self.blocks.insert(index, Block { number, segments: Segments::default(), allocated: 0 });
+            self.arrivals.push_back(number);
+        }
+        let (Ok(index) | Err(index)) = found;
+        self.blocks.get_mut(index)
+    }
+
+    // ---- reading ----
+
     /// The first piece of `[from, to)`, which must be resident, and the pieces that follow it up to
     /// `more_to`.
     pub(super) fn slice(&mut self, from: u64, to: u64, more_to: u64) -> Pieces {
-        debug_assert!(self.start <= from && from < to && to <= self.end && more_to <= to);
+        debug_assert!(from < to && more_to <= to);
         let first = self.piece(from, to).unwrap_or_default();
         let mut at = from + first.len() as u64;
         let mut pieces = Pieces::One(first);
@@ -238,88 +220,127 @@ impl Memory {
 
     /// The longest slice that starts at `at` and ends at `to` or before. A short one is a copy.
     fn piece(&mut self, at: u64, to: u64) -> Option<Bytes> {
-        let open_start = self.end - self.open.len() as u64;
-        if at >= open_start {
-            if self.open.len() < MIN_SEGMENT || span(at, to) <= COPY_MOST {
-                let (from, to) = (span(open_start, at), span(open_start, to));
-                return self.open.get(from..to).map(Bytes::copy_from_slice);
-            }
-            self.freeze();
-        }
-        let first = self.blocks.front()?.start / BLOCK as u64;
-        let block = self.blocks.get(usize::try_from(at / BLOCK as u64 - first).ok()?)?;
-        let mut start = block.start;
-        for segment in block.segments.as_slice() {
-            let end = start + segment.len() as u64;
-            if at < end {
-                let range = span(start, at)..span(start, to.min(end));
-                return if range.len() <= COPY_MOST && block.allocated > 4 * range.len() {
-                    segment.get(range).map(Bytes::copy_from_slice)
-                } else {
-                    Some(segment.slice(range))
-                };
-            }
-            start = end;
-        }
-        None
-    }
-
-    /// The end of the oldest full blocks that must leave to bring memory down to `max_memory`, or as
-    /// near to it as full blocks can.
-    pub(super) fn excess(&self, max_memory: usize) -> u64 {
-        let mut left = self.allocated;
-        let mut cut = self.start;
-        for block in &self.blocks {
-            let end = next_boundary(block.start);
-            if left <= max_memory || (end > self.end && !self.finished) {
+        for (index, open) in self.open.iter().enumerate() {
+            let start = open.start();
+            if start <= at && at < open.end {
+                let to = to.min(open.end);
+                if open.buffer.len() < MIN_SEGMENT || span(at, to) <= COPY_MOST {
+                    let (from, to) = (span(start, at), span(start, to));
+                    return open.buffer.get(from..to).map(Bytes::copy_from_slice);
+                }
+                self.freeze(index);
                 break;
             }
-            left -= block.allocated;
-            cut = end.min(self.end);
         }
-        cut
+        let block = self.blocks.get(find(&self.blocks, number_of(at)).ok()?)?;
+        let segment = block.segments.find(at)?;
+        let range = span(segment.start, at)..span(segment.start, to.min(segment.end()));
+        if range.len() <= COPY_MOST && block.allocated > 4 * range.len() {
+            segment.bytes.get(range).map(Bytes::copy_from_slice)
+        } else {
+            Some(segment.bytes.slice(range))
+        }
     }
 
-    /// The oldest bytes, up to `to` and about `most` of them, as slices of their blocks.
-    pub(super) fn oldest(&mut self, to: u64, most: usize) -> Vec<Bytes> {
-        let to = to.min(self.start + most as u64);
-        let mut pieces = Vec::new();
-        let mut at = self.start;
-        while at < to {
-            let Some(piece) = self.piece(at, to) else { break };
-            at += piece.len() as u64;
-            pieces.push(piece);
-        }
-        pieces
+    // ---- leaving ----
+
+    /// Whether memory exceeds `max_memory`, and holds a block that can leave.
+    pub(super) fn has_excess(&self, max_memory: usize) -> bool {
+        self.allocated > max_memory && self.arrivals.iter().any(|number| !is_filled(&self.open, *number))
     }
 
-    /// Drops all bytes before `to`.
-    pub(super) fn forget(&mut self, to: u64) {
-        debug_assert!(self.start <= to && to <= self.end);
-        if to == self.end && within(to) != 0 {
-            self.close_block();
-        }
-        while let Some(block) = self.blocks.front_mut() {
-            if next_boundary(block.start).min(self.end) <= to {
-                self.allocated -= block.allocated;
-                self.blocks.pop_front();
+    /// The oldest blocks that must leave to bring memory down to `max_memory`, and those with bytes of
+    /// `asked`: the segments of about `most` bytes. A block that a stream fills leaves only because it was
+    /// asked for, or if `all` is set.
+    pub(super) fn leaving(
+        &mut self,
+        max_memory: usize,
+        asked: &RangeSet,
+        all: bool,
+        most: usize,
+    ) -> Vec<Segment> {
+        let mut left = self.allocated;
+        let mut numbers = Vec::new();
+        for number in self.arrivals.iter().copied() {
+            if numbers.len() * BLOCK >= most || left <= max_memory && asked.len() == 0 {
+                break;
+            }
+            let is_asked = asked.has_any(number * BLOCK as u64..(number + 1) * BLOCK as u64);
+            if !is_asked && (left <= max_memory || !all && is_filled(&self.open, number)) {
                 continue;
             }
-            // The rest of a block that was written before it was full. The open buffer stays whole.
-            for mut segment in std::mem::take(&mut block.segments) {
-                if block.start < to {
-                    let gone = segment.len().min(span(block.start, to));
-                    block.start += gone as u64;
-                    segment.advance(gone);
-                }
-                if !segment.is_empty() {
-                    block.segments.push(segment);
+            let Ok(at) = find(&self.blocks, number) else { continue };
+            left -= self.blocks.get(at).map_or(0, |block| block.allocated);
+            numbers.push(number);
+        }
+        let mut segments = Vec::new();
+        for number in numbers {
+            for index in 0..self.open.len() {
+                if self.open.get(index).is_some_and(|open| number_of(open.start()) == number) {
+                    self.freeze(index);
                 }
             }
-            break;
+            if let Some(block) = find(&self.blocks, number).ok().and_then(|at| self.blocks.get(at)) {
+                segments.extend_from_slice(block.segments.as_slice());
+            }
         }
-        self.start = to;
+        segments
     }
+
+    /// Drops all bytes of `range`.
+    pub(super) fn forget(&mut self, range: &Range<u64>) {
+        let mut start = range.start;
+        while start < range.end {
+            let end = next_boundary(start).min(range.end);
+            self.forget_in_block(number_of(start), &(start..end));
+            start = end;
+        }
+    }
+
+    /// Drops bytes of one block.
+    fn forget_in_block(&mut self, number: u64, range: &Range<u64>) {
+        let Ok(at) = find(&self.blocks, number) else { return };
+        for index in 0..self.open.len() {
+            if self.open.get(index).is_some_and(|open| open.start() < range.end && range.start < open.end) {
+                self.freeze(index);
+            }
+        }
+        let Some(block) = self.blocks.get_mut(at) else { return };
+        block.segments.remove(range);
+        let is_used = |open: &Open| number_of(open.start()) == number && !open.buffer.is_empty();
+        if !block.segments.is_empty() || self.open.iter().any(is_used) {
+            return;
+        }
+        self.allocated -= block.allocated;
+        self.blocks.remove(at);
+        if let Some(index) = self.arrivals.iter().position(|arrived| *arrived == number) {
+            self.arrivals.remove(index);
+        }
+        for open in self.open.iter_mut().filter(|open| open.fills(number)) {
+            // Its room would keep the allocation of the block alive.
+            open.buffer = BytesMut::new();
+        }
+    }
+}
+
+/// Whether a stream fills this block now.
+fn is_filled(open: &[Open], number: u64) -> bool {
+    open.iter().any(|open| open.fills(number))
+}
+
+/// The index of the block with this number, or the index at which it would be.
+fn find(blocks: &VecDeque<Block>, number: u64) -> Result<usize, usize> {
+    let first = blocks.front().map_or(0, |block| block.number);
+    let guess = number.checked_sub(first).and_then(|index| usize::try_from(index).ok());
+    match guess.and_then(|index| Some((index, blocks.get(index)?))) {
+        Some((index, block)) if block.number == number => Ok(index),
+        _ => blocks.binary_search_by_key(&number, |block| block.number),
+    }
+}
+
+/// The number of the block that holds `offset`.
+fn number_of(offset: u64) -> u64 {
+    offset / BLOCK as u64
 }
 
 /// The position of `offset` in its block.
@@ -327,9 +348,14 @@ fn within(offset: u64) -> usize {
     span(offset - offset % BLOCK as u64, offset)
 }
 
+/// The number of bytes from `offset` to the end of its block.
+fn room_at(offset: u64) -> usize {
+    BLOCK - within(offset)
+}
+
 /// The end of the block that holds `offset`.
-fn next_boundary(offset: u64) -> u64 {
-    (offset / BLOCK as u64 + 1).saturating_mul(BLOCK as u64)
+pub(super) fn next_boundary(offset: u64) -> u64 {
+    (number_of(offset) + 1).saturating_mul(BLOCK as u64)
 }
 
 /// The number of bytes from `from` to `to`, two offsets in memory: their distance fits a `usize`.

@@ -15,11 +15,16 @@
 
 mod backoff;
 mod chunk;
+mod demand;
 mod feeds;
 mod layout;
 pub(crate) mod memory;
+mod pieces;
 mod pull;
+mod ranges;
 pub(crate) mod read;
+mod requests;
+mod segments;
 #[cfg(test)]
 mod tests;
 mod waiters;
@@ -34,15 +39,17 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use self::chunk::Chunk;
+use self::demand::Delivered;
 pub(crate) use self::feeds::OpenedStream;
-use self::feeds::{Fault, Feed};
+use self::feeds::{Fault, Feeds};
 use self::layout::Layout;
 use self::memory::Pieces;
-use self::read::{Decision, Outcome, Read, decide};
+use self::read::Read;
+use self::requests::Waiter;
 use self::waiters::Waiters;
 use self::writeback::Writeback;
 use crate::error::Error;
-use crate::progress::{Progress, Snapshot, State};
+use crate::progress::{Progress, Ranges, Snapshot, State};
 use crate::source::OpenAt;
 use crate::source::retry::Retry;
 
@@ -56,8 +63,8 @@ pub(crate) trait Token {
 pub(crate) enum Event<T> {
     /// A caller asks for a range.
     Read { read: Read, token: T },
-    /// A caller asks for the end of the stream. The reply has no bytes.
-    Load { token: T },
+    /// A caller asks that a range is loaded. The reply has no bytes.
+    Load { range: Range<u64>, token: T },
     /// A caller asks that all bytes that are resident now are spilled. The reply has no bytes.
     Spill { token: T },
     /// A caller asks for the size of the resource. The reply has no bytes, and comes as soon as the size
@@ -65,10 +72,10 @@ pub(crate) enum Event<T> {
     Size { token: T },
     /// Requests were dropped, so less may be needed.
     Withdrawn,
-    /// The last `OpenStream` succeeded.
-    Opened(OpenedStream),
-    /// The last `OpenStream` failed.
-    OpenFailed(io::Error),
+    /// The last `OpenStream` of this stream succeeded.
+    Opened(usize, OpenedStream),
+    /// The last `OpenStream` of this stream failed.
+    OpenFailed(usize, io::Error),
     /// The last `WriteStore` is done: its bytes are in the store.
     Written,
     /// The last `WriteStore` failed. Its bytes stay in memory.
@@ -87,16 +94,16 @@ pub(crate) enum Action<T> {
     /// Read `range` from the store and send it to the token. The first `enough` bytes of it will do if
     /// they can be read without waiting.
     ReadStore { token: T, range: Range<u64>, enough: usize },
-    /// Write these blocks to the store, one after the other from `offset`. Then report `Written` or
-    /// `WriteFailed`. Only one write runs at a time.
-    WriteStore { offset: u64, blocks: Vec<Bytes> },
+    /// Write these bytes to the store, each at its offset. Then report `Written` or `WriteFailed`. Only
+    /// one write runs at a time.
+    WriteStore(Vec<(u64, Bytes)>),
     /// Publish this snapshot.
     Publish(Snapshot),
-    /// Open the source. Then report `Opened` or `OpenFailed`. Only one opening runs, or one stream is
-    /// open.
-    OpenStream(OpenAt),
-    /// Drop the stream, or the opening: it must not be polled again.
-    CloseStream,
+    /// Open the source, in place of the stream or the opening with this number. Then report `Opened` or
+    /// `OpenFailed`. The numbers are small.
+    OpenStream { stream: usize, at: OpenAt },
+    /// Drop the stream with this number, or its opening: it must not be polled again.
+    CloseStream(usize),
     /// Nothing to do: this many bytes were copied into memory, and count as work.
     Absorbed { bytes: usize },
 }
@@ -108,8 +115,10 @@ pub(crate) struct Limits {
     pub(crate) declared: Option<u64>,
     /// Bytes of memory before the oldest blocks are spilled.
     pub(crate) max_memory: usize,
-    /// Bytes to pull past the furthest byte delivered.
+    /// Bytes to pull past the bytes that were delivered last.
     pub(crate) read_ahead: u64,
+    /// The most streams of a source that may be open at once.
+    pub(crate) streams: usize,
 }
 
 /// How the stream ended.
@@ -118,14 +127,7 @@ enum Ending {
     Failed(Error),
 }
 
-/// A request that waits.
-enum Waiter<T> {
-    Read(Read, T),
-    Load(T),
-}
-
 /// The state of one buffer. `T` is where replies are sent.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Core<T> {
     limits: Limits,
     layout: Layout,
@@ -134,21 +136,23 @@ pub(crate) struct Core<T> {
     /// The rest of the chunk pulled last. A chunk can have any size, so it is absorbed block by block,
     /// between other work.
     arriving: Chunk,
+    /// The stream that yielded it.
+    arriving_from: usize,
     /// The source sent more than was declared. It fails once `arriving` is absorbed.
     excess: bool,
-    /// How the stream ended, once it has.
+    /// Where the resource ends: no byte from here on is waited for. `u64::MAX` while that is not known.
+    /// The declared size does not count, because it may be wrong.
+    end: u64,
+    /// How the source ended, once it has.
     ending: Option<Ending>,
-    /// How the source is opened, and what is proven of its stream.
-    feed: Feed,
-    /// Whether the driver is to drop the stream or the opening.
-    close_stream: bool,
-    /// Requests for the size.
-    sizes: Waiters<T>,
+    /// The streams of the source, and what is proven of them.
+    feeds: Feeds,
+    /// The streams that the driver is to drop.
+    closing: Vec<usize>,
     /// The time of the last event for which time matters.
     now: Instant,
-    /// The end of the furthest range delivered; `None` before the first delivery, which starts the
-    /// read-ahead.
-    delivered: Option<u64>,
+    /// The ranges that were delivered last. The first delivery starts the read-ahead.
+    delivered: Delivered,
     /// Actions that became due together, first in, first out.
     due: VecDeque<Action<T>>,
     /// The progress that was published last.
@@ -162,29 +166,31 @@ pub(crate) struct Core<T> {
 impl<T: Token> Core<T> {
     /// The core of a stream that is open already.
     pub(crate) fn one_way(limits: Limits, seed: u64, now: Instant) -> Self {
-        Self::new(limits, Feed::one_way(), seed, now)
+        Self::new(limits, Feeds::one_way(now), seed, now)
     }
 
     /// The core of a source that is opened when a byte is needed.
     pub(crate) fn source(limits: Limits, retry: Retry, seed: u64, now: Instant) -> Self {
-        Self::new(limits, Feed::source(retry, seed), seed, now)
+        Self::new(limits, Feeds::source(retry, limits.streams, seed), seed, now)
     }
 
-    fn new(limits: Limits, feed: Feed, seed: u64, now: Instant) -> Self {
-        let published = Progress { size: limits.declared, ..Progress::EMPTY };
+    fn new(limits: Limits, feeds: Feeds, seed: u64, now: Instant) -> Self {
+        let streams = feeds.open_count();
+        let published = Progress { size: limits.declared, streams, ..Progress::EMPTY };
         Self {
             limits,
             layout: Layout::new(),
-            waiters: Waiters::new(),
+            waiters: Waiters::new(!feeds.is_one_way()),
             writeback: Writeback::new(limits.max_memory, seed),
             arriving: Chunk::default(),
+            arriving_from: 0,
             excess: false,
+            end: u64::MAX,
             ending: None,
-            feed,
-            close_stream: false,
-            sizes: Waiters::new(),
+            feeds,
+            closing: Vec::new(),
             now,
-            delivered: None,
+            delivered: Delivered::new(),
             due: VecDeque::new(),
             published,
             has_timer: true,
@@ -247,26 +253,46 @@ impl<T: Token> Core<T> {
         self.published
     }
 
-    /// Whether the driver must tell the time of every event, and not only of failures: the source can be
-    /// opened again.
+    /// The ranges of loaded bytes.
+    pub(crate) fn ranges(&self) -> Ranges {
+        self.layout.ranges()
+    }
+
+    /// The numbers of all streams. Some may not be in use.
+    pub(crate) fn streams(&self) -> Range<usize> {
+        self.feeds.ids()
+    }
+
+    /// Whether the driver must report the time of every event, and not only of failures: the source can
+    /// be opened again.
     pub(crate) fn keeps_time(&self) -> bool {
-        self.feed.keeps_time()
+        !self.feeds.is_one_way()
     }
 
     /// When to report `DeadlinePassed`. To be called only while the core is idle.
     pub(crate) fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
-        let is_timeless = !self.feed.keeps_time() && self.writeback.retry_at().is_none();
+        let is_timeless = self.feeds.is_one_way() && self.writeback.retry_at().is_none();
         if is_timeless || !self.has_timer || self.ending.is_some() {
             return None;
         }
-        let retry_at = self.writeback.retry_at().filter(|_| self.is_needed());
-        if !self.feed.keeps_time() {
-            return retry_at;
+        let retry_write = self.writeback.retry_at().filter(|_| self.is_needed());
+        if self.feeds.is_one_way() {
+            return retry_write;
         }
         self.now = now;
-        let (wanted, demanded) = (self.wants_chunk(), self.is_demanded());
-        let feed_at = self.feed.next_deadline(now, wanted, demanded);
-        [retry_at, feed_at].into_iter().flatten().min()
+        let retrying = self.feeds.retrying().map(|(_, at, _)| at);
+        let retry_source = retrying.filter(|_| self.needs_opening());
+        let mut deadline = [retry_write, retry_source].into_iter().flatten().min();
+        for stream in self.feeds.ids() {
+            // The rest of a chunk waits for memory: it would be lost with its stream.
+            if self.arriving_from == stream && !self.arriving.is_empty() {
+                continue;
+            }
+            let wanted = self.wants_chunk(stream);
+            let at = self.feeds.deadline_of(now, stream, wanted);
+            deadline = deadline.into_iter().chain(at).min();
+        }
+        deadline
     }
 
     /// Bytes of memory held: those that are resident, and those of the chunk that is arriving.
@@ -287,31 +313,16 @@ impl<T: Token> Core<T> {
             Event::Read { .. } | Event::Withdrawn => {}
             Event::NoTimer => {
                 self.has_timer = false;
-                if let Some(consequence) = self.feed.no_timer() {
+                if let Some(consequence) = self.feeds.no_timer() {
                     self.follow(consequence);
                 }
             }
-            Event::Opened(opened) => self.opened(opened),
-            Event::OpenFailed(error) => self.fault(Fault::Io(error)),
-            Event::DeadlinePassed => {
-                if self.writeback.retry_at().is_some_and(|at| at <= self.now) {
-                    self.writeback.retry();
-                }
-                let (close, fault) = self.feed.deadline_passed(self.now);
-                self.close_stream |= close;
-                if let Some(fault) = fault {
-                    self.fault(fault);
-                }
-            }
-            Event::Load { token } => {
-                self.requested();
-                self.waiters.park(u64::MAX, Waiter::Load(token));
-            }
-            Event::Size { token } => {
-                self.requested();
-                self.sizes.park(u64::MAX, token);
-            }
-            Event::Spill { token } => self.writeback.spill(self.layout.loaded(), token),
+            Event::Opened(stream, opened) => self.opened(stream, opened),
+            Event::OpenFailed(stream, error) => self.fault(stream, Fault::Io(error)),
+            Event::DeadlinePassed => self.deadline_passed(),
+            Event::Load { range, token } => self.ask(Waiter::Load(range, token)),
+            Event::Size { token } => self.ask(Waiter::Size(token)),
+            Event::Spill { token } => self.writeback.spill(&self.layout, token),
             Event::Written => self.writeback.written(&mut self.layout),
             Event::WriteFailed(error) => {
                 let spills = self.writeback.write_failed(self.now, &self.layout, error.clone());
@@ -323,34 +334,17 @@ impl<T: Token> Core<T> {
         }
     }
 
-    /// All requests that need bytes that are not loaded fail. Others only wait for their turn.
-    fn fail_needy(&mut self, error: &Error) {
-        let failed = |token| Action::Reply { token, result: Err(error.clone()) };
-        let reads = self.waiters.take_beyond(self.reached());
-        self.due.extend(reads.map(Waiter::into_token).map(failed));
-        if self.known_size().is_none() {
-            self.due.extend(self.sizes.take_beyond(0).map(failed));
+    fn deadline_passed(&mut self) {
+        if self.writeback.retry_at().is_some_and(|at| at <= self.now) {
+            self.writeback.retry();
         }
-    }
-
-    /// A caller asks for a range. Returns what to do for it now; otherwise the read is parked.
-    fn read(&mut self, read: Read, token: T) -> Option<Action<T>> {
-        match self.decide(&read) {
-            Decision::Wait(until) => {
-                self.dirty = true;
-                self.requested();
-                self.waiters.park(until, Waiter::Read(read, token));
-                None
+        for stream in self.feeds.ids() {
+            match self.feeds.overdue(self.now, stream) {
+                Some(Ok(())) => self.close(stream),
+                Some(Err(fault)) => self.fault(stream, fault),
+                None => {}
             }
-            Decision::Act(outcome) => Some(self.carry_out(outcome, token)),
         }
-    }
-
-    /// A request needs missing bytes. A failed write is retried, because the bytes need the memory, and
-    /// so is a source that failed.
-    fn requested(&mut self) {
-        self.writeback.retry();
-        self.feed.request();
     }
 
     // ---- actions ----
@@ -359,41 +353,25 @@ impl<T: Token> Core<T> {
         if let Some(action) = self.due.pop_front() {
             return Some(action);
         }
-        if let Some(token) = self.writeback.next_spilled(&self.layout) {
+        if let Some(token) = self.writeback.next_spilled() {
             return Some(Action::Reply { token, result: Ok(Pieces::default()) });
         }
-        while let Some(waiter) = self.waiters.pop(self.reached()) {
+        while let Some(waiter) = self.waiters.pop() {
             if waiter.is_abandoned() {
                 continue;
             }
-            let (read, token) = match waiter {
-                Waiter::Read(read, token) => (read, token),
-                Waiter::Load(token) => return Some(self.reply_at_end(token)),
-            };
-            match self.decide(&read) {
-                // A read waits only for an offset that is not reached yet: it is not popped again here.
-                Decision::Wait(until) => self.waiters.park(until, Waiter::Read(read, token)),
-                Decision::Act(outcome) => return Some(self.carry_out(outcome, token)),
+            if let Some(action) = self.answer(waiter) {
+                return Some(action);
             }
         }
-        if (self.ending.is_some() || self.known_size().is_some())
-            && let Some(token) = self.sizes.pop(u64::MAX)
-        {
-            return Some(self.reply_at_end(token));
+        if let Some(stream) = self.closing.pop() {
+            return Some(Action::CloseStream(stream));
         }
-        if std::mem::take(&mut self.close_stream) {
-            return Some(Action::CloseStream);
-        }
-        if let Some((offset, blocks)) = self.writeback.next_write(&mut self.layout) {
-            return Some(Action::WriteStore { offset, blocks });
+        if let Some(segments) = self.writeback.next_write(&mut self.layout) {
+            let writes = segments.into_iter().map(|segment| (segment.start, segment.bytes));
+            return Some(Action::WriteStore(writes.collect()));
         }
         self.absorb().or_else(|| self.next_opening())
-    }
-
-    /// The reply to a request for the end of the stream.
-    fn reply_at_end(&self, token: T) -> Action<T> {
-        let result = self.failure().map_or_else(|| Ok(Pieces::default()), |error| Err(error.clone()));
-        Action::Reply { token, result }
     }
 
     /// The snapshot, if it differs from the one published last.
@@ -403,7 +381,7 @@ impl<T: Token> Core<T> {
             return None;
         }
         self.published = progress;
-        let source_error = self.failure().or(self.feed.error()).cloned();
+        let source_error = self.failure().or(self.feeds.error()).cloned();
         let store_error = self.writeback.error().cloned();
         Some(Action::Publish(Snapshot { progress, source_error, store_error }))
     }
@@ -420,104 +398,38 @@ impl<T: Token> Core<T> {
             None => (state, told),
         };
         let (resident, store_failing) = (loaded - spilled, self.writeback.error().is_some());
-        Progress { loaded, size, resident, spilled, state, store_failing }
+        let (start, frontier) = (0, self.layout.first_missing(0));
+        let streams = self.feeds.open_count();
+        Progress { loaded, size, resident, spilled, start, frontier, streams, state, store_failing }
     }
 
-    /// The state while the stream has not ended.
+    /// The state while the source has not ended.
     fn open_state(&mut self) -> State {
-        if let Some((attempt, delay)) = self.feed.retrying() {
-            return if self.is_demanded() { State::Retrying { attempt, delay } } else { State::Waiting };
+        if let Some((attempt, _, delay)) = self.feeds.retrying()
+            && self.needs_opening()
+        {
+            return State::Retrying { attempt, delay };
         }
-        // Read-ahead pulls an open stream only. A closed source is opened for a request.
-        let pulls = if self.feed.is_pulled() { self.is_needed() } else { self.is_demanded() };
-        if pulls && !self.writeback.has_failed() { State::Pulling } else { State::Waiting }
-    }
-
-    // ---- decisions ----
-
-    #[inline]
-    fn decide(&self, read: &Read) -> Decision {
-        decide(read, &self.layout, self.ending.as_ref(), self.delivered.unwrap_or(0))
-    }
-
-    /// What the driver has to do for a read that is answered.
-    #[inline]
-    fn carry_out(&mut self, outcome: Outcome, token: T) -> Action<T> {
-        let result = match outcome {
-            Outcome::Nothing => Ok(Pieces::default()),
-            Outcome::Failure(error) => Err(error),
-            Outcome::Resident { range, more_to } => {
-                let start = range.start;
-                let pieces = self.layout.slice(range, more_to);
-                self.deliver(start + pieces.len() as u64);
-                Ok(pieces)
-            }
-            Outcome::Stored { range, enough } => {
-                self.deliver(range.end);
-                return Action::ReadStore { token, range, enough };
-            }
-        };
-        Action::Reply { token, result }
-    }
-
-    /// Requests that wait for this offset or less can be answered.
-    fn reached(&self) -> u64 {
-        if self.ending.is_some() { u64::MAX } else { self.layout.loaded() }
-    }
-
-    /// Notes the end of a delivered range. Only delivered bytes count, not the bytes asked for:
-    /// otherwise read-ahead would run ahead of its readers.
-    fn deliver(&mut self, end: u64) {
-        if Some(end) > self.delivered {
-            self.dirty = true;
-            self.delivered = Some(end);
-        }
+        if self.is_needed() && !self.writeback.has_failed() { State::Pulling } else { State::Waiting }
     }
 
     /// The size that the source told, or the declared one.
     fn known_size(&self) -> Option<u64> {
-        self.feed.size().or(self.limits.declared)
-    }
-
-    /// Whether a request waits for a size that is not known yet.
-    fn needs_size(&mut self) -> bool {
-        self.known_size().is_none() && self.sizes.furthest().is_some()
+        self.feeds.size().or(self.limits.declared)
     }
 
     /// Whether a byte that is not loaded is needed.
     fn is_needed(&mut self) -> bool {
-        let ahead = match self.delivered {
-            _ if self.limits.read_ahead == u64::MAX => u64::MAX,
-            Some(end) => end.saturating_add(self.limits.read_ahead),
-            None => 0,
-        };
-        let loaded = self.layout.loaded();
         if self.ending.is_some() {
             return false;
         }
-        ahead > loaded || self.needs_size() || self.waiters.furthest().is_some_and(|until| until > loaded)
+        self.feeds.ids().any(|stream| self.needs(stream)) || self.needs_opening()
     }
 
     fn failure(&self) -> Option<&Error> {
         match &self.ending {
             Some(Ending::Failed(error)) => Some(error),
             _ => None,
-        }
-    }
-}
-
-impl<T: Token> Token for Waiter<T> {
-    fn is_abandoned(&self) -> bool {
-        match self {
-            Self::Read(_, token) | Self::Load(token) => token.is_abandoned(),
-        }
-    }
-}
-
-impl<T> Waiter<T> {
-    fn into_token(self) -> T {
-        match self {
-            Self::Read(_, token) | Self::Load(token) => token,
         }
     }
 }

@@ -6,58 +6,63 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::chunk::Chunk;
-use super::feeds::{Consequence, Fault, OpenedStream};
+use super::feeds::{Admission, Consequence, End, Fault, OpenedStream};
 use super::{Action, Core, Ending, Token};
 use crate::error::Error;
 
-/// Permission to poll the stream once. It takes the result of the poll; a poll without a result needs
+/// Permission to poll one stream once. It takes the result of the poll; a poll without a result needs
 /// no report.
 pub(crate) struct Permit<'a, T> {
     pub(super) core: &'a mut Core<T>,
+    pub(super) stream: usize,
 }
 
 impl<T: Token> Core<T> {
-    /// Whether to poll the stream now: more bytes are needed, and there is room for them.
-    pub(crate) fn permit(&mut self, now: Instant) -> Option<Permit<'_, T>> {
+    /// Whether to poll this stream now: more of its bytes are needed, and there is room for them.
+    pub(crate) fn permit(&mut self, now: Instant, stream: usize) -> Option<Permit<'_, T>> {
         self.now = now;
-        (self.feed.is_open() && self.wants_chunk()).then_some(Permit { core: self })
+        if !self.feeds.is_open(stream) {
+            return None;
+        }
+        let wanted = self.wants_chunk(stream);
+        self.feeds.want(now, stream, wanted);
+        wanted.then_some(Permit { core: self, stream })
     }
 
-    /// Whether bytes that are not loaded are needed, and there is room for them.
-    pub(super) fn wants_chunk(&mut self) -> bool {
-        self.can_take_chunk() && self.is_needed()
+    /// Whether bytes of this stream are needed, and there is room for them.
+    pub(super) fn wants_chunk(&mut self, stream: usize) -> bool {
+        self.can_take_chunk() && self.needs(stream)
     }
 
-    fn can_take_chunk(&self) -> bool {
+    pub(super) fn can_take_chunk(&self) -> bool {
         self.arriving.is_empty() && !self.has_ended() && self.writeback.has_room(&self.layout)
     }
 
-    /// Starts an opening of the source, if a request needs it.
-    pub(super) fn next_opening(&mut self) -> Option<Action<T>> {
-        if self.feed.is_open() || !self.can_take_chunk() || !self.is_demanded() {
-            return None;
+    pub(super) fn opened(&mut self, stream: usize, opened: OpenedStream) {
+        let declared = self.limits.declared;
+        match self.feeds.opened(self.now, stream, opened, declared, &self.layout) {
+            Ok(Admission::Admitted) => {
+                self.learn_size();
+                self.pass_loaded(stream);
+            }
+            Ok(Admission::FromStart) => {
+                self.learn_size();
+                self.close(stream);
+            }
+            Err(fault) => self.fault(stream, fault),
         }
-        self.feed.open(self.now, self.layout.loaded()).map(Action::OpenStream)
     }
 
-    /// Whether a request waits for a missing byte. Only then the source is opened.
-    pub(super) fn is_demanded(&mut self) -> bool {
-        let loaded = self.layout.loaded();
-        let loads_all = self.limits.read_ahead == u64::MAX && !self.feed.gave_up();
-        loads_all || self.waiters.furthest().is_some_and(|until| until > loaded) || self.needs_size()
-    }
-
-    pub(super) fn opened(&mut self, opened: OpenedStream) {
-        match self.feed.opened(opened, self.layout.loaded(), self.limits.declared) {
-            Ok(()) => self.complete_if_whole(),
-            Err(fault) => self.fault(fault),
-        }
+    /// The stream is not polled again.
+    pub(super) fn close(&mut self, stream: usize) {
+        self.stop(stream);
+        self.closing.push(stream);
     }
 
     /// The opening or the stream failed.
-    pub(super) fn fault(&mut self, fault: Fault) {
-        self.close_stream = true;
-        let consequence = self.feed.fail(self.now, fault, self.layout.loaded(), self.limits.declared);
+    pub(super) fn fault(&mut self, stream: usize, fault: Fault) {
+        let consequence = self.feeds.fail(self.now, stream, fault, self.limits.declared, &self.layout);
+        self.close(stream);
         self.follow(consequence);
     }
 
@@ -69,26 +74,74 @@ impl<T: Token> Core<T> {
         }
     }
 
+    // ---- chunks ----
+
     /// Takes in one block's worth of the chunk that is arriving, if memory has room.
     pub(super) fn absorb(&mut self) -> Option<Action<T>> {
         if self.arriving.is_empty() || !self.writeback.has_room(&self.layout) {
             return None;
         }
-        let bytes = self.layout.append(&self.arriving);
-        self.feed.absorbed(self.arriving.get(..bytes).unwrap_or_default());
-        self.arriving.advance(bytes);
+        let stream = self.arriving_from;
+        let at = self.feeds.at(stream)?;
+        let (is_loaded, border) = self.layout.look_up(at);
+        let most = usize::try_from(border - at).unwrap_or(usize::MAX);
+        let bytes = if is_loaded {
+            let skipped = self.arriving.len().min(most);
+            self.feeds.skipped(stream, skipped as u64);
+            self.arriving.advance(skipped);
+            0
+        } else {
+            let new = self.arriving.get(..most).unwrap_or(&self.arriving);
+            let bytes = self.layout.append(stream, at, new);
+            self.feeds.absorbed(self.now, stream, self.arriving.get(..bytes).unwrap_or_default());
+            self.waiters.wake(at..at + bytes as u64);
+            self.arriving.advance(bytes);
+            if at + bytes as u64 > self.end && self.feeds.size().is_none() {
+                // A stream ended past the end, as it seemed, but it broke.
+                self.end = u64::MAX;
+            }
+            self.learn_size();
+            bytes
+        };
+        self.pass_loaded(stream);
         if self.arriving.is_empty() {
             // An empty slice would keep the whole chunk alive.
             self.arriving = Chunk::default();
         }
         self.fail_if_oversized();
-        self.complete_if_whole();
         Some(Action::Absorbed { bytes })
     }
 
-    // ---- the end of the stream ----
+    /// Stops the stream if it has reached bytes that make it unnecessary.
+    fn pass_loaded(&mut self, stream: usize) {
+        if self.layout.loaded() == self.end {
+            return self.finish(Ending::Complete);
+        }
+        let Some(at) = self.feeds.at(stream) else { return };
+        let (is_loaded, end) = self.layout.look_up(at);
+        if at >= self.end || is_loaded && self.feeds.stops_before(stream, &(at..end)) {
+            self.close(stream);
+        }
+    }
 
-    /// Whether the stream must not be polled again.
+    // ---- the end of the resource ----
+
+    /// The source may have told the size.
+    fn learn_size(&mut self) {
+        if let Some(size) = self.feeds.size()
+            && size != self.end
+        {
+            self.ends_at(size);
+        }
+    }
+
+    /// The resource has no bytes from `end` on: requests for them need not wait.
+    fn ends_at(&mut self, end: u64) {
+        self.end = end;
+        self.waiters.wake(end..u64::MAX);
+    }
+
+    /// Whether no stream must be polled again.
     pub(super) fn has_ended(&self) -> bool {
         self.ending.is_some() || self.excess
     }
@@ -99,42 +152,40 @@ impl<T: Token> Core<T> {
         }
     }
 
-    /// All bytes are loaded if the source told the size, and they have arrived.
-    fn complete_if_whole(&mut self) {
-        if self.feed.size() == Some(self.layout.loaded()) {
-            self.finish(Ending::Complete);
-        }
-    }
-
     pub(super) fn finish(&mut self, ending: Ending) {
-        if self.ending.is_none() {
-            self.ending = Some(ending);
-            // A stream that sent too much was closed when it did.
-            self.close_stream |= !self.excess;
-            self.layout.finish();
+        if self.ending.is_some() {
+            return;
         }
+        self.ending = Some(ending);
+        self.arriving = Chunk::default();
+        for stream in self.feeds.ids() {
+            if self.feeds.drop_stream(stream) {
+                self.closing.push(stream);
+            }
+        }
+        self.layout.close_all();
+        self.waiters.wake_all();
     }
 }
 
 impl<T: Token> Permit<'_, T> {
     /// The stream yielded a chunk.
     pub(crate) fn chunk(self, chunk: Bytes) {
-        let core = self.core;
+        let Self { core, stream } = self;
         let mut chunk = Chunk::from(chunk);
         core.dirty = true;
-        let loaded = core.layout.loaded();
-        if let Err(fault) = core.feed.receive(&mut chunk, loaded) {
-            return core.fault(fault);
+        if let Err(fault) = core.feeds.receive(core.now, stream, &mut chunk, &core.layout) {
+            return core.fault(stream, fault);
         }
-        let allowed = core.limits.declared.map_or(u64::MAX, |size| size.saturating_sub(loaded));
+        let at = core.feeds.at(stream).unwrap_or_default();
+        let allowed = core.limits.declared.map_or(u64::MAX, |size| size.saturating_sub(at));
         if chunk.len() as u64 > allowed {
             chunk.truncate(usize::try_from(allowed).unwrap_or(usize::MAX));
             core.excess = true;
-            core.close_stream = true;
         }
         // An empty slice would keep the whole chunk alive.
         if !chunk.is_empty() {
-            core.arriving = chunk;
+            (core.arriving, core.arriving_from) = (chunk, stream);
         }
         core.fail_if_oversized();
         // The first block at once: it saves a turn, and the permit says that there is room.
@@ -143,19 +194,23 @@ impl<T: Token> Permit<'_, T> {
 
     /// The stream ended.
     pub(crate) fn end(self) {
-        let core = self.core;
+        let Self { core, stream } = self;
         core.dirty = true;
-        if core.feed.is_whole(core.layout.loaded(), core.limits.declared) {
-            core.finish(Ending::Complete);
-        } else {
-            core.fault(Fault::EarlyEnd);
+        match core.feeds.ended(stream, core.limits.declared, &core.layout) {
+            End::Resource { most } => {
+                core.ends_at(most);
+                core.learn_size();
+                core.pass_loaded(stream);
+            }
+            End::Stream => core.close(stream),
+            End::Early => core.fault(stream, Fault::EarlyEnd),
         }
     }
 
     /// The stream failed.
     pub(crate) fn fail(self, cause: io::Error) {
-        let core = self.core;
+        let Self { core, stream } = self;
         core.dirty = true;
-        core.fault(Fault::Io(cause));
+        core.fault(stream, Fault::Io(cause));
     }
 }

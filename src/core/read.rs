@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Ending;
+use super::demand::Delivered;
 use super::layout::{Layout, Part, Place};
 use super::memory::BLOCK;
 use crate::error::Error;
@@ -37,8 +38,8 @@ impl Read {
 
 /// What becomes of a read.
 pub(super) enum Decision {
-    /// It waits until all bytes before this offset are loaded, or the stream has ended.
-    Wait(u64),
+    /// It waits for the last byte of this range, in which no byte is loaded, or until the source has ended.
+    Wait(Range<u64>),
     /// It is answered.
     Act(Outcome),
 }
@@ -55,27 +56,36 @@ pub(super) enum Outcome {
     Stored { range: Range<u64>, enough: usize },
 }
 
-/// Decides what `read` gets now. `delivered` is the end of the furthest range delivered so far.
+/// Decides what `read` gets now. `end` is where the resource ends, if that is known, else `u64::MAX`.
 #[inline]
-pub(super) fn decide(read: &Read, layout: &Layout, ending: Option<&Ending>, delivered: u64) -> Decision {
-    let end = match ending {
-        Some(Ending::Complete) => read.end().min(layout.loaded()),
-        _ => read.end(),
-    };
-    let missing = |until| match ending {
-        None => Decision::Wait(until),
-        Some(Ending::Complete) => Decision::Act(Outcome::Nothing),
-        Some(Ending::Failed(error)) => Decision::Act(Outcome::Failure(error.clone())),
-    };
+pub(super) fn decide(
+    read: &Read,
+    layout: &Layout,
+    ending: Option<&Ending>,
+    end: u64,
+    delivered: &Delivered,
+) -> Decision {
+    let read_end = read.end();
+    let end = read_end.min(end);
     let mut parts = layout.split(read.offset..end);
     let Some(Part { range, place }) = parts.next() else {
-        // No stream has a byte at `u64::MAX`, but only the end of the stream shows that.
-        return if read.len == 0 { Decision::Act(Outcome::Nothing) } else { missing(u64::MAX) };
+        // No resource has a byte at `u64::MAX`, but only its end shows that.
+        let is_past = read.len == 0 || end < read_end;
+        return if is_past {
+            Decision::Act(Outcome::Nothing)
+        } else {
+            missing(read.offset..u64::MAX, ending)
+        };
     };
     match read.want {
-        Want::Piece | Want::Run if place == Place::Missing => return missing(read.offset.saturating_add(1)),
-        Want::Exact if place == Place::Missing || parts.any(|part| part.place == Place::Missing) => {
-            return missing(end);
+        Want::Piece | Want::Run if place == Place::Missing => {
+            return missing(range.start..range.start.saturating_add(1), ending);
+        }
+        Want::Exact if place == Place::Missing => return missing(range, ending),
+        Want::Exact if range.end < end => {
+            if let Some(gap) = parts.find(|part| part.place == Place::Missing) {
+                return missing(gap.range, ending);
+            }
         }
         _ => {}
     }
@@ -84,7 +94,7 @@ pub(super) fn decide(read: &Read, layout: &Layout, ending: Option<&Ending>, deli
         Want::Exact => range.end,
         Want::Piece => range.start,
         Want::Run if ending.is_some() => range.end,
-        Want::Run => delivered.clamp(range.start, range.end),
+        Want::Run => delivered.nearest(range.start).min(range.end),
     };
     if place == Place::Resident {
         return Decision::Act(Outcome::Resident { range, more_to });
@@ -94,4 +104,29 @@ pub(super) fn decide(read: &Read, layout: &Layout, ending: Option<&Ending>, deli
     let enough = if read.want == Want::Exact { end } else { piece_end };
     let enough = usize::try_from(enough - range.start).unwrap_or(usize::MAX);
     Decision::Act(Outcome::Stored { range: range.start..end, enough })
+}
+
+/// Decides whether all of `range` is loaded. `end` is as for [`decide`].
+pub(super) fn decide_load(
+    range: &Range<u64>,
+    layout: &Layout,
+    ending: Option<&Ending>,
+    end: u64,
+) -> Decision {
+    let end = range.end.min(end);
+    let first = layout.first_missing(range.start);
+    if first >= end {
+        return Decision::Act(Outcome::Nothing);
+    }
+    let (_, loaded) = layout.look_up(first);
+    missing(first..loaded.min(end), ending)
+}
+
+/// What becomes of a request that needs this missing range.
+fn missing(range: Range<u64>, ending: Option<&Ending>) -> Decision {
+    match ending {
+        None => Decision::Wait(range),
+        Some(Ending::Complete) => Decision::Act(Outcome::Nothing),
+        Some(Ending::Failed(error)) => Decision::Act(Outcome::Failure(error.clone())),
+    }
 }

@@ -1,6 +1,8 @@
-//! Requests that cannot be answered yet, ordered by the byte that they wait for.
+//! Requests that cannot be answered yet, ordered by the bytes that they wait for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+use std::ops::{Range, RangeInclusive};
 
 use super::Token;
 
@@ -8,10 +10,21 @@ use super::Token;
 /// worth a walk.
 const SWEEP_AT_LEAST: usize = 64;
 
-/// Parked requests.
+/// A parked request. It waits for missing bytes from `start` on.
+struct Parked<W> {
+    start: u64,
+    waiter: W,
+}
+
+/// Parked requests. Each waits for a range without a loaded byte, and is woken when its last byte arrives.
 pub(super) struct Waiters<W> {
-    /// By (offset that must be reached first, order of arrival).
-    parked: BTreeMap<(u64, u64), W>,
+    /// By (end of the range, order of arrival).
+    parked: BTreeMap<(u64, u64), Parked<W>>,
+    /// By (start of the range, order of arrival): the end of the range. Only for sources that can be
+    /// opened: a one-way stream has one position, which passes all starts.
+    starts: Option<BTreeMap<(u64, u64), u64>>,
+    /// Requests that were woken, first in, first out.
+    woken: VecDeque<W>,
     /// The order of arrival of the next request. It keeps requests with equal offsets apart: first
     /// come, first served.
     next: u64,
@@ -21,45 +34,135 @@ pub(super) struct Waiters<W> {
 }
 
 impl<W: Token> Waiters<W> {
-    pub(super) fn new() -> Self {
-        Self { parked: BTreeMap::new(), next: 0, sweep_at: SWEEP_AT_LEAST }
+    /// `by_start` allows the calls that look for requests by their start.
+    pub(super) fn new(by_start: bool) -> Self {
+        Self {
+            parked: BTreeMap::new(),
+            starts: by_start.then(BTreeMap::new),
+            woken: VecDeque::new(),
+            next: 0,
+            sweep_at: SWEEP_AT_LEAST,
+        }
     }
 
-    /// Parks a request until the offset `until` is reached.
-    pub(super) fn park(&mut self, until: u64, waiter: W) {
+    /// Parks a request until the last byte of `range` has arrived.
+    pub(super) fn park(&mut self, range: Range<u64>, waiter: W) {
         if self.parked.len() >= self.sweep_at {
-            self.parked.retain(|_, waiter| !waiter.is_abandoned());
-            self.sweep_at = SWEEP_AT_LEAST.max(self.parked.len() * 2);
+            self.sweep();
         }
-        self.parked.insert((until, self.next), waiter);
+        let Range { start, end } = range;
+        self.parked.insert((end, self.next), Parked { start, waiter });
+        if let Some(starts) = &mut self.starts {
+            starts.insert((start, self.next), end);
+        }
         self.next += 1;
     }
 
+    fn sweep(&mut self) {
+        self.parked.retain(|_, parked| !parked.waiter.is_abandoned());
+        if let Some(starts) = &mut self.starts {
+            starts.retain(|(_, order), end| self.parked.contains_key(&(*end, *order)));
+        }
+        self.sweep_at = SWEEP_AT_LEAST.max(self.parked.len() * 2);
+    }
+
+    fn remove(&mut self, key: (u64, u64)) -> Option<W> {
+        let Parked { start, waiter } = self.parked.remove(&key)?;
+        if let Some(starts) = &mut self.starts {
+            starts.remove(&(start, key.1));
+        }
+        Some(waiter)
+    }
+
+    // ---- waking ----
+
+    /// These bytes have arrived: wakes the requests that wait for one of them as their last byte.
+    pub(super) fn wake(&mut self, arrived: Range<u64>) {
+        while let Some(first) = self.parked.first_entry() {
+            let mut key = *first.key();
+            if key.0 <= arrived.start {
+                // A request waits for bytes before these.
+                let later = (arrived.start + 1, 0)..=(arrived.end, u64::MAX);
+                let Some((found, _)) = self.parked.range(later).next() else { return };
+                key = *found;
+            }
+            if key.0 > arrived.end {
+                return;
+            }
+            let woken = self.remove(key);
+            self.woken.extend(woken);
+        }
+    }
+
+    /// Wakes all requests. No more will be parked, so their memory is given back.
+    pub(super) fn wake_all(&mut self) {
+        let parked = self.take_parked();
+        self.woken.extend(parked);
+    }
+
+    /// The next request that was woken.
+    pub(super) fn pop(&mut self) -> Option<W> {
+        self.woken.pop_front()
+    }
+
+    /// Removes all requests that still wait, in the order of the bytes that they wait for.
+    pub(super) fn take_parked(&mut self) -> impl Iterator<Item = W> + use<W> {
+        self.starts = self.starts.take().map(|_| BTreeMap::new());
+        mem::take(&mut self.parked).into_values().map(|parked| parked.waiter)
+    }
+
+    // ---- demand ----
+
     /// The furthest offset that a request waits for. Removes abandoned requests on its way.
     pub(super) fn furthest(&mut self) -> Option<u64> {
-        while let Some(last) = self.parked.last_entry() {
-            if last.get().is_abandoned() {
-                last.remove();
-            } else {
-                return Some(last.key().0);
+        while let Some((key, last)) = self.parked.last_key_value() {
+            let key = *key;
+            if !last.waiter.is_abandoned() {
+                return Some(key.0);
             }
+            self.remove(key);
         }
         None
     }
 
-    /// Removes the first request that waits for `reached` or less.
-    pub(super) fn pop(&mut self, reached: u64) -> Option<W> {
-        let first = self.parked.first_entry()?;
-        (first.key().0 <= reached).then(|| first.remove())
+    /// The start and the end of the first range that starts in `starts`, and the order of its request.
+    pub(super) fn first_from(&mut self, starts: RangeInclusive<u64>) -> Option<(Range<u64>, u64)> {
+        let keys = (*starts.start(), 0)..=(*starts.end(), u64::MAX);
+        self.find(|starts| starts.range(keys.clone()).next())
     }
 
-    /// Removes all requests that wait for more than `reached`, in order.
-    pub(super) fn take_beyond(&mut self, reached: u64) -> impl Iterator<Item = W> + use<W> {
-        self.parked.split_off(&(reached, u64::MAX)).into_values()
+    /// As [`first_from`](Self::first_from), for the last range that starts at `most` or before.
+    pub(super) fn last_to(&mut self, most: u64) -> Option<(Range<u64>, u64)> {
+        self.find(|starts| starts.range(..=(most, u64::MAX)).next_back())
+    }
+
+    /// The range that `find` finds. Removes abandoned requests on its way.
+    fn find(
+        &mut self,
+        find: impl for<'a> Fn(&'a BTreeMap<(u64, u64), u64>) -> Option<(&'a (u64, u64), &'a u64)>,
+    ) -> Option<(Range<u64>, u64)> {
+        loop {
+            let ((start, order), end) = find(self.starts.as_ref()?)?;
+            let (start, key) = (*start, (*end, *order));
+            if !self.parked.get(&key)?.waiter.is_abandoned() {
+                return Some((start..key.0, key.1));
+            }
+            self.remove(key);
+        }
+    }
+
+    /// A stream has stopped: the requests wait for missing bytes from another offset on.
+    pub(super) fn move_starts(&mut self, first_missing: impl Fn(u64) -> u64) {
+        let Some(starts) = &mut self.starts else { return };
+        starts.clear();
+        for ((end, order), parked) in &mut self.parked {
+            parked.start = first_missing(parked.start);
+            starts.insert((parked.start, *order), *end);
+        }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.parked.len()
+        self.parked.len() + self.woken.len()
     }
 }

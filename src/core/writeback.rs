@@ -1,14 +1,16 @@
 //! Which resident bytes are written to the store, and when: oldest first, one write at a time.
 
+use std::collections::VecDeque;
+use std::mem;
+use std::ops::Range;
 use std::time::{Duration, Instant};
-
-use bytes::Bytes;
 
 use super::Token;
 use super::backoff::Backoff;
 use super::layout::Layout;
 use super::memory::BLOCK;
-use super::waiters::Waiters;
+use super::ranges::RangeSet;
+use super::segments::Segment;
 use crate::error::Error;
 
 /// How far memory may exceed its limit while the store takes in the rest. Four blocks: one that is
@@ -25,18 +27,25 @@ const MAX_DELAY: Duration = Duration::from_secs(15);
 pub(super) struct Writeback<T> {
     /// Bytes of memory to stay within.
     max_memory: usize,
-    /// Where the running write ends.
-    writing: Option<u64>,
+    /// The ranges of the running write.
+    writing: Option<Vec<Range<u64>>>,
     /// When a failed write is retried, if it failed while memory exceeded its limit. Pulling stops
     /// until then, or until a read that needs more bytes has the write retried.
     retry_at: Option<Instant>,
     backoff: Backoff,
     /// Why the last write failed; `None` after a write has succeeded.
     error: Option<Error>,
-    /// Bytes before this offset are to be spilled, even if no caller waits for it any more.
-    spill_to: u64,
-    /// `spill` requests, by the offset that must be stored first.
-    spills: Waiters<T>,
+    /// The resident bytes that are to be spilled, even if no caller waits for it any more.
+    asked: RangeSet,
+    /// `spill` requests, oldest first.
+    spills: VecDeque<Spill<T>>,
+}
+
+/// Callers that ask that the same bytes are spilled.
+struct Spill<T> {
+    /// Those of the bytes that are still resident.
+    ranges: RangeSet,
+    tokens: VecDeque<T>,
 }
 
 impl<T: Token> Writeback<T> {
@@ -47,40 +56,66 @@ impl<T: Token> Writeback<T> {
             retry_at: None,
             backoff: Backoff::new(FIRST_DELAY, MAX_DELAY, seed),
             error: None,
-            spill_to: 0,
-            spills: Waiters::new(),
+            asked: RangeSet::default(),
+            spills: VecDeque::new(),
         }
     }
 
-    /// A caller asks that all bytes before `to` are spilled.
-    pub(super) fn spill(&mut self, to: u64, token: T) {
+    /// A caller asks that all bytes that are resident now are spilled.
+    pub(super) fn spill(&mut self, layout: &Layout, token: T) {
         self.retry_at = None;
-        self.spill_to = to;
-        self.spills.park(to, token);
+        self.asked = layout.resident();
+        match self.spills.back_mut() {
+            Some(last) if last.ranges == self.asked => {
+                // Rarely, because each sweep walks over all requests.
+                if last.tokens.len().is_power_of_two() {
+                    last.tokens.retain(|token| !token.is_abandoned());
+                }
+                last.tokens.push_back(token);
+            }
+            _ => {
+                self.spills.retain(|spill| spill.tokens.iter().any(|token| !token.is_abandoned()));
+                self.spills.push_back(Spill { ranges: self.asked.clone(), tokens: VecDeque::from([token]) });
+            }
+        }
     }
 
     /// The next `spill` request that is done.
-    pub(super) fn next_spilled(&mut self, layout: &Layout) -> Option<T> {
-        self.spills.pop(layout.stored())
+    pub(super) fn next_spilled(&mut self) -> Option<T> {
+        let first = self.spills.front_mut().filter(|spill| spill.ranges.len() == 0)?;
+        let token = first.tokens.pop_front();
+        if first.tokens.is_empty() {
+            self.spills.pop_front();
+        }
+        token
     }
 
-    /// The next write: its offset and its bytes.
-    pub(super) fn next_write(&mut self, layout: &mut Layout) -> Option<(u64, Vec<Bytes>)> {
+    /// The segments of the next write.
+    pub(super) fn next_write(&mut self, layout: &mut Layout) -> Option<Vec<Segment>> {
         if self.writing.is_some() || self.has_failed() {
             return None;
         }
-        let to = layout.excess(self.max_memory).max(self.spill_to);
-        let (start, blocks) = layout.oldest_resident(to, WRITE_MOST)?;
-        self.writing = Some(start + blocks.iter().map(|block| block.len() as u64).sum::<u64>());
-        Some((start, blocks))
+        // Without room for one more block, the blocks that streams fill must leave too.
+        let all = !self.has_room(layout);
+        let segments = layout.leaving(self.max_memory, &self.asked, all, WRITE_MOST);
+        if segments.is_empty() {
+            return None;
+        }
+        self.writing = Some(segments.iter().map(|segment| segment.start..segment.end()).collect());
+        Some(segments)
     }
 
     /// The running write is done.
     pub(super) fn written(&mut self, layout: &mut Layout) {
         self.error = None;
         self.backoff.reset();
-        if let Some(to) = self.writing.take() {
-            layout.spilled(to);
+        let ranges = self.writing.take().unwrap_or_default();
+        layout.moved(&ranges);
+        let spills = self.spills.iter_mut().map(|spill| &mut spill.ranges);
+        for asked in spills.chain([&mut self.asked]) {
+            for range in &ranges {
+                asked.remove(range.clone());
+            }
         }
     }
 
@@ -94,10 +129,10 @@ impl<T: Token> Writeback<T> {
         self.writing = None;
         self.error = Some(error);
         // If only a `spill` asked for the write, memory is within its limit and reading goes on.
-        let exceeds = layout.excess(self.max_memory) > layout.stored();
+        let exceeds = layout.has_excess(self.max_memory) || !self.fits(layout);
         self.retry_at = exceeds.then(|| now + self.backoff.next_delay());
-        self.spill_to = 0;
-        self.spills.take_beyond(layout.stored())
+        self.asked = RangeSet::default();
+        mem::take(&mut self.spills).into_iter().flat_map(|spill| spill.tokens)
     }
 
     /// Whether writes and pulling have stopped because of a failed write.
@@ -122,8 +157,12 @@ impl<T: Token> Writeback<T> {
 
     /// Whether memory has room for one more block.
     pub(super) fn has_room(&self, layout: &Layout) -> bool {
-        !self.has_failed()
-            && layout.allocated().saturating_add(BLOCK) <= self.max_memory.saturating_add(SLACK)
+        !self.has_failed() && self.fits(layout)
+    }
+
+    /// Whether one more block fits in memory.
+    fn fits(&self, layout: &Layout) -> bool {
+        layout.allocated().saturating_add(BLOCK) <= self.max_memory.saturating_add(SLACK)
     }
 
     /// Whether memory is within its limit and stays there while nothing new arrives.
@@ -133,6 +172,6 @@ impl<T: Token> Writeback<T> {
 
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        self.spills.len()
+        self.spills.iter().map(|spill| spill.tokens.len()).sum()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::{Bound, Deref, RangeBounds};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
@@ -11,7 +11,7 @@ use crate::actor::message::{self, Answer, Message, Request};
 use crate::actor::shared::Shared;
 use crate::core::read::{Read, Want};
 use crate::error::Error;
-use crate::progress::Snapshot;
+use crate::progress::{Ranges, Snapshot};
 
 mod chunks;
 mod pending_read;
@@ -133,9 +133,77 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn load(&self) -> Result<u64, Error> {
-        self.request(Request::Load, &*self.shared).await.map_err(|error| self.at_end(error))?;
+        self.request(Request::Load(0..u64::MAX), &*self.shared).await.map_err(|error| self.at_end(error))?;
         // Progress is published before the reply, so this is the end just reached.
         Ok(self.progress().loaded)
+    }
+
+    /// Loads a range, for example `..1024` or `1_000_000..`, and waits until all of its bytes are loaded.
+    ///
+    /// Holes are filled, and no other bytes are loaded. A range that goes on past the end of the resource
+    /// ends there. A range without an end waits for the end of the resource.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read); [`InvalidInput`](crate::ErrorKind::InvalidInput) if the range ends before it
+    /// starts.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; see [the type](Self#cancel-safety).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamspool::Error> {
+    /// # let chunks = ["01234", "56789"].map(|text| Ok(streamspool::Bytes::from(text)));
+    /// # let stream = futures::stream::iter(chunks);
+    /// let buffer = streamspool::StreamBuffer::builder().read_ahead(0).spawn(stream);
+    /// buffer.load_range(2..4).await?;
+    /// assert_eq!(buffer.progress().loaded, 5); // the first chunk
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn load_range(&self, range: impl RangeBounds<u64>) -> Result<(), Error> {
+        let (start, len) = to_offset_and_len(&range)?;
+        let range = start..start.saturating_add(len);
+        let reply = self.request(Request::Load(range), &*self.shared).await;
+        reply.map(drop).map_err(|error| error.closed_at(start))
+    }
+
+    /// The ranges of bytes that are loaded now: those in memory, and those in the spill store.
+    ///
+    /// A stream that is loaded from front to back has one range of each at most. A source that can be opened
+    /// anywhere may have gaps.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](crate::ErrorKind::Closed) if the buffer is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; see [the type](Self#cancel-safety).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamspool::Error> {
+    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
+    /// let buffer = streamspool::StreamBuffer::spawn(stream);
+    /// buffer.load().await?;
+    /// assert_eq!(buffer.ranges().await?.resident, [0..10]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn ranges(&self) -> Result<Ranges, Error> {
+        let ranges = Arc::new(OnceLock::new());
+        self.request(Request::Ranges(Arc::clone(&ranges)), &*self.shared)
+            .await
+            .map_err(|error| self.at_end(error))?;
+        // The actor sets them before it replies.
+        Ok(ranges.get().cloned().unwrap_or_default())
     }
 
     /// Moves all bytes that are in memory now to the spill store, even if memory is within its limit.

@@ -11,10 +11,10 @@ use crate::panics;
 /// each time must not occupy a thread for ever.
 const REPEAT_MOST: usize = 100;
 
-/// Writes all `blocks`, one after the other from `offset`.
-pub(super) fn write_blocks(store: &dyn SpillStore, mut offset: u64, blocks: &[Bytes]) -> io::Result<()> {
-    for block in blocks {
-        let mut rest = &block[..];
+/// Writes each of these bytes at its offset.
+pub(super) fn write_all(store: &dyn SpillStore, writes: &[(u64, Bytes)]) -> io::Result<()> {
+    for (offset, bytes) in writes {
+        let (mut offset, mut rest) = (*offset, &bytes[..]);
         while !rest.is_empty() {
             match repeat(|| store.write_at(offset, rest)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),

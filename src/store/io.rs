@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 
 use super::SpillStore;
-use super::access::{read_range, try_read_range, write_blocks};
+use super::access::{read_range, try_read_range, write_all};
 use super::buffer_pool::BufferPool;
 use super::threads::{self, Job};
 use crate::core::Token;
@@ -140,12 +140,13 @@ impl<T: Token> StoreIo<T> {
         self.pool.clear();
     }
 
-    /// Starts to write blocks, one after the other from `offset`.
-    pub(crate) fn write(&mut self, offset: u64, blocks: Vec<Bytes>) {
+    /// Starts to write bytes, each at its offset.
+    pub(crate) fn write(&mut self, writes: Vec<(u64, Bytes)>) {
         self.shrink();
         self.store.is_written = true;
         let store = Arc::clone(&self.store.store);
-        self.writing = Some((offset, threads::spawn(move || write_blocks(&*store, offset, &blocks))));
+        let offset = writes.first().map_or(0, |(offset, _)| *offset);
+        self.writing = Some((offset, threads::spawn(move || write_all(&*store, &writes))));
     }
 
     /// The offset and the result of the running write, once it has ended.
@@ -260,7 +261,7 @@ mod tests {
         let mut store = StoreIo::new(Arc::new(Zeros));
         assert!(!keeps(&mut store, false));
         assert!(keeps(&mut store, true));
-        store.write(0, vec![Bytes::from_static(b"x")]);
+        store.write(vec![(0, Bytes::from_static(b"x"))]);
         assert!(store.pool.is_empty(), "memory exceeds its limit");
         assert!(keeps(&mut store, true));
         store.shrink();

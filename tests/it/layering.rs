@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["error", "panics", "core"]),
     ("actor::sync", &[]),
     ("actor::shared", &["error", "progress", "actor::sync"]),
-    ("actor::message", &["error", "core", "actor::shared", "actor::sync"]),
+    ("actor::message", &["error", "progress", "core", "actor::shared", "actor::sync"]),
     ("handle", &["error", "progress", "core", "store", "actor::shared", "actor::message"]),
     (
         "actor",

@@ -12,12 +12,14 @@
 
 mod demand;
 mod ending;
+mod jumping;
 mod keeping;
 mod model;
 mod pulling;
 mod reading;
 mod remote;
 mod resuming;
+mod sources;
 mod spilling;
 mod steps;
 
@@ -44,7 +46,7 @@ const SLACK: usize = MIB;
 
 /// In memory, without a declared size, and pulling only for those who wait: what most tests start
 /// from.
-const PLAIN: Limits = Limits { declared: None, max_memory: usize::MAX, read_ahead: 0 };
+const PLAIN: Limits = Limits { declared: None, max_memory: usize::MAX, read_ahead: 0, streams: 2 };
 
 /// The stream of every test.
 static SOURCE: LazyLock<Bytes> = LazyLock::new(|| generate(8 * MIB));
@@ -99,7 +101,7 @@ struct World {
     /// The bytes that were written, and after them the rest of a failed write.
     disk: Vec<u8>,
     /// The running write.
-    writing: Option<(u64, Vec<Bytes>)>,
+    writing: Option<Vec<(u64, Bytes)>>,
     /// By ticket: what is left of the range that it asks for, if it asks for one.
     reads: Vec<Option<Read>>,
     /// By ticket: the first parts of an exact read that is answered in parts.
@@ -183,7 +185,7 @@ impl World {
 
     fn load_only(&mut self) -> Ask {
         let (token, ask) = self.ticket(None);
-        self.event(Event::Load { token });
+        self.event(Event::Load { range: 0..u64::MAX, token });
         ask
     }
 
@@ -209,7 +211,7 @@ impl World {
 
     /// Whether the source is to be pulled.
     fn wants_chunk(&mut self) -> bool {
-        self.core.permit(self.now).is_some()
+        self.core.permit(self.now, 0).is_some()
     }
 
     /// The source sends the next `len` bytes, and everything that follows from it happens.
@@ -226,7 +228,7 @@ impl World {
     }
 
     fn chunk(&mut self, chunk: Bytes) {
-        Permit { core: &mut self.core }.chunk(chunk);
+        Permit { core: &mut self.core, stream: 0 }.chunk(chunk);
     }
 
     fn end(&mut self) {
@@ -236,7 +238,7 @@ impl World {
 
     /// The source ends; nothing follows from it yet.
     fn end_unseen(&mut self) {
-        Permit { core: &mut self.core }.end();
+        Permit { core: &mut self.core, stream: 0 }.end();
     }
 
     fn fail(&mut self) {
@@ -246,7 +248,7 @@ impl World {
 
     fn fail_unseen(&mut self) {
         let cause = io::Error::new(io::ErrorKind::ConnectionReset, "gone");
-        Permit { core: &mut self.core }.fail(cause);
+        Permit { core: &mut self.core, stream: 0 }.fail(cause);
     }
 
     /// Sends blocks while they are wanted, `most` bytes in all.
@@ -259,15 +261,15 @@ impl World {
 
     /// The running write succeeds.
     fn write_succeeds(&mut self) {
-        let (offset, blocks) = self.writing.take().expect("a write is running");
+        let (offset, bytes) = joined(&self.writing.take().expect("a write is running"));
         self.disk.truncate(offset as usize);
-        self.disk.extend_from_slice(&blocks.concat());
+        self.disk.extend_from_slice(&bytes);
         self.event(Event::Written);
     }
 
     /// The running write fails half-way.
     fn write_fails(&mut self) {
-        let (offset, _) = self.writing.take().expect("a write is running");
+        let (offset, _) = joined(&self.writing.take().expect("a write is running"));
         self.disk.extend_from_slice(b"half a write");
         self.event(Event::WriteFailed(Error::spill_write(offset, io::ErrorKind::StorageFull.into())));
     }
@@ -339,10 +341,10 @@ impl World {
                 self.store_reads += 1;
                 self.answer(token, Ok(bytes));
             }
-            Action::WriteStore { offset, blocks } => {
+            Action::WriteStore(writes) => {
                 assert!(self.writing.is_none(), "two writes at once");
-                assert_eq!(offset, self.progress().spilled, "writes are consecutive");
-                self.writing = Some((offset, blocks));
+                assert_eq!(joined(&writes).0, self.progress().spilled, "writes are consecutive");
+                self.writing = Some(writes);
             }
             Action::Publish(Snapshot { progress, source_error, store_error }) => {
                 assert_ne!(progress, self.published, "published twice");
@@ -350,8 +352,8 @@ impl World {
                 assert_eq!(store_error.is_some(), progress.store_failing);
                 self.published = progress;
             }
-            Action::OpenStream(at) => panic!("a one-way stream is opened at {}", at.offset),
-            Action::CloseStream => {
+            Action::OpenStream { at, .. } => panic!("a one-way stream is opened at {}", at.offset),
+            Action::CloseStream(_) => {
                 assert!(!self.closed, "closed twice");
                 self.closed = true;
             }
@@ -423,7 +425,21 @@ impl World {
     }
 }
 
-/// The progress of a buffer whose store does not fail.
+/// The offset and the bytes of a write without gaps.
+fn joined(writes: &[(u64, Bytes)]) -> (u64, Vec<u8>) {
+    let mut bytes = Vec::new();
+    let start = writes.first().expect("a write has bytes").0;
+    for (offset, part) in writes {
+        assert_eq!(*offset, start + bytes.len() as u64, "a gap in a write");
+        bytes.extend_from_slice(part);
+    }
+    (start, bytes)
+}
+
+/// The progress of a one-way buffer whose store does not fail.
 fn progress(loaded: u64, spilled: u64, size: Option<u64>, state: State) -> Progress {
-    Progress { loaded, size, resident: loaded - spilled, spilled, state, store_failing: false }
+    let streams = usize::from(!state.is_final());
+    let resident = loaded - spilled;
+    let (start, frontier, store_failing) = (0, loaded, false);
+    Progress { loaded, size, resident, spilled, start, frontier, streams, state, store_failing }
 }

@@ -57,7 +57,8 @@ impl Model {
             Declared::Less(by) => Some(case.total.saturating_sub(by)),
             Declared::More(by) => Some(case.total + by),
         };
-        let limits = Limits { declared, max_memory: case.max_memory, read_ahead: case.read_ahead };
+        let limits =
+            Limits { declared, max_memory: case.max_memory, read_ahead: case.read_ahead, streams: 2 };
         Self {
             world: World::new(limits),
             limits,
@@ -194,11 +195,12 @@ impl Model {
         self.world.tell_withdrawn();
         let over_budget = self.is_over_budget();
         if let Some(action) = self.world.core.poll_action() {
-            if let Action::WriteStore { offset, blocks } = &action {
+            if let Action::WriteStore(writes) = &action {
                 assert!(!self.stopped && (over_budget || self.purge_to > self.spilled), "a needless write");
-                let len = blocks.iter().map(|block| block.len() as u64).sum::<u64>();
+                let (offset, bytes) = joined(writes);
+                let len = bytes.len() as u64;
                 assert!(0 < len && len <= MIB as u64 / 2, "more than half of the slack");
-                assert!(blocks.concat() == source(*offset, offset + len), "writes other bytes");
+                assert!(bytes == source(offset, offset + len), "writes other bytes");
             }
             let absorbed = if let Action::Absorbed { bytes } = action { bytes } else { 0 };
             if absorbed > 0 {

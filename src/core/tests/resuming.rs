@@ -1,7 +1,6 @@
 //! Sources that can be opened again: rules 21 to 24, without a runtime and with exact times.
 
-use std::collections::VecDeque;
-
+use super::remote::{Remote, SIZE, ms, told, versioned};
 use super::*;
 use crate::core::OpenedStream;
 use crate::error::ErrorKind;
@@ -13,209 +12,6 @@ use crate::source::{OpenAt, Reopen};
 /// The bytes that are compared after an opening without a version.
 const OVERLAP: u64 = 64 * 1024;
 
-const SIZE: u64 = 3_000_000;
-
-fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-/// What the test's source says of each stream.
-fn told(version: Option<&'static str>, size: Option<u64>) -> OpenedStream {
-    let version = version.map(Version::strong);
-    OpenedStream { start: None, size, version, reopen: Reopen::Anywhere }
-}
-
-fn versioned() -> OpenedStream {
-    told(Some("v1"), Some(SIZE))
-}
-
-/// A core with a source, and the source.
-pub(super) struct Remote {
-    pub(super) core: Core<Ticket>,
-    pub(super) now: Instant,
-    /// The openings that the core asked for, and their times.
-    pub(super) openings: Vec<(OpenAt, Instant)>,
-    /// Whether an opening runs.
-    pub(super) opening: bool,
-    /// The next offset of the open stream.
-    pub(super) at: Option<u64>,
-    pub(super) answers: VecDeque<(usize, Result<Bytes, Error>)>,
-    pub(super) published: Progress,
-    pub(super) error: Option<Error>,
-    pub(super) next: usize,
-    /// Bytes sent by all streams.
-    pub(super) sent: u64,
-}
-
-impl Remote {
-    fn new() -> Self {
-        Self::with(PLAIN, Retry::default())
-    }
-
-    pub(super) fn with(limits: Limits, retry: Retry) -> Self {
-        let now = Instant::now();
-        let core = Core::source(limits, retry, 7, now);
-        let published = core.published();
-        Self {
-            core,
-            now,
-            openings: Vec::new(),
-            opening: false,
-            at: None,
-            answers: VecDeque::new(),
-            published,
-            error: None,
-            next: 0,
-            sent: 0,
-        }
-    }
-
-    fn event(&mut self, event: Event<Ticket>) {
-        if let Some(action) = self.core.handle_event(self.now, event) {
-            self.perform(action);
-        }
-        self.pump();
-    }
-
-    fn pump(&mut self) {
-        while let Some(action) = self.core.poll_action() {
-            self.perform(action);
-        }
-    }
-
-    fn perform(&mut self, action: Action<Ticket>) {
-        match action {
-            Action::Reply { token, result } => self.answers.push_back((token.id, result.map(Pieces::join))),
-            Action::Publish(snapshot) => {
-                self.published = snapshot.progress;
-                self.error = snapshot.source_error;
-            }
-            Action::OpenStream(at) => {
-                assert!(!self.opening && self.at.is_none(), "two streams at once");
-                self.openings.push((at, self.now));
-                self.opening = true;
-            }
-            Action::CloseStream => (self.opening, self.at) = (false, None),
-            Action::Absorbed { .. } => {}
-            _ => panic!("nothing is stored"),
-        }
-    }
-
-    fn ticket(&mut self) -> Ticket {
-        self.next += 1;
-        Ticket { id: self.next, gone: Rc::default() }
-    }
-
-    /// A caller asks for an exact range. Returns its number.
-    pub(super) fn read(&mut self, offset: u64, len: u64) -> usize {
-        let token = self.ticket();
-        let id = token.id;
-        self.event(Event::Read { read: Read { offset, len, want: Want::Exact }, token });
-        id
-    }
-
-    /// The opening that runs succeeds.
-    pub(super) fn opened(&mut self, told: OpenedStream) {
-        assert!(std::mem::take(&mut self.opening), "no opening runs");
-        let start = told.start.unwrap_or(self.last_opening().offset);
-        self.at = Some(start);
-        self.event(Event::Opened(told));
-    }
-
-    pub(super) fn open_fails(&mut self, error: io::Error) {
-        assert!(std::mem::take(&mut self.opening), "no opening runs");
-        self.event(Event::OpenFailed(error));
-    }
-
-    pub(super) fn last_opening(&self) -> OpenAt {
-        self.openings.last().expect("the source was opened").0.clone()
-    }
-
-    fn wants(&mut self) -> bool {
-        self.core.permit(self.now).is_some()
-    }
-
-    pub(super) fn wants_chunk(&mut self) -> bool {
-        self.wants()
-    }
-
-    /// Whether no stream is open and no opening runs.
-    pub(super) fn is_idle_source(&self) -> bool {
-        !self.opening && self.at.is_none()
-    }
-
-    /// The stream sends its next `len` bytes.
-    fn send(&mut self, len: u64) {
-        let at = self.at.expect("a stream is open");
-        self.send_bytes(source(at, at + len));
-    }
-
-    pub(super) fn send_bytes(&mut self, bytes: Bytes) {
-        self.at = self.at.map(|at| at + bytes.len() as u64);
-        self.sent += bytes.len() as u64;
-        self.core.permit(self.now).expect("bytes are wanted").chunk(bytes);
-        self.pump();
-    }
-
-    pub(super) fn breaks(&mut self) {
-        let error = io::ErrorKind::ConnectionReset.into();
-        self.core.permit(self.now).expect("bytes are wanted").fail(error);
-        self.pump();
-    }
-
-    pub(super) fn ends(&mut self) {
-        self.core.permit(self.now).expect("bytes are wanted").end();
-        self.pump();
-    }
-
-    /// Goes to the next deadline. Returns how long that took.
-    pub(super) fn wait(&mut self) -> Duration {
-        let deadline = self.core.next_deadline(self.now).expect("a deadline");
-        let before = std::mem::replace(&mut self.now, deadline);
-        self.event(Event::DeadlinePassed);
-        deadline - before
-    }
-
-    fn finish_openings(&self, openings: usize) {
-        assert_eq!(self.openings.len(), openings);
-    }
-
-    fn answer(&mut self) -> (usize, Result<Bytes, Error>) {
-        self.answers.pop_front().expect("an answer")
-    }
-
-    fn bytes(&mut self) -> Bytes {
-        self.answer().1.expect("bytes")
-    }
-
-    fn error(&mut self) -> Error {
-        self.answer().1.expect_err("an error")
-    }
-
-    /// Loads the first `loaded` bytes for a read, and has a second read wait for the rest.
-    fn halfway(told: OpenedStream, loaded: u64) -> Self {
-        let mut remote = Self::new();
-        remote.read(0, loaded);
-        remote.opened(told);
-        remote.send(loaded);
-        assert_eq!(remote.bytes(), source(0, loaded));
-        remote.read(0, SIZE);
-        assert!(remote.answers.is_empty());
-        remote
-    }
-
-    /// Loads the rest of the resource, and compares all of it.
-    fn finish(&mut self) {
-        while self.published.state != State::Complete {
-            let at = self.at.expect("a stream is open");
-            self.send(100_000.min(SIZE - at));
-        }
-        let parts: Vec<Bytes> = self.answers.drain(..).map(|(_, answer)| answer.unwrap()).collect();
-        assert_eq!(parts.concat().len() as u64, SIZE);
-        assert!(parts.concat() == source(0, SIZE), "wrong bytes");
-    }
-}
-
 #[test]
 fn a_source_is_opened_when_a_byte_is_needed_and_at_that_byte() {
     // Rule 21.
@@ -224,7 +20,7 @@ fn a_source_is_opened_when_a_byte_is_needed_and_at_that_byte() {
     remote.read(0, 0);
     assert!(remote.openings.is_empty(), "no byte is needed");
     remote.read(10, 5);
-    assert_eq!(remote.last_opening(), OpenAt::new(0));
+    assert_eq!(remote.last_opening(), OpenAt::new(10));
     remote.opened(versioned());
     assert_eq!(remote.published.size, Some(SIZE));
     remote.send(100);
@@ -294,7 +90,7 @@ fn an_overlap_that_differs_in_any_byte_is_a_changed_resource() {
         let error = remote.error();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Changed, loaded));
         assert_eq!((remote.published.loaded, remote.published.state), (loaded, State::Failed));
-        assert!(remote.at.is_none(), "the stream is closed");
+        assert!(remote.at().is_none(), "the stream is closed");
         // Loaded bytes stay readable, and missing ones stay an error. Nothing is opened any more.
         remote.read(0, loaded);
         assert!(remote.bytes() == source(0, loaded));
@@ -334,7 +130,7 @@ fn a_stream_without_the_known_version_is_not_proven_and_tried_again() {
         remote.wait();
         remote.opened(told(None, Some(SIZE)));
         assert!(matches!(remote.published.state, State::Retrying { attempt: n, .. } if n == attempt));
-        assert!(remote.at.is_none() && remote.answers.is_empty());
+        assert!(remote.at().is_none() && remote.answers.is_empty());
     }
     remote.wait();
     remote.opened(versioned());
@@ -371,7 +167,7 @@ fn surplus_bytes_after_the_size_that_the_source_told_are_cut() {
     remote.send(1500);
     assert_eq!(remote.bytes(), source(0, 1000));
     assert_eq!((remote.published.state, remote.published.loaded), (State::Complete, 1000));
-    assert!(remote.at.is_none(), "the stream is closed");
+    assert!(remote.at().is_none(), "the stream is closed");
 }
 
 #[test]
@@ -505,12 +301,12 @@ fn silence_of_an_opening_or_a_needed_stream_is_a_transient_failure() {
     let mut remote = Remote::new();
     remote.read(0, SIZE);
     assert_eq!(remote.wait(), Duration::from_secs(30));
-    assert!(!remote.opening, "the opening is dropped");
+    assert!(!remote.is_opening(), "the opening is dropped");
     remote.wait();
     remote.opened(versioned());
     remote.send(1000);
     assert_eq!(remote.wait(), Duration::from_secs(30));
-    assert!(remote.at.is_none());
+    assert!(remote.at().is_none());
     let error = remote.error.clone().unwrap();
     assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::TimedOut);
     remote.wait();
@@ -534,7 +330,7 @@ fn a_stream_that_is_unused_for_30_s_is_closed_and_the_next_read_opens_it_again()
     remote.send(1000);
     assert_eq!(remote.bytes().len(), 1000);
     assert_eq!(remote.wait(), Duration::from_secs(30));
-    assert!(remote.at.is_none() && remote.error.is_none());
+    assert!(remote.at().is_none() && remote.error.is_none());
     assert_eq!(remote.published.state, State::Waiting);
     remote.read(0, SIZE);
     assert_eq!(remote.last_opening().offset, 1000);
@@ -603,7 +399,7 @@ fn unlimited_read_ahead_stops_after_a_series_and_goes_on_with_the_next_request()
         remote.wait();
     }
     remote.open_fails(io::ErrorKind::ConnectionRefused.into());
-    assert!(!remote.opening && remote.core.next_deadline(remote.now).is_none());
+    assert!(!remote.is_opening() && remote.core.next_deadline(remote.now).is_none());
     assert_eq!(remote.published.state, State::Waiting);
     remote.read(0, SIZE);
     remote.opened(versioned());

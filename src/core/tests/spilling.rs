@@ -95,7 +95,7 @@ fn a_block_can_be_purged_again_and_again_as_it_fills() {
 #[test]
 fn a_part_purged_block_keeps_the_memory_bound() {
     // Rule 9.
-    let mut world = World::new(Limits { max_memory: BLOCK, read_ahead: u64::MAX, declared: None });
+    let mut world = World::new(Limits { max_memory: BLOCK, read_ahead: u64::MAX, ..PLAIN });
     for _ in 0..12 {
         world.send_while_wanted(100_000);
         world.spill();

@@ -51,5 +51,9 @@ mod error {
     }
 }
 
+mod progress {
+    pub(crate) struct Ranges;
+}
+
 mod models;
 mod sync;

@@ -30,7 +30,7 @@ struct Handle {
 
 impl Handle {
     fn request(&self) -> Answer<Arc<Shared>> {
-        message::send(&self.requests, Request::Load, Arc::clone(&self.shared))
+        message::send(&self.requests, Request::Size, Arc::clone(&self.shared))
     }
 
     fn close(&self) {

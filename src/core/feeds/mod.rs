@@ -1,0 +1,490 @@
+//! The feeds: which streams of the source are open, what is proven of them, and when the source is opened
+//! again.
+//!
+//! A one-way stream is a source that was opened once and can never be opened again. It needs no time.
+
+mod pace;
+mod series;
+mod stream;
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use self::pace::Pace;
+use self::series::Series;
+use self::stream::{Overdue, Stream};
+use super::chunk::Chunk;
+use super::layout::Layout;
+use crate::error::Error;
+use crate::source::error::SourceError;
+use crate::source::retry::Retry;
+use crate::source::version::Version;
+use crate::source::{OpenAt, Reopen};
+
+/// The bytes before the position of a stream that are kept to prove that a new stream has the same
+/// bytes, if the source has no versions.
+const OVERLAP: usize = 64 * 1024;
+
+/// How long a stream may be unused before it is closed: a paused player holds no connection.
+const UNUSED_MOST: Duration = Duration::from_secs(30);
+
+/// What an opening says of its stream.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenedStream {
+    /// The offset of the first byte; the requested one if `None`.
+    pub(crate) start: Option<u64>,
+    pub(crate) size: Option<u64>,
+    pub(crate) version: Option<Version>,
+    pub(crate) reopen: Reopen,
+}
+
+/// What went wrong with an opening or a stream.
+pub(super) enum Fault {
+    /// The source or its stream failed.
+    Io(io::Error),
+    /// The stream ended before the size that is known, or before bytes that were received earlier.
+    EarlyEnd,
+    /// The resource is not the one that the buffer has bytes of.
+    Changed(&'static str),
+    /// The size that the source tells is not the declared one.
+    WrongSize(Error),
+}
+
+/// What an opening leads to.
+pub(super) enum Admission {
+    /// The stream is pulled.
+    Admitted,
+    /// Nothing proves bytes that would arrive before those of this stream. So it is dropped, and the
+    /// source is opened from its start.
+    FromStart,
+}
+
+/// What follows from a fault.
+pub(super) enum Consequence {
+    /// The source is opened again later, if a byte is needed then.
+    Retry,
+    /// The series of attempts is over: waiting requests fail. The next request starts a new series.
+    GiveUp(Error),
+    /// No more bytes will come.
+    Fail(Error),
+}
+
+pub(super) struct Feeds {
+    /// By number. The actor keeps the streams under the same numbers.
+    streams: Vec<Option<Stream>>,
+    /// The most streams that may be open at once.
+    most: usize,
+    /// Whether the source was given as a stream, and not as a source that is opened by the buffer.
+    is_one_way: bool,
+    /// How the source can be opened again.
+    reopen: Reopen,
+    /// Whether the source was opened past its start, and no version proves other bytes: see
+    /// [`Admission::FromStart`].
+    from_start: bool,
+    series: Series,
+    pace: Pace,
+    /// The version of the bytes that were received.
+    version: Option<Version>,
+    /// The size of the resource, as the source told it.
+    size: Option<u64>,
+    /// The last bytes that were received, if no version proves that a new stream has them too.
+    overlap: VecDeque<u8>,
+}
+
+impl Feeds {
+    /// The feed of a stream that is open already, and cannot be opened again.
+    pub(super) fn one_way(now: Instant) -> Self {
+        let mut feeds = Self::source(Retry::never(), 1, 0);
+        (feeds.is_one_way, feeds.reopen) = (true, Reopen::Never);
+        feeds.streams = vec![Some(Stream::one_way(now))];
+        feeds
+    }
+
+    /// The feeds of a source that is opened when a byte is needed. `seed` is for the jitter of delays.
+    pub(super) fn source(retry: Retry, most: usize, seed: u64) -> Self {
+        Self {
+            streams: Vec::new(),
+            most: most.max(1),
+            is_one_way: false,
+            reopen: Reopen::Anywhere,
+            from_start: false,
+            series: Series::new(retry, seed),
+            pace: Pace::default(),
+            version: None,
+            size: None,
+            overlap: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn is_one_way(&self) -> bool {
+        self.is_one_way
+    }
+
+    /// The size of the resource, as the source told it.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// The last failure of the source, until a new byte arrives.
+    pub(super) fn error(&self) -> Option<&Error> {
+        self.series.error()
+    }
+
+    /// Whether the last series of attempts has failed, and no request has come since.
+    pub(super) fn gave_up(&self) -> bool {
+        self.series.gave_up()
+    }
+
+    /// A request needs missing bytes: a new series of attempts may start.
+    pub(super) fn request(&mut self) {
+        self.series.request();
+    }
+
+    /// The number, the time and the delay of the attempt that is waited for.
+    pub(super) fn retrying(&self) -> Option<(u32, Instant, Duration)> {
+        self.series.next()
+    }
+
+    // ---- the streams ----
+
+    fn stream(&self, id: usize) -> Option<&Stream> {
+        self.streams.get(id)?.as_ref()
+    }
+
+    fn stream_mut(&mut self, id: usize) -> Option<&mut Stream> {
+        self.streams.get_mut(id)?.as_mut()
+    }
+
+    /// All numbers of streams. Some may not be in use.
+    pub(super) fn ids(&self) -> Range<usize> {
+        0..self.streams.len()
+    }
+
+    /// The number of streams that are open or being opened.
+    pub(super) fn count(&self) -> usize {
+        self.streams.iter().flatten().count()
+    }
+
+    pub(super) fn is_open(&self, id: usize) -> bool {
+        self.stream(id).is_some_and(Stream::is_open)
+    }
+
+    /// The number of streams that are open.
+    pub(super) fn open_count(&self) -> usize {
+        self.streams.iter().flatten().filter(|stream| stream.is_open()).count()
+    }
+
+    /// The offset of the next byte of an open stream, or the one that an opening asked for.
+    pub(super) fn at(&self, id: usize) -> Option<u64> {
+        self.stream(id).map(|stream| stream.at)
+    }
+
+    /// The number of new bytes that the stream has brought since it was opened.
+    pub(super) fn brought(&self, id: usize) -> u64 {
+        self.stream(id).map_or(0, |stream| stream.brought)
+    }
+
+    /// When the stream was used last.
+    pub(super) fn used(&self, id: usize) -> Option<Instant> {
+        self.stream(id).map(|stream| stream.used)
+    }
+
+    /// Forgets a stream. Returns whether there was one.
+    pub(super) fn drop_stream(&mut self, id: usize) -> bool {
+        self.streams.get_mut(id).and_then(Option::take).is_some()
+    }
+
+    // ---- jumping ----
+
+    /// Whether the source can be opened at any offset, with a proof that its bytes are the same.
+    pub(super) fn can_jump(&self) -> bool {
+        self.reopen == Reopen::Anywhere && self.version.is_some()
+    }
+
+    /// A read this far ahead of a stream waits for it; one that is further ahead gets its own stream.
+    pub(super) fn reach(&self) -> u64 {
+        if self.can_jump() { self.pace.distance() } else { u64::MAX }
+    }
+
+    /// The most streams that may be open now.
+    pub(super) fn most(&self) -> usize {
+        if self.can_jump() { self.most } else { 1 }
+    }
+
+    /// Whether a missing byte at `offset` is near enough ahead of this stream.
+    pub(super) fn reaches(&self, id: usize, offset: u64) -> bool {
+        self.at(id).and_then(|at| offset.checked_sub(at)).is_some_and(|gap| gap <= self.reach())
+    }
+
+    /// Whether every stream stops before loaded bytes: at a long island, and where nothing is missing after
+    /// it.
+    fn is_stop(&self, island: &Range<u64>) -> bool {
+        self.can_jump() && (island.end - island.start >= self.reach() || self.size == Some(island.end))
+    }
+
+    /// Whether this stream stops before loaded bytes: also if another stream goes on at their end.
+    pub(super) fn stops_before(&self, id: usize, island: &Range<u64>) -> bool {
+        let is_at_end = |(other, stream): (usize, &Option<Stream>)| {
+            let at_end = stream.as_ref().is_some_and(|stream| stream.is_open() && stream.at == island.end);
+            other != id && at_end
+        };
+        self.is_stop(island) || self.can_jump() && (0..).zip(&self.streams).any(is_at_end)
+    }
+
+    /// Where a stream that starts at `from` stops before loaded bytes.
+    fn end_for(&self, from: u64, layout: &Layout) -> Option<u64> {
+        let mut at = from;
+        while self.can_jump() {
+            let (_, start) = layout.look_up(at);
+            let (true, end) = layout.look_up(start) else { break };
+            if self.is_stop(&(start..end)) {
+                return Some(start);
+            }
+            at = end;
+        }
+        None
+    }
+
+    // ---- openings ----
+
+    /// Whether the source may be opened now: no delay is left.
+    pub(super) fn may_open(&self, now: Instant) -> bool {
+        !self.is_one_way && self.series.next().is_none_or(|(_, at, _)| at <= now)
+    }
+
+    /// Where to open the source, if a byte at `offset` is needed.
+    pub(super) fn start_for(&self, offset: u64, layout: &Layout) -> u64 {
+        let anywhere = self.can_jump() || layout.loaded() == 0 && !self.from_start;
+        if anywhere { offset } else { layout.first_missing(0) }
+    }
+
+    /// The number for one more stream.
+    pub(super) fn free_id(&self) -> usize {
+        self.streams.iter().position(Option::is_none).unwrap_or(self.streams.len())
+    }
+
+    /// Starts an opening, in place of the stream with this number. `offset` is missing.
+    pub(super) fn open(&mut self, now: Instant, id: usize, offset: u64, layout: &Layout) -> OpenAt {
+        self.series.attempt();
+        self.drop_stream(id);
+        let mut at = OpenAt::new(offset - self.overlap.len() as u64);
+        at.version.clone_from(&self.version);
+        at.end = self.end_for(offset, layout);
+        let stream = Some(Stream::opening(now, at.offset, at.end));
+        match self.streams.get_mut(id) {
+            Some(place) => *place = stream,
+            None => self.streams.push(stream),
+        }
+        at
+    }
+
+    /// The opening succeeded. Checks that the stream belongs to the bytes received so far.
+    pub(super) fn opened(
+        &mut self,
+        now: Instant,
+        id: usize,
+        opened: OpenedStream,
+        declared: Option<u64>,
+        layout: &Layout,
+    ) -> Result<Admission, Fault> {
+        let Some(offset) = self.at(id) else { return Ok(Admission::Admitted) };
+        let OpenedStream { start, size, version, reopen } = opened;
+        if let (Some(declared), Some(size)) = (declared, size)
+            && declared != size
+        {
+            let is_short = size < declared;
+            let wrong = if is_short { Error::truncated(size, declared) } else { Error::oversized(declared) };
+            return Err(Fault::WrongSize(wrong));
+        }
+        let start = start.unwrap_or(offset);
+        if start > offset {
+            return Err(Fault::Changed("the stream starts after the requested offset"));
+        }
+        let is_first = layout.loaded() == 0 && self.open_count() == 0;
+        if !is_first {
+            self.check(size, version.as_ref(), layout)?;
+        }
+        // A stream that starts early ignores offsets.
+        self.reopen = if start < offset && reopen == Reopen::Anywhere { Reopen::FromStart } else { reopen };
+        if is_first {
+            // There are no bytes of another version.
+            (self.size, self.version) = (size, version.clone());
+        }
+        if start > 0 && layout.loaded() == 0 && !self.can_jump() {
+            if self.reopen == Reopen::Never {
+                let message = "the source cannot be opened again, and its stream does not start at offset 0";
+                return Err(Fault::Io(SourceError::permanent(message).into()));
+            }
+            self.from_start = true;
+            return Ok(Admission::FromStart);
+        }
+        if let Some(stream) = self.stream_mut(id) {
+            stream.opened(now, start, (size, version));
+        }
+        Ok(Admission::Admitted)
+    }
+
+    /// Whether a stream with this size and version can belong to the bytes received so far.
+    fn check(&self, size: Option<u64>, version: Option<&Version>, layout: &Layout) -> Result<(), Fault> {
+        if let (Some(known), Some(size)) = (self.size, size)
+            && known != size
+        {
+            return Err(Fault::Changed("its size differs"));
+        }
+        if size.is_some_and(|size| size < layout.end()) {
+            return Err(Fault::Changed("it is shorter than the bytes received before"));
+        }
+        match (&self.version, version) {
+            (Some(known), Some(version)) if known != version => Err(Fault::Changed("its version differs")),
+            (Some(_), None) => {
+                let message = "the source gave no version, so its bytes cannot be proven";
+                Err(Fault::Io(io::Error::other(message)))
+            }
+            // Without a known version the overlap is compared.
+            _ => Ok(()),
+        }
+    }
+
+    // ---- a stream ----
+
+    /// The buffer waits for bytes of the stream, or wants none.
+    pub(super) fn want(&mut self, now: Instant, id: usize, wanted: bool) {
+        if !self.is_one_way
+            && let Some(stream) = self.streams.get_mut(id).and_then(Option::as_mut)
+        {
+            stream.want(now, wanted, &mut self.pace);
+        }
+    }
+
+    /// The stream yielded a chunk. Bytes that were received before are compared as far as they are kept.
+    /// Bytes after the end of the resource are cut off.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        id: usize,
+        chunk: &mut Chunk,
+        layout: &Layout,
+    ) -> Result<(), Fault> {
+        if self.is_one_way {
+            return Ok(());
+        }
+        let Some(stream) = self.streams.get_mut(id).and_then(Option::as_mut) else { return Ok(()) };
+        stream.received(now, chunk.len() as u64, &mut self.pace);
+        let at = stream.at;
+        if let Some(size) = self.size.or(stream.told.0) {
+            chunk.truncate(usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX));
+        }
+        if self.has_other_bytes(at, chunk, layout.end()) {
+            return Err(Fault::Changed("bytes that were received before differ"));
+        }
+        Ok(())
+    }
+
+    /// Whether bytes from `start` on differ from the kept ones, which end at `end`.
+    fn has_other_bytes(&self, start: u64, bytes: &[u8], end: u64) -> bool {
+        let kept_from = end - self.overlap.len() as u64;
+        let skipped = usize::try_from(kept_from.saturating_sub(start)).unwrap_or(usize::MAX);
+        let bytes = bytes.get(skipped..).unwrap_or_default();
+        let from = usize::try_from(start.saturating_sub(kept_from)).unwrap_or(usize::MAX);
+        let mut kept = self.overlap.iter().skip(from).zip(bytes);
+        kept.any(|(kept, byte)| kept != byte)
+    }
+
+    /// Bytes of the stream that are loaded already were skipped.
+    pub(super) fn skipped(&mut self, id: usize, bytes: u64) {
+        if let Some(stream) = self.stream_mut(id) {
+            stream.at += bytes;
+        }
+    }
+
+    /// New bytes of the stream were taken in.
+    pub(super) fn absorbed(&mut self, now: Instant, id: usize, bytes: &[u8]) {
+        let Some(stream) = self.streams.get_mut(id).and_then(Option::as_mut) else { return };
+        stream.at += bytes.len() as u64;
+        if self.is_one_way {
+            return;
+        }
+        stream.brought += bytes.len() as u64;
+        stream.used = now;
+        let (size, version) = (stream.told.0, stream.told.1.take());
+        self.size = self.size.or(size);
+        self.version = version.or_else(|| self.version.take());
+        self.series.succeeded();
+        if self.version.is_some() || self.reopen == Reopen::Never {
+            self.overlap = VecDeque::new();
+            return;
+        }
+        let bytes = bytes.get(bytes.len().saturating_sub(OVERLAP)..).unwrap_or_default();
+        let excess = (self.overlap.len() + bytes.len()).saturating_sub(OVERLAP);
+        self.overlap.drain(..excess);
+        self.overlap.extend(bytes);
+    }
+
+    /// The stream has ended. Returns what that means.
+    pub(super) fn ended(&mut self, id: usize, declared: Option<u64>, layout: &Layout) -> End {
+        let Some(stream) = self.stream(id) else { return End::Early };
+        let at = stream.at;
+        if at >= self.size.or(declared).unwrap_or(layout.end()) {
+            // A stream that was opened past the end has no bytes. Then the size is smaller than its offset.
+            let is_size = at == layout.end() || self.size.is_some();
+            self.size = if is_size { self.size.or(Some(at)) } else { None };
+            return End::Resource { most: at };
+        }
+        if stream.end.is_some_and(|end| at >= end) { End::Stream } else { End::Early }
+    }
+
+    // ---- faults ----
+
+    /// Something went wrong: the opening or the stream is given up.
+    pub(super) fn fail(
+        &mut self,
+        now: Instant,
+        id: usize,
+        fault: Fault,
+        declared: Option<u64>,
+        layout: &Layout,
+    ) -> Consequence {
+        let at = self.at(id).map_or(0, |at| layout.first_missing(at));
+        self.series.failed(now, fault, at, self.size.or(declared), self.reopen)
+    }
+
+    /// There is no timer: see [`Series::no_timer`].
+    pub(super) fn no_timer(&mut self) -> Option<Consequence> {
+        self.series.no_timer()
+    }
+
+    // ---- time ----
+
+    /// When to look at a stream again. `wanted` says whether it would be polled now.
+    pub(super) fn deadline_of(&mut self, now: Instant, id: usize, wanted: bool) -> Option<Instant> {
+        let unused_most = (self.reopen == Reopen::Anywhere).then_some(UNUSED_MOST);
+        let stall_timeout = self.series.stall_timeout();
+        self.stream_mut(id)?.next_deadline(now, wanted, stall_timeout, unused_most)
+    }
+
+    /// Whether a stream or its opening is to be given up now: `Err` if that is a fault.
+    pub(super) fn overdue(&self, now: Instant, id: usize) -> Option<Result<(), Fault>> {
+        let timeout = self.series.stall_timeout();
+        Some(match self.stream(id)?.overdue(now, timeout, UNUSED_MOST)? {
+            Overdue::Opening => Err(silence("the source did not open", timeout)),
+            Overdue::Silent => Err(silence("the source sent nothing", timeout)),
+            Overdue::Unused => Ok(()),
+        })
+    }
+}
+
+/// What the end of a stream is.
+pub(super) enum End {
+    /// The end of the resource: its size is known, or is at least not larger than this.
+    Resource { most: u64 },
+    /// The end that the core gave it.
+    Stream,
+    /// A fault.
+    Early,
+}
+
+fn silence(what: &str, timeout: Duration) -> Fault {
+    Fault::Io(io::Error::new(io::ErrorKind::TimedOut, format!("{what} for {timeout:?}")))
+}

@@ -1,0 +1,125 @@
+//! Requests: each is answered now, or parked until bytes arrive.
+
+use std::ops::Range;
+
+use super::memory::Pieces;
+use super::read::{Decision, Outcome, Read, decide, decide_load};
+use super::{Action, Core, Token};
+use crate::error::Error;
+
+/// A request that waits.
+pub(super) enum Waiter<T> {
+    Read(Read, T),
+    Load(Range<u64>, T),
+    Size(T),
+}
+
+impl<T: Token> Token for Waiter<T> {
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Read(_, token) | Self::Load(_, token) | Self::Size(token) => token.is_abandoned(),
+        }
+    }
+}
+
+impl<T> Waiter<T> {
+    fn into_token(self) -> T {
+        match self {
+            Self::Read(_, token) | Self::Load(_, token) | Self::Size(token) => token,
+        }
+    }
+}
+
+impl<T: Token> Core<T> {
+    /// All requests that need bytes that are not loaded fail. Others only wait for their turn.
+    pub(super) fn fail_needy(&mut self, error: &Error) {
+        let failed =
+            |waiter: Waiter<T>| Action::Reply { token: waiter.into_token(), result: Err(error.clone()) };
+        self.due.extend(self.waiters.take_parked().map(failed));
+    }
+
+    /// A caller asks for a range. Returns what to do for it now; otherwise the read is parked.
+    #[inline]
+    pub(super) fn read(&mut self, read: Read, token: T) -> Option<Action<T>> {
+        match self.decide(&read) {
+            Decision::Wait(missing) => {
+                self.dirty = true;
+                self.requested();
+                self.waiters.park(missing, Waiter::Read(read, token));
+                None
+            }
+            Decision::Act(outcome) => Some(self.carry_out(outcome, token)),
+        }
+    }
+
+    /// A caller asks for something else that may need missing bytes.
+    pub(super) fn ask(&mut self, waiter: Waiter<T>) {
+        self.requested();
+        let action = self.answer(waiter);
+        self.due.extend(action);
+    }
+
+    /// What to do for a request now; otherwise it is parked.
+    pub(super) fn answer(&mut self, waiter: Waiter<T>) -> Option<Action<T>> {
+        let decision = match &waiter {
+            Waiter::Read(read, _) => self.decide(read),
+            Waiter::Load(range, _) => decide_load(range, &self.layout, self.ending.as_ref(), self.end),
+            Waiter::Size(_) => self.decide_size(),
+        };
+        match decision {
+            Decision::Wait(missing) => {
+                self.waiters.park(missing, waiter);
+                None
+            }
+            Decision::Act(outcome) => Some(self.carry_out(outcome, waiter.into_token())),
+        }
+    }
+
+    /// Decides whether the size is published.
+    fn decide_size(&self) -> Decision {
+        match self.failure() {
+            Some(error) => Decision::Act(Outcome::Failure(error.clone())),
+            None if self.ending.is_some() || self.known_size().is_some() => Decision::Act(Outcome::Nothing),
+            // The end of the resource is somewhere after the last loaded byte.
+            None => Decision::Wait(self.layout.end()..u64::MAX),
+        }
+    }
+
+    /// A request needs missing bytes. A failed write is retried, because the bytes need the memory, and
+    /// so is a source that failed.
+    pub(super) fn requested(&mut self) {
+        self.writeback.retry();
+        self.feeds.request();
+    }
+
+    #[inline]
+    fn decide(&self, read: &Read) -> Decision {
+        decide(read, &self.layout, self.ending.as_ref(), self.end, &self.delivered)
+    }
+
+    /// What the driver has to do for a read that is answered.
+    #[inline]
+    fn carry_out(&mut self, outcome: Outcome, token: T) -> Action<T> {
+        let result = match outcome {
+            Outcome::Nothing => Ok(Pieces::default()),
+            Outcome::Failure(error) => Err(error),
+            Outcome::Resident { range, more_to } => {
+                let start = range.start;
+                let pieces = self.layout.slice(range, more_to);
+                self.deliver(start, start + pieces.len() as u64);
+                Ok(pieces)
+            }
+            Outcome::Stored { range, enough } => {
+                self.deliver(range.start, range.end);
+                return Action::ReadStore { token, range, enough };
+            }
+        };
+        Action::Reply { token, result }
+    }
+
+    /// Notes that a range was delivered.
+    #[inline]
+    fn deliver(&mut self, start: u64, end: u64) {
+        self.dirty |= self.delivered.note(start, end, self.feeds.most());
+    }
+}

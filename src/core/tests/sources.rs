@@ -1,0 +1,399 @@
+//! Sources at random: they refuse, hang, fall silent, die after any byte, start early or late, send too
+//! little or too much, ignore offsets, and change with and without notice. Reads are far apart, so that
+//! several streams are open at once, their openings cross each other, and their bytes meet. Memory is small,
+//! and the disk is slow or fails. Rules 21 to 26 and 29.
+//!
+//! One run is one seed. `STREAMSPOOL_RUNS=30000 cargo test --lib sources_at_random` looks harder, and
+//! `STREAMSPOOL_SEED=77` repeats one run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use super::remote::Remote;
+use super::*;
+use crate::core::OpenedStream;
+use crate::error::ErrorKind;
+use crate::progress::Ranges;
+use crate::source::Reopen;
+use crate::source::error::SourceError;
+use crate::source::retry::Retry;
+use crate::source::version::Version;
+
+/// A seeded generator (`SplitMix64`).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % limit
+    }
+
+    fn one_in(&mut self, chances: u64) -> bool {
+        self.below(chances) == 0
+    }
+}
+
+/// The bytes of a version of the resource. Every byte of two versions differs.
+fn bytes_of(version: u8, from: u64, to: u64) -> Bytes {
+    source(from, to).iter().map(|byte| byte ^ version).collect()
+}
+
+/// What the source does, by a seed.
+struct Server {
+    random: Random,
+    size: u64,
+    has_versions: bool,
+    tells_size: bool,
+    ignores_offsets: bool,
+    /// Of 100 steps so many have a fault.
+    faults: u64,
+    version: u8,
+    /// The version of each open stream.
+    streams: BTreeMap<usize, u8>,
+    /// The version of the bytes that the buffer keeps, once it has some.
+    kept: Option<u8>,
+}
+
+/// A request that waits.
+struct Asked {
+    id: usize,
+    range: Range<u64>,
+    want: Want,
+    is_load: bool,
+    gone: Rc<Cell<bool>>,
+}
+
+struct Run {
+    remote: Remote,
+    server: Server,
+    asked: Vec<Asked>,
+    abandoned: BTreeSet<usize>,
+    openings: usize,
+    steps: u64,
+    /// The most streams that were open at once.
+    most_open: usize,
+    max_memory: usize,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let most = [10, 5000, 300_000, 2_000_000][random.below(4) as usize];
+        let server = Server {
+            size: 1 + random.below(most),
+            has_versions: !random.one_in(3),
+            tells_size: !random.one_in(3),
+            ignores_offsets: random.one_in(6),
+            faults: [0, 5, 20, 50][random.below(4) as usize],
+            version: 0,
+            streams: BTreeMap::new(),
+            kept: None,
+            random,
+        };
+        let random = &mut Random(seed ^ 1);
+        let max_memory = [0, BLOCK, usize::MAX][random.below(3) as usize];
+        let read_ahead = [0, 10_000, 300_000, u64::MAX][random.below(4) as usize];
+        let limits = Limits { max_memory, read_ahead, streams: 1 + random.below(4) as usize, ..PLAIN };
+        let mut remote = Remote::with(limits, Retry::default().attempts(4));
+        remote.pump();
+        Self {
+            remote,
+            server,
+            asked: Vec::new(),
+            abandoned: BTreeSet::new(),
+            openings: 0,
+            steps: 0,
+            most_open: 0,
+            max_memory,
+        }
+    }
+
+    fn is_final(&self) -> bool {
+        self.remote.published.state.is_final()
+    }
+
+    fn step(&mut self) {
+        self.steps += 1;
+        let fault = self.server.random.below(100) < self.server.faults;
+        let streams: Vec<usize> = self.remote.streams.keys().copied().collect();
+        let some = self.server.random.below(streams.len().max(1) as u64) as usize;
+        match self.server.random.below(12) {
+            0 | 1 => self.ask(),
+            2 if fault => self.server.version ^= 1 + self.server.random.below(3) as u8,
+            3 if fault || streams.is_empty() => self.pass_time(),
+            4 => self.write(fault),
+            5 if self.server.random.one_in(3) => self.abandon(),
+            _ => {
+                if let Some(stream) = streams.get(some) {
+                    self.go_on(*stream, fault);
+                }
+            }
+        }
+        self.check();
+    }
+
+    fn ask(&mut self) {
+        let server = &mut self.server;
+        let offset = server.random.below(server.size + 10);
+        let most = [10, 1000, server.size + 10][server.random.below(3) as usize];
+        let range = offset..offset + server.random.below(most);
+        let want = [Want::Exact, Want::Exact, Want::Piece, Want::Run][server.random.below(4) as usize];
+        let is_load = server.random.one_in(10);
+        let token = self.remote.ticket();
+        self.asked.push(Asked {
+            id: token.id,
+            range: range.clone(),
+            want,
+            is_load,
+            gone: Rc::clone(&token.gone),
+        });
+        let (offset, len) = (range.start, range.end - range.start);
+        let read = Read { offset, len, want };
+        self.remote.event(if is_load { Event::Load { range, token } } else { Event::Read { read, token } });
+    }
+
+    fn abandon(&mut self) {
+        if let Some(asked) = self.asked.pop() {
+            asked.gone.set(true);
+            self.abandoned.insert(asked.id);
+            self.remote.answers.retain(|(id, _)| *id != asked.id);
+            self.remote.event(Event::Withdrawn);
+        }
+    }
+
+    fn pass_time(&mut self) {
+        if self.remote.core.next_deadline(self.remote.now).is_some() {
+            self.remote.wait();
+        }
+    }
+
+    fn write(&mut self, fault: bool) {
+        if self.remote.writing.is_some() {
+            if fault { self.remote.write_fails() } else { self.remote.write_succeeds() }
+        }
+    }
+
+    /// An opening or a stream goes on, if the core wants that.
+    fn go_on(&mut self, stream: usize, fault: bool) {
+        self.remote.now += Duration::from_micros(self.server.random.below(2000));
+        let at = self.remote.streams[&stream];
+        match at {
+            None => self.answer_opening(stream, fault),
+            Some(at) if self.remote.wants_of(stream) => self.stream(stream, at, fault),
+            Some(_) => {}
+        }
+    }
+
+    fn answer_opening(&mut self, stream: usize, fault: bool) {
+        let asked = self.remote.asked[&stream].clone();
+        let server = &mut self.server;
+        if fault && server.random.one_in(2) {
+            let error = match server.random.below(3) {
+                0 => io::ErrorKind::ConnectionRefused.into(),
+                1 => SourceError::transient("busy").retry_after(Duration::from_secs(1)).into(),
+                _ => io::Error::from(io::ErrorKind::UnexpectedEof),
+            };
+            return self.remote.open_fails_as(stream, error);
+        }
+        let start = match server.random.below(4) {
+            _ if server.ignores_offsets => 0,
+            0 if fault => asked.offset + 1 + server.random.below(10),
+            1 if server.random.one_in(5) => server.random.below(asked.offset + 1),
+            _ => asked.offset,
+        };
+        server.streams.insert(stream, server.version);
+        let version = server.has_versions && !(fault && server.random.one_in(4));
+        let version = version.then(|| Version::strong(vec![server.version]));
+        // A size that differs is a sign of a change too.
+        let size = server.tells_size.then_some(server.size + u64::from(server.version));
+        let told = OpenedStream { start: Some(start), size, version, reopen: Reopen::Anywhere };
+        self.remote.opened_as(stream, told);
+    }
+
+    fn stream(&mut self, stream: usize, at: u64, fault: bool) {
+        let size = self.server.size;
+        let random = &mut self.server.random;
+        if fault {
+            return match random.below(3) {
+                0 => self.remote.breaks_of(stream),
+                1 => self.remote.ends_of(stream),
+                _ => self.pass_time(),
+            };
+        }
+        let surplus = if self.server.tells_size && random.one_in(10) { 50 } else { 0 };
+        let end = self.remote.asked[&stream].end.filter(|_| random.one_in(2)).unwrap_or(size + surplus);
+        let left = end.saturating_sub(at);
+        if left == 0 {
+            return self.remote.ends_of(stream);
+        }
+        let most = [10, 3000, 100_000, 600_000][random.below(4) as usize];
+        let len = (1 + random.below(most)).min(left);
+        let before = self.remote.published.loaded;
+        let version = self.server.streams[&stream];
+        self.remote.send_bytes_of(stream, bytes_of(version, at, at + len));
+        let is_new = self.remote.published.loaded > before;
+        if is_new && before == 0 {
+            self.server.kept = Some(version);
+        }
+        if is_new {
+            assert_eq!(self.server.kept, Some(version), "bytes of two versions");
+        }
+    }
+
+    /// Whether a request that was not answered yet needs a missing byte.
+    fn is_waited_for(&self) -> bool {
+        let Ranges { resident, spilled: stored } = self.remote.core.ranges();
+        let loaded = |range: &Range<u64>| {
+            let inside = resident
+                .iter()
+                .chain(&stored)
+                .map(|have| have.end.min(range.end).saturating_sub(have.start.max(range.start)));
+            inside.sum::<u64>() == range.end - range.start
+        };
+        let answered = |asked: &Asked| self.remote.answers.iter().any(|(id, _)| *id == asked.id);
+        let needed = |asked: &&Asked| match asked.want {
+            Want::Exact => !loaded(&asked.range),
+            _ if asked.is_load => !loaded(&asked.range),
+            _ => !loaded(&(asked.range.start..asked.range.start + 1)),
+        };
+        self.asked.iter().filter(needed).any(|asked| !answered(asked) && !asked.range.is_empty())
+    }
+
+    fn check(&mut self) {
+        if self.remote.openings.len() > self.openings {
+            self.openings = self.remote.openings.len();
+            let loads_all = self.remote.core.limits.read_ahead == u64::MAX;
+            assert!(loads_all || self.is_waited_for(), "opened without a waiting request");
+        }
+        self.most_open = self.most_open.max(self.remote.published.streams);
+        self.check_ranges();
+        while let Some((id, answer)) = self.remote.answers.pop_front() {
+            if self.abandoned.contains(&id) {
+                continue;
+            }
+            let at = self.asked.iter().position(|asked| asked.id == id).expect("asked once");
+            let asked = self.asked.swap_remove(at);
+            let Range { start, end } = asked.range;
+            match answer {
+                Ok(bytes) if asked.is_load => assert!(bytes.is_empty()),
+                Ok(bytes) => {
+                    let size = self.remote.core.end;
+                    // A part of an exact read, or all of it; without bytes it is at the end.
+                    assert!(!bytes.is_empty() || start == end || start >= size, "no bytes at {start}");
+                    assert!(bytes.len() as u64 <= end - start);
+                    let kept = self.server.kept.unwrap_or(0);
+                    let expected = bytes_of(kept, start.min(SOURCE.len() as u64), start + bytes.len() as u64);
+                    assert!(bytes == expected, "wrong bytes at {start}");
+                }
+                Err(error) => {
+                    assert!(start < end, "{error} for no bytes");
+                    let kinds =
+                        [ErrorKind::Changed, ErrorKind::Truncated, ErrorKind::Source, ErrorKind::Spill];
+                    assert!(kinds.contains(&error.kind()), "{error}");
+                }
+            }
+        }
+    }
+
+    /// The ranges are those that progress says, and memory is within its limit.
+    fn check_ranges(&mut self) {
+        let Ranges { resident, spilled: stored } = self.remote.core.ranges();
+        let progress = self.remote.core.progress();
+        for (ranges, bytes) in [(&resident, progress.resident), (&stored, progress.spilled)] {
+            assert_eq!(ranges.iter().map(|range| range.end - range.start).sum::<u64>(), bytes);
+            assert!(ranges.iter().zip(ranges.iter().skip(1)).all(|(a, b)| a.end < b.start), "{ranges:?}");
+        }
+        assert!(self.remote.core.layout.allocated() as u64 >= progress.resident);
+        assert!(self.remote.core.layout.allocated() <= self.max_memory.saturating_add(SLACK));
+    }
+
+    /// The source and the disk work from now on. Then every request gets an answer in bounded time.
+    fn heal(&mut self) {
+        self.server.faults = 0;
+        self.server.version = self.server.kept.unwrap_or(self.server.version);
+        self.ask();
+        for _ in 0..100_000 {
+            self.check();
+            if self.asked.is_empty() {
+                return;
+            }
+            let streams: Vec<usize> = self.remote.streams.keys().copied().collect();
+            let ready = streams
+                .iter()
+                .copied()
+                .find(|stream| self.remote.streams[stream].is_none() || self.remote.wants_of(*stream));
+            if let Some(stream) = ready {
+                self.go_on(stream, false);
+            } else if self.remote.writing.is_some() {
+                self.remote.write_succeeds();
+            } else {
+                let waits = !self.is_final() && self.remote.core.next_deadline(self.remote.now).is_some();
+                assert!(waits, "{} requests hang", self.asked.len());
+                self.remote.wait();
+            }
+        }
+        panic!("the series of attempts does not end");
+    }
+
+    /// All bytes that are loaded now are those of one version.
+    fn read_all(&mut self) {
+        let Ranges { resident, spilled: stored } = self.remote.core.ranges();
+        for range in resident.into_iter().chain(stored) {
+            let mut at = range.start;
+            while at < range.end {
+                self.remote.answers.clear();
+                self.remote.read(at, range.end - at);
+                let bytes = self.remote.bytes();
+                let end = at + bytes.len() as u64;
+                assert!(
+                    at < end && bytes == bytes_of(self.server.kept.unwrap(), at, end),
+                    "wrong bytes at {at}"
+                );
+                at = end;
+            }
+        }
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+}
+
+#[test]
+fn sources_at_random_lose_no_byte_and_mix_no_versions() {
+    let seed = number("STREAMSPOOL_SEED");
+    let runs = number("STREAMSPOOL_RUNS").unwrap_or(2000);
+    let seeds = seed.map_or(1..=runs, |seed| seed..=seed);
+    let (mut steps, mut openings, mut changed, mut complete, mut most_open) = (0, 0, 0, 0, 0);
+    for seed in seeds {
+        let run = || {
+            let mut run = Run::new(seed);
+            for _ in 0..20 + run.server.random.below(100) {
+                run.step();
+            }
+            run.heal();
+            run.read_all();
+            run
+        };
+        let run = std::panic::catch_unwind(run).unwrap_or_else(|panic| {
+            println!("again: STREAMSPOOL_SEED={seed} cargo test --lib sources_at_random");
+            std::panic::resume_unwind(panic);
+        });
+        steps += run.steps;
+        openings += run.openings;
+        changed += usize::from(run.remote.error.as_ref().is_some_and(|e| e.kind() == ErrorKind::Changed));
+        complete += usize::from(run.remote.published.state == State::Complete);
+        most_open = most_open.max(run.most_open);
+    }
+    println!(
+        "{steps} steps, {openings} openings, at most {most_open} streams at once, {changed} changed resources, \
+         {complete} complete"
+    );
+    assert!(
+        seed.is_some() || changed > 0 && complete > 0 && most_open == 4,
+        "the runs do not reach all ends"
+    );
+}
