@@ -210,6 +210,9 @@ impl Feed {
         if loaded == 0 {
             // There are no bytes of another version.
             (self.size, self.version) = (size, None);
+        } else if self.version.is_some() {
+            // An equal version proves the size too.
+            self.size = self.size.or(size);
         }
         self.state = State::open(start, size, version);
         Ok(())
@@ -291,8 +294,9 @@ impl Feed {
 
     /// Whether an end of the stream now is the end of the resource.
     pub(super) fn is_whole(&self, loaded: u64, declared: Option<u64>) -> bool {
-        let at = if let State::Open { at, .. } = self.state { at } else { 0 };
-        at >= loaded && self.size.or(declared).is_none_or(|size| loaded >= size)
+        let State::Open { at, told: (told, _), .. } = &self.state else { return false };
+        // All bytes that prove the stream have compared equal, so what it told counts.
+        *at >= loaded && self.size.or(*told).or(declared).is_none_or(|size| loaded >= size)
     }
 
     // ---- faults ----
