@@ -394,7 +394,9 @@ impl Feed {
             State::Open { silent: Some(since), .. } if over(since, timeout) => {
                 (true, Some(silence("the source sent nothing", timeout)))
             }
-            State::Open { unused: Some(since), .. } if over(since, UNUSED_MOST) => {
+            State::Open { unused: Some(since), .. }
+                if self.reopen == Reopen::Anywhere && over(since, UNUSED_MOST) =>
+            {
                 self.state = State::CLOSED;
                 (true, None)
             }

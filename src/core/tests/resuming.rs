@@ -551,6 +551,10 @@ fn a_stream_that_cannot_be_opened_anywhere_is_not_closed_because_it_is_unused() 
         remote.opened(OpenedStream { reopen, ..versioned() });
         remote.send(1000);
         assert_eq!(remote.core.next_deadline(remote.now), None, "{reopen:?}");
+        // The deadline of something else, such as a failed write.
+        remote.now += Duration::from_secs(60);
+        remote.event(Event::DeadlinePassed);
+        assert!(remote.at.is_some(), "{reopen:?}");
     }
 }
 
