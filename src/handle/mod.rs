@@ -105,8 +105,13 @@ impl BufferHandle {
         if let Some(size) = self.known_size() {
             return Ok(size);
         }
-        self.request(Request::Size, &*self.shared).await.map_err(|error| self.at_end(error))?;
-        Ok(self.published_size())
+        loop {
+            self.request(Request::Size, &*self.shared).await.map_err(|error| self.at_end(error))?;
+            if let Some(size) = self.progress().size {
+                return Ok(size);
+            }
+            // The source has failed since the reply, and the size has turned out to be wrong. Ask again.
+        }
     }
 
     /// Pulls the stream to its end and returns the number of bytes. It does not return for an endless
@@ -306,12 +311,6 @@ impl BufferHandle {
     /// The size, if it is known without asking the actor.
     fn known_size(&self) -> Option<u64> {
         if self.is_closed() { None } else { self.progress().size }
-    }
-
-    /// The size after a reply that says that it was published.
-    fn published_size(&self) -> u64 {
-        let progress = self.progress();
-        progress.size.unwrap_or(progress.loaded)
     }
 
     /// The error of a request for the end of the stream. Such a request has no offset, so `Closed` names

@@ -1,12 +1,15 @@
 //! Rules 21 to 24 with the actor: a source that is opened again. Times are exact on the paused clock.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::StreamExt;
-use streamspool::{Bytes, ErrorKind, OpenAt, Opened, Retry, Source, State, StreamBuffer, Version, source_fn};
+use streamspool::{
+    Bytes, ErrorKind, OpenAt, Opened, Reopen, Retry, Source, State, StreamBuffer, Version, source_fn,
+};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::time::{Instant, sleep};
 
@@ -75,7 +78,7 @@ impl Source for Server {
         let stream = futures::stream::poll_fn(move |_| {
             let _ = &guard;
             let len = CHUNK.min(SIZE - at as usize).min(left);
-            std::task::Poll::Ready(if left == 0 {
+            Poll::Ready(if left == 0 {
                 Some(Err(io::ErrorKind::ConnectionReset.into()))
             } else if len == 0 {
                 None
@@ -298,4 +301,39 @@ async fn a_reader_is_a_stream_of_its_bytes() {
     assert_eq!(buffer.read(0, 3).await.unwrap(), "abc");
     assert_eq!(buffer.read(0, 4).await.unwrap_err().kind(), ErrorKind::Source);
     assert!(buffer.chunks(3..).next().await.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_14_and_18_a_size_that_turns_out_wrong_before_its_caller_is_polled_is_an_error() {
+    // The stream tells a size, and ends without a byte.
+    let ends = Arc::new(AtomicBool::new(false));
+    let has_ended = Arc::clone(&ends);
+    let source = source_fn(move |_| {
+        let ends = Arc::clone(&has_ended);
+        let stream = futures::stream::poll_fn(move |_| {
+            if ends.load(Ordering::SeqCst) { Poll::Ready(None::<io::Result<Bytes>>) } else { Poll::Pending }
+        });
+        async move { Ok(Opened::new(stream).size(10).reopen(Reopen::Never)) }
+    });
+    let (buffer, actor) = StreamBuffer::builder().build_source(source);
+    let (mut actor, mut reader) = (Box::pin(actor.run()), buffer.reader());
+    let (mut size, mut read) = (Box::pin(buffer.size()), Box::pin(buffer.read(0, 10)));
+    let mut seek = Box::pin(reader.seek(io::SeekFrom::End(-1)));
+    assert!(poll_once(&mut size).is_pending() && poll_once(&mut seek).is_pending());
+    assert!(poll_once(&mut read).is_pending());
+    // Both replies are sent. Then the stream ends, before the callers are polled.
+    for step in 0..20 {
+        ends.store(step >= 10, Ordering::SeqCst);
+        assert!(poll_once(&mut actor).is_pending());
+    }
+    assert_eq!(buffer.progress().state, State::Failed);
+    let (results, ()) = tokio::join!(async { (size.await, seek.await, read.await) }, async {
+        for _ in 0..10 {
+            assert!(poll_once(&mut actor).is_pending());
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(results.0.unwrap_err().kind(), ErrorKind::Truncated);
+    assert_eq!(results.1.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    assert_eq!(results.2.unwrap_err().kind(), ErrorKind::Truncated);
 }

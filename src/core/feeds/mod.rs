@@ -311,6 +311,9 @@ impl Feeds {
         if is_first {
             // There are no bytes of another version.
             (self.size, self.version) = (size, version.clone());
+        } else if self.version.is_some() {
+            // An equal version proves the size too.
+            self.size = self.size.or(size);
         }
         if start > 0 && layout.loaded() == 0 && !self.can_jump() {
             if self.reopen == Reopen::Never {
@@ -426,10 +429,11 @@ impl Feeds {
     pub(super) fn ended(&mut self, id: usize, declared: Option<u64>, layout: &Layout) -> End {
         let Some(stream) = self.stream(id) else { return End::Early };
         let at = stream.at;
-        if at >= self.size.or(declared).unwrap_or(layout.end()) {
+        // All bytes that prove the stream have compared equal, so the size that it told counts.
+        let size = if at >= layout.end() { self.size.or(stream.told.0) } else { self.size };
+        if at >= size.or(declared).unwrap_or(layout.end()) {
             // A stream that was opened past the end has no bytes. Then the size is smaller than its offset.
-            let is_size = at == layout.end() || self.size.is_some();
-            self.size = if is_size { self.size.or(Some(at)) } else { None };
+            self.size = size.or((at == layout.end()).then_some(at));
             return End::Resource { most: at };
         }
         if stream.end.is_some_and(|end| at >= end) { End::Stream } else { End::Early }
@@ -457,9 +461,14 @@ impl Feeds {
 
     // ---- time ----
 
+    /// How long a stream may be unused. Only one that can be opened again at its offset is closed.
+    fn unused_most(&self) -> Option<Duration> {
+        (self.reopen == Reopen::Anywhere).then_some(UNUSED_MOST)
+    }
+
     /// When to look at a stream again. `wanted` says whether it would be polled now.
     pub(super) fn deadline_of(&mut self, now: Instant, id: usize, wanted: bool) -> Option<Instant> {
-        let unused_most = (self.reopen == Reopen::Anywhere).then_some(UNUSED_MOST);
+        let unused_most = self.unused_most();
         let stall_timeout = self.series.stall_timeout();
         self.stream_mut(id)?.next_deadline(now, wanted, stall_timeout, unused_most)
     }
@@ -467,7 +476,7 @@ impl Feeds {
     /// Whether a stream or its opening is to be given up now: `Err` if that is a fault.
     pub(super) fn overdue(&self, now: Instant, id: usize) -> Option<Result<(), Fault>> {
         let timeout = self.series.stall_timeout();
-        Some(match self.stream(id)?.overdue(now, timeout, UNUSED_MOST)? {
+        Some(match self.stream(id)?.overdue(now, timeout, self.unused_most())? {
             Overdue::Opening => Err(silence("the source did not open", timeout)),
             Overdue::Silent => Err(silence("the source sent nothing", timeout)),
             Overdue::Unused => Ok(()),

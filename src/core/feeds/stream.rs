@@ -114,13 +114,13 @@ impl Stream {
         &self,
         now: Instant,
         stall_timeout: Duration,
-        unused_most: Duration,
+        unused_most: Option<Duration>,
     ) -> Option<Overdue> {
         let over = |since: Instant, time| since.checked_add(time).is_some_and(|end| end <= now);
         match self.phase {
             Phase::Opening { since } if over(since, stall_timeout) => Some(Overdue::Opening),
             Phase::Open { silent: Some(since), .. } if over(since, stall_timeout) => Some(Overdue::Silent),
-            Phase::Open { unused: Some(since), .. } if over(since, unused_most) => Some(Overdue::Unused),
+            Phase::Open { unused: Some(since), .. } if over(since, unused_most?) => Some(Overdue::Unused),
             _ => None,
         }
     }

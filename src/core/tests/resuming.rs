@@ -347,6 +347,10 @@ fn a_stream_that_cannot_be_opened_anywhere_is_not_closed_because_it_is_unused() 
         remote.opened(OpenedStream { reopen, ..versioned() });
         remote.send(1000);
         assert_eq!(remote.core.next_deadline(remote.now), None, "{reopen:?}");
+        // The deadline of something else, such as a failed write.
+        remote.now += Duration::from_secs(60);
+        remote.event(Event::DeadlinePassed);
+        assert!(remote.at().is_some(), "{reopen:?}");
     }
 }
 
@@ -448,6 +452,40 @@ fn a_new_version_counts_only_after_the_overlap_has_compared_equal() {
     assert_eq!((at.offset, at.version), (loaded + 1, Some(Version::strong("v2"))));
     remote.opened(versioned_as("v2"));
     remote.finish();
+}
+
+#[test]
+fn a_size_that_a_proven_stream_tells_counts_before_its_first_new_byte() {
+    // Rules 22 and 24: else an early end of that stream would be the end of the resource.
+    for version in [Some("v1"), None] {
+        let mut remote = Remote::halfway(told(version, None), 1000);
+        remote.breaks();
+        remote.wait();
+        remote.opened(told(version, Some(SIZE)));
+        if version.is_none() {
+            // The overlap is the proof.
+            remote.send(1000);
+        }
+        remote.ends();
+        assert!(matches!(remote.published.state, State::Retrying { .. }), "{:?}", remote.published);
+        remote.wait();
+        remote.opened(told(version, Some(SIZE)));
+        remote.finish();
+    }
+}
+
+#[test]
+fn a_source_is_not_opened_at_its_end_after_a_stream_with_the_known_version_told_its_size() {
+    // Rule 21: no byte is missing.
+    let mut remote = Remote::new();
+    remote.read(0, u64::MAX);
+    remote.opened(told(Some("v1"), None));
+    remote.send(SIZE);
+    remote.breaks();
+    remote.wait();
+    remote.opened(versioned());
+    assert_eq!(remote.published.state, State::Complete);
+    assert!(remote.at().is_none(), "the stream is closed");
 }
 
 fn versioned_as(version: &'static str) -> OpenedStream {
