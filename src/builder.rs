@@ -64,8 +64,13 @@ pub struct Builder {
 
 impl Builder {
     fn new() -> Self {
-        let limits =
-            Limits { declared: None, max_memory: MAX_MEMORY, read_ahead: READ_AHEAD, streams: STREAMS };
+        let limits = Limits {
+            declared: None,
+            max_memory: MAX_MEMORY,
+            max_disk: u64::MAX,
+            read_ahead: READ_AHEAD,
+            streams: STREAMS,
+        };
         Self { name: None, limits, retry: Retry::default(), store: None }
     }
 
@@ -88,6 +93,34 @@ impl Builder {
     /// a block alive, see [`BufferHandle::read`].
     pub fn max_memory(mut self, bytes: usize) -> Self {
         self.limits.max_memory = bytes;
+        self
+    }
+
+    /// The number of bytes that the spill store may hold, in whole blocks of 256 KiB; [`u64::MAX`], no limit,
+    /// by default.
+    ///
+    /// When the store is full, bytes are discarded. Of a stream, and of a source that cannot be opened
+    /// anywhere or has no versions, the oldest bytes are discarded for good: a read of them fails with
+    /// [`Discarded`](crate::ErrorKind::Discarded). So the buffer keeps the last bytes of an endless stream. Of
+    /// other sources, the blocks that were not read for the longest time are discarded, and a read fetches
+    /// them again. Read-ahead pauses before it discards bytes that no read has got.
+    ///
+    /// 0 makes no file: bytes are discarded when they leave memory. A [`load`](BufferHandle::load) of more
+    /// than `max_memory` and `max_disk` together fails. [`BufferHandle::set_max_disk`] changes the limit.
+    ///
+    /// # Examples
+    ///
+    /// A radio whose last ten minutes can be heard again: 128 kbit/s are 16,000 bytes a second.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let radio = futures::stream::pending();
+    /// let buffer = streamspool::StreamBuffer::builder().max_disk(10 * 60 * 16_000).spawn(radio);
+    /// # }
+    /// ```
+    pub fn max_disk(mut self, bytes: u64) -> Self {
+        self.limits.max_disk = bytes;
         self
     }
 

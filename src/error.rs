@@ -74,6 +74,8 @@ struct Inner {
     /// The whole message, without the cause.
     message: String,
     offset: u64,
+    /// The first offset that is kept, if the byte at `offset` was discarded.
+    kept_from: Option<u64>,
     cause: Option<io::Error>,
 }
 
@@ -93,6 +95,9 @@ pub enum ErrorKind {
     /// The resource changed while it was read: the source has other bytes than those that arrived
     /// before. Final: the bytes that arrived before stay readable.
     Changed,
+    /// The byte was discarded to stay within [`max_disk`](crate::Builder::max_disk), and cannot be fetched
+    /// again. [`Error::kept_from`] is the first offset that is kept.
+    Discarded,
     /// Writing to or reading from the spill store failed. Nothing is lost, and a later read tries
     /// again.
     Spill,
@@ -113,8 +118,8 @@ impl Drop for Inner {
 
 impl Error {
     fn new(kind: ErrorKind, offset: u64, message: String, cause: Option<io::Error>) -> Self {
-        let inner = Arc::new(Inner { kind, message, offset, cause });
-        Self { inner }
+        let inner = Inner { kind, message, offset, kept_from: None, cause };
+        Self { inner: Arc::new(inner) }
     }
 
     pub(crate) fn source_failed(offset: u64, cause: io::Error) -> Self {
@@ -136,6 +141,21 @@ impl Error {
     pub(crate) fn changed(offset: u64, why: &str) -> Self {
         let message = format!("the resource changed before the byte at offset {offset} was received: {why}");
         Self::new(ErrorKind::Changed, offset, message, None)
+    }
+
+    pub(crate) fn discarded(offset: u64, start: u64) -> Self {
+        let message =
+            format!("the byte at offset {offset} was discarded: the first byte that is kept is at {start}");
+        let inner =
+            Inner { kind: ErrorKind::Discarded, message, offset, kept_from: Some(start), cause: None };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn too_large(offset: u64, len: u64, capacity: u64) -> Self {
+        let message = format!(
+            "{len} bytes from offset {offset} cannot be loaded at once: max_memory and max_disk allow {capacity}"
+        );
+        Self::new(ErrorKind::InvalidInput, offset, message, None)
     }
 
     pub(crate) fn spill_write(offset: u64, cause: io::Error) -> Self {
@@ -178,6 +198,14 @@ impl Error {
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.inner.offset
+    }
+
+    /// The first offset that was kept when the byte at [`offset`](Self::offset) was found to be discarded;
+    /// `None` for other errors. More may be discarded since then:
+    /// [`Progress::start`](crate::Progress::start) is up to date.
+    #[must_use]
+    pub fn kept_from(&self) -> Option<u64> {
+        self.inner.kept_from
     }
 
     /// The I/O error behind this one, if there is one: the source's own, or the disk's.

@@ -29,6 +29,8 @@ pub(crate) enum Request {
     Size,
     /// All resident bytes are to be spilled. The reply has no bytes.
     Spill,
+    /// Limits are changed. The reply has no bytes, and comes when the buffer is within them.
+    SetLimits { max_memory: Option<usize>, max_disk: Option<u64> },
     /// The ranges of loaded bytes, to be set before the reply, which has no bytes.
     Ranges(Arc<OnceLock<Ranges>>),
 }
@@ -56,7 +58,7 @@ pub(crate) fn send<S: Deref<Target = Shared>>(
     let offset = match &request {
         Request::Read(read) => read.offset,
         Request::Load(range) => range.start,
-        Request::Size | Request::Spill | Request::Ranges(_) => 0,
+        Request::Size | Request::Spill | Request::SetLimits { .. } | Request::Ranges(_) => 0,
     };
     if shared.is_closed() {
         // The answer is known, even if nothing polls the actor any more.

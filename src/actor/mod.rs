@@ -216,6 +216,10 @@ impl StreamBuffer {
                 self.store.shrink();
                 Event::Spill { token }
             }
+            Request::SetLimits { max_memory, max_disk } => {
+                self.store.shrink();
+                Event::SetLimits { max_memory, max_disk, token }
+            }
             Request::Ranges(ranges) => {
                 // The caller waits for nothing else.
                 let _ = ranges.set(self.core.ranges());
@@ -325,14 +329,15 @@ impl StreamBuffer {
                 work.request();
                 reply(token, result);
             }
-            Action::ReadStore { token, range, enough } => {
+            Action::ReadStore { token, range, position, enough } => {
                 let keep = self.core.is_within_limit();
-                if let Some((token, result)) = self.store.read(StoreRead { token, range, enough }, keep) {
+                let read = StoreRead { token, range, position, enough };
+                if let Some((token, result)) = self.store.read(read, keep) {
                     work.bytes(enough);
                     reply(token, result);
                 }
             }
-            Action::WriteStore(writes) => self.store.write(writes),
+            Action::WriteStore(write) => self.store.write(write),
             Action::Publish(snapshot) => {
                 self.snapshots.send_replace(snapshot);
             }

@@ -39,6 +39,16 @@ impl Delivered {
         self.ends.iter().copied().filter(|end| *end >= offset).min().unwrap_or(offset)
     }
 
+    /// The furthest end.
+    pub(super) fn furthest(&self) -> u64 {
+        self.ends.iter().copied().max().unwrap_or(0)
+    }
+
+    /// The end of the last delivery.
+    pub(super) fn last(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
     /// Whether a missing byte at `offset` is among the `read_ahead` bytes after a delivered range.
     pub(super) fn is_ahead(&self, offset: u64, read_ahead: u64) -> bool {
         self.ends.iter().any(|end| *end <= offset && offset - end < read_ahead)
@@ -106,7 +116,10 @@ impl<T: Token> Core<T> {
     fn next_needed(&mut self) -> Option<u64> {
         self.unserved().or_else(|| {
             let is_idle = self.loads_all() && self.feeds.count() == 0;
-            is_idle.then(|| self.layout.first_missing(0))
+            // Bytes that were discarded are fetched again only for a request.
+            let from = if self.layout.is_limited() { self.delivered.last() } else { 0 };
+            let missing = self.layout.first_missing(from);
+            (is_idle && missing < self.end).then_some(missing)
         })
     }
 
@@ -125,7 +138,7 @@ impl<T: Token> Core<T> {
 
     /// The number of the stream that is opened next: a new one, or one that is moved.
     fn stream_for_opening(&mut self) -> Option<usize> {
-        if self.feeds.count() < self.feeds.most() {
+        if self.feeds.count() < self.feeds.most().min(self.streams_that_fit()) {
             return Some(self.feeds.free_id());
         }
         let mut candidates = Vec::new();
@@ -142,6 +155,15 @@ impl<T: Token> Core<T> {
             candidates.push((is_waited_for, is_ahead, self.feeds.used(id), Reverse(at), id));
         }
         candidates.into_iter().min().map(|(.., id)| id)
+    }
+
+    /// The most streams whose open blocks fit in memory, if they cannot be written.
+    fn streams_that_fit(&self) -> usize {
+        if self.layout.capacity() > 0 {
+            usize::MAX
+        } else {
+            2 + self.writeback.max_memory() / super::memory::BLOCK
+        }
     }
 
     /// The stream fills no more bytes in: requests that wait for it need another one.

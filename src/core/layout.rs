@@ -2,12 +2,17 @@
 //!
 //! Two sets of ranges say it: the bytes that are loaded, and those of them that are in the store. The other
 //! loaded bytes are in memory. A stream that is loaded from front to back has one range in each set.
+//!
+//! With a limit on the store, bytes are discarded. If they cannot be fetched again, they are discarded from
+//! the front: all bytes before `start` are gone. Otherwise a block is discarded, and its bytes are missing.
 
 use std::ops::Range;
 
-use super::memory::{Memory, Pieces};
+use super::limits::Discards;
+use super::memory::{Leaving, Memory, Pieces, block_range, next_boundary, number_of};
 use super::ranges::RangeSet;
 use super::segments::Segment;
+use super::slots::Slots;
 use crate::progress::Ranges;
 
 /// Where the bytes of a [`Part`] are.
@@ -19,6 +24,8 @@ pub(super) enum Place {
     Stored,
     /// Not loaded.
     Missing,
+    /// Discarded for good.
+    Discarded,
 }
 
 /// A part of a range whose bytes are all in one place.
@@ -43,6 +50,10 @@ impl Iterator for Parts<'_> {
         if start >= self.rest.end {
             return None;
         }
+        if start < self.layout.start {
+            self.rest.start = self.rest.end.min(self.layout.start);
+            return Some(Part { range: start..self.rest.start, place: Place::Discarded });
+        }
         let (place, border) = match (self.layout.loaded.look_up(start), self.layout.stored.look_up(start)) {
             ((false, border), _) => (Place::Missing, border),
             (_, (true, border)) => (Place::Stored, border),
@@ -55,14 +66,27 @@ impl Iterator for Parts<'_> {
 
 pub(super) struct Layout {
     memory: Memory,
+    /// The loaded bytes, and those before `start`: they are not needed any more.
     loaded: RangeSet,
     /// The loaded bytes that are not in memory.
     stored: RangeSet,
+    slots: Slots,
+    /// The first byte that was not discarded for good.
+    start: u64,
+    /// The places of the store whose bytes are not read any more.
+    freed: Vec<Range<u64>>,
 }
 
 impl Layout {
     pub(super) fn new() -> Self {
-        Self { memory: Memory::new(), loaded: RangeSet::default(), stored: RangeSet::default() }
+        Self {
+            memory: Memory::new(),
+            loaded: RangeSet::default(),
+            stored: RangeSet::default(),
+            slots: Slots::default(),
+            start: 0,
+            freed: Vec::new(),
+        }
     }
 
     /// The parts of `range` in order, without gaps and without empty parts.
@@ -73,7 +97,17 @@ impl Layout {
 
     /// The number of loaded bytes.
     pub(super) fn loaded(&self) -> u64 {
-        self.loaded.len()
+        self.loaded.len() - self.start
+    }
+
+    /// The first byte that was not discarded for good.
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Whether all bytes before `end` have arrived, and are not to be fetched again.
+    pub(super) fn is_whole(&self, end: u64) -> bool {
+        self.loaded.len() == end
     }
 
     /// The number of bytes in the store.
@@ -100,6 +134,7 @@ impl Layout {
     /// The bytes in memory.
     pub(super) fn resident(&self) -> RangeSet {
         let mut resident = self.loaded.clone();
+        resident.remove(0..self.start);
         for stored in self.stored.iter() {
             resident.remove(stored);
         }
@@ -147,15 +182,26 @@ impl Layout {
         self.memory.has_excess(max_memory)
     }
 
-    /// What must leave memory next: see [`Memory::leaving`].
+    /// The blocks that must leave memory next: see [`Memory::leaving`].
     pub(super) fn leaving(
-        &mut self,
+        &self,
         max_memory: usize,
         asked: &RangeSet,
         all: bool,
         most: usize,
-    ) -> Vec<Segment> {
+    ) -> Vec<Leaving> {
         self.memory.leaving(max_memory, asked, all, most)
+    }
+
+    /// The bytes of a block that leaves memory.
+    pub(super) fn segments(&mut self, number: u64) -> Vec<Segment> {
+        self.memory.segments(number)
+    }
+
+    /// Where the store holds the byte at `offset`.
+    #[inline]
+    pub(super) fn position(&self, offset: u64) -> u64 {
+        self.slots.position(offset)
     }
 
     /// These bytes are in the store now, and leave memory.
@@ -164,6 +210,110 @@ impl Layout {
             self.memory.forget(range);
             self.stored.insert(range.clone());
         }
+    }
+
+    // ---- limits ----
+
+    /// Limits the store: see [`Slots::set_limit`].
+    pub(super) fn set_limit(&mut self, bytes: u64) -> bool {
+        let blocks = |range: Range<u64>| number_of(range.start)..=number_of(range.end - 1);
+        self.slots.set_limit(bytes, self.stored.iter().flat_map(blocks))
+    }
+
+    /// Whether the store holds more than its limit allows.
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.slots.is_exceeded()
+    }
+
+    /// Whether bytes may be discarded.
+    #[inline]
+    pub(super) fn is_limited(&self) -> bool {
+        self.slots.is_limited()
+    }
+
+    /// The bytes that the store can hold.
+    pub(super) fn capacity(&self) -> u64 {
+        self.slots.capacity()
+    }
+
+    /// The end of what one read may wait for: the whole range, or one block if others may be discarded
+    /// meanwhile. One block is in one place of the store, too.
+    #[inline]
+    pub(super) fn most_at_once(&self, offset: u64) -> u64 {
+        if self.is_limited() { next_boundary(offset) } else { u64::MAX }
+    }
+
+    /// A range was delivered.
+    pub(super) fn touch(&mut self, range: &Range<u64>) {
+        let numbers = number_of(range.start)..number_of(range.end.max(1) - 1) + 1;
+        self.memory.touch(numbers.clone());
+        self.slots.touch(numbers);
+    }
+
+    /// Gives a block of memory a place in the store, if there is one.
+    pub(super) fn assign(&mut self, block: &Leaving) -> bool {
+        let is_assigned = self.slots.assign(block.number, !block.is_read);
+        if is_assigned && !self.freed.is_empty() {
+            // The place is written again.
+            let place = self.slots.position(block.number * super::memory::BLOCK as u64);
+            self.freed.retain(|freed| freed.start != place);
+        }
+        is_assigned
+    }
+
+    /// The block of the store that is discarded next.
+    pub(super) fn next_discarded(&mut self, discards: &Discards) -> Option<u64> {
+        if discards.again {
+            return self.slots.least_recent(discards.unread);
+        }
+        self.slots.first().filter(|number| discards.unread || discards.are_delivered(*number))
+    }
+
+    /// Discards the bytes of a block that are in the store, and all bytes before them if bytes cannot be
+    /// fetched `again`.
+    pub(super) fn discard(&mut self, number: u64, again: bool) {
+        let block = block_range(number);
+        let stored = self.stored.iter().map(|range| range.start.max(block.start)..range.end.min(block.end));
+        let stored = stored.filter(|range| !range.is_empty()).collect();
+        self.discard_ranges(stored, again);
+        self.stored.remove(block);
+        self.freed.extend(self.slots.release(number));
+    }
+
+    /// Discards a block of memory, and all bytes before it if bytes cannot be fetched `again`.
+    pub(super) fn discard_resident(&mut self, number: u64, again: bool) {
+        let segments = self.memory.segments(number);
+        self.memory.forget(&block_range(number));
+        self.discard_ranges(segments.iter().map(|segment| segment.start..segment.end()).collect(), again);
+    }
+
+    fn discard_ranges(&mut self, ranges: Vec<Range<u64>>, again: bool) {
+        if !again {
+            return self.discard_before(ranges.last().map_or(0, |last| last.end));
+        }
+        for range in ranges {
+            self.loaded.remove(range);
+        }
+    }
+
+    /// Discards all bytes before `start` for good.
+    fn discard_before(&mut self, start: u64) {
+        if start > self.start {
+            self.memory.forget(&(self.start..start));
+            self.stored.remove(0..start);
+            self.loaded.insert(0..start);
+            self.start = start;
+        }
+    }
+
+    /// The places of the store whose bytes are not read any more.
+    pub(super) fn take_freed(&mut self) -> Vec<Range<u64>> {
+        std::mem::take(&mut self.freed)
+    }
+
+    /// Whether there are such places.
+    pub(super) fn has_freed(&self) -> bool {
+        !self.freed.is_empty()
     }
 }
 

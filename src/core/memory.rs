@@ -39,6 +39,8 @@ struct Block {
     segments: Segments,
     /// Bytes of memory held, used or not.
     allocated: usize,
+    /// Whether a byte of it was delivered. Only kept if bytes may be discarded.
+    is_read: bool,
 }
 
 /// The buffer that a stream fills.
@@ -62,6 +64,15 @@ impl Open {
     fn fills(&self, number: u64) -> bool {
         within(self.end) != 0 && number_of(self.end) == number
     }
+}
+
+/// A block that must leave memory.
+pub(super) struct Leaving {
+    pub(super) number: u64,
+    /// Whether memory exceeds its limit. If not, the block was only asked for.
+    pub(super) is_excess: bool,
+    /// Whether a byte of it was delivered.
+    pub(super) is_read: bool,
 }
 
 /// The resident bytes.
@@ -194,7 +205,8 @@ impl Memory {
     fn block_or_new(&mut self, number: u64) -> Option<&mut Block> {
         let found = find(&self.blocks, number);
         if let Err(index) = found {
-            self.blocks.insert(index, Block { number, segments: Segments::default(), allocated: 0 });
+            self.blocks
+                .insert(index, Block { number, segments: Segments::default(), allocated: 0, is_read: false });
             self.arrivals.push_back(number);
         }
         let (Ok(index) | Err(index)) = found;
@@ -249,42 +261,53 @@ impl Memory {
         self.allocated > max_memory && self.arrivals.iter().any(|number| !is_filled(&self.open, *number))
     }
 
-    /// The oldest blocks that must leave to bring memory down to `max_memory`, and those with bytes of
-    /// `asked`: the segments of about `most` bytes. A block that a stream fills leaves only because it was
+    /// The numbers of the oldest blocks that must leave to bring memory down to `max_memory`, and of those
+    /// with bytes of `asked`: `most` blocks at most. A block that a stream fills leaves only because it was
     /// asked for, or if `all` is set.
     pub(super) fn leaving(
-        &mut self,
+        &self,
         max_memory: usize,
         asked: &RangeSet,
         all: bool,
         most: usize,
-    ) -> Vec<Segment> {
+    ) -> Vec<Leaving> {
         let mut left = self.allocated;
-        let mut numbers = Vec::new();
+        let mut leaving = Vec::new();
         for number in self.arrivals.iter().copied() {
-            if numbers.len() * BLOCK >= most || left <= max_memory && asked.len() == 0 {
+            if leaving.len() >= most || left <= max_memory && asked.len() == 0 {
                 break;
             }
-            let is_asked = asked.has_any(number * BLOCK as u64..(number + 1) * BLOCK as u64);
-            if !is_asked && (left <= max_memory || !all && is_filled(&self.open, number)) {
+            let is_asked = asked.has_any(block_range(number));
+            let is_excess = left > max_memory && (all || !is_filled(&self.open, number));
+            let Some(block) = find(&self.blocks, number).ok().and_then(|at| self.blocks.get(at)) else {
                 continue;
+            };
+            if is_asked || is_excess {
+                left -= block.allocated;
+                leaving.push(Leaving { number, is_excess, is_read: block.is_read });
             }
-            let Ok(at) = find(&self.blocks, number) else { continue };
-            left -= self.blocks.get(at).map_or(0, |block| block.allocated);
-            numbers.push(number);
         }
-        let mut segments = Vec::new();
+        leaving
+    }
+
+    /// All bytes of a block.
+    pub(super) fn segments(&mut self, number: u64) -> Vec<Segment> {
+        for index in 0..self.open.len() {
+            if self.open.get(index).is_some_and(|open| number_of(open.start()) == number) {
+                self.freeze(index);
+            }
+        }
+        let block = find(&self.blocks, number).ok().and_then(|at| self.blocks.get(at));
+        block.map(|block| block.segments.as_slice().to_vec()).unwrap_or_default()
+    }
+
+    /// These blocks were read.
+    pub(super) fn touch(&mut self, numbers: Range<u64>) {
         for number in numbers {
-            for index in 0..self.open.len() {
-                if self.open.get(index).is_some_and(|open| number_of(open.start()) == number) {
-                    self.freeze(index);
-                }
-            }
-            if let Some(block) = find(&self.blocks, number).ok().and_then(|at| self.blocks.get(at)) {
-                segments.extend_from_slice(block.segments.as_slice());
+            if let Some(block) = find(&self.blocks, number).ok().and_then(|at| self.blocks.get_mut(at)) {
+                block.is_read = true;
             }
         }
-        segments
     }
 
     /// Drops all bytes of `range`.
@@ -338,8 +361,13 @@ fn find(blocks: &VecDeque<Block>, number: u64) -> Result<usize, usize> {
     }
 }
 
+/// The offsets of a block.
+pub(super) fn block_range(number: u64) -> Range<u64> {
+    number * BLOCK as u64..(number + 1).saturating_mul(BLOCK as u64)
+}
+
 /// The number of the block that holds `offset`.
-fn number_of(offset: u64) -> u64 {
+pub(super) fn number_of(offset: u64) -> u64 {
     offset / BLOCK as u64
 }
 

@@ -18,6 +18,7 @@ mod chunk;
 mod demand;
 mod feeds;
 mod layout;
+mod limits;
 pub(crate) mod memory;
 mod pieces;
 mod pull;
@@ -25,6 +26,7 @@ mod ranges;
 pub(crate) mod read;
 mod requests;
 mod segments;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod waiters;
@@ -36,8 +38,6 @@ use std::mem;
 use std::ops::Range;
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use self::chunk::Chunk;
 use self::demand::Delivered;
 pub(crate) use self::feeds::OpenedStream;
@@ -47,6 +47,7 @@ use self::memory::Pieces;
 use self::read::Read;
 use self::requests::Waiter;
 use self::waiters::Waiters;
+pub(crate) use self::writeback::Write;
 use self::writeback::Writeback;
 use crate::error::Error;
 use crate::progress::{Progress, Ranges, Snapshot, State};
@@ -70,6 +71,8 @@ pub(crate) enum Event<T> {
     /// A caller asks for the size of the resource. The reply has no bytes, and comes as soon as the size
     /// is published.
     Size { token: T },
+    /// A caller changes limits. The reply has no bytes, and comes when the buffer is within them.
+    SetLimits { max_memory: Option<usize>, max_disk: Option<u64>, token: T },
     /// Requests were dropped, so less may be needed.
     Withdrawn,
     /// The last `OpenStream` of this stream succeeded.
@@ -91,12 +94,12 @@ pub(crate) enum Action<T> {
     /// Send this reply. A reply to a read may hold fewer bytes than asked for: the caller asks again
     /// for the rest. A reply without bytes means that the stream ends at or before the offset.
     Reply { token: T, result: Result<Pieces, Error> },
-    /// Read `range` from the store and send it to the token. The first `enough` bytes of it will do if
-    /// they can be read without waiting.
-    ReadStore { token: T, range: Range<u64>, enough: usize },
-    /// Write these bytes to the store, each at its offset. Then report `Written` or `WriteFailed`. Only
-    /// one write runs at a time.
-    WriteStore(Vec<(u64, Bytes)>),
+    /// Read `range` of the resource from the store, where it is at `position`, and send it to the token.
+    /// The first `enough` bytes of it will do if they can be read without waiting.
+    ReadStore { token: T, range: Range<u64>, position: u64, enough: usize },
+    /// Write to the store, but not where a read still runs or waits. Then report `Written` or
+    /// `WriteFailed`. Only one write runs at a time.
+    WriteStore(Write),
     /// Publish this snapshot.
     Publish(Snapshot),
     /// Open the source, in place of the stream or the opening with this number. Then report `Opened` or
@@ -115,6 +118,8 @@ pub(crate) struct Limits {
     pub(crate) declared: Option<u64>,
     /// Bytes of memory before the oldest blocks are spilled.
     pub(crate) max_memory: usize,
+    /// Bytes that the store may hold, in whole blocks.
+    pub(crate) max_disk: u64,
     /// Bytes to pull past the bytes that were delivered last.
     pub(crate) read_ahead: u64,
     /// The most streams of a source that may be open at once.
@@ -128,6 +133,7 @@ enum Ending {
 }
 
 /// The state of one buffer. `T` is where replies are sent.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Core<T> {
     limits: Limits,
     layout: Layout,
@@ -138,6 +144,8 @@ pub(crate) struct Core<T> {
     arriving: Chunk,
     /// The stream that yielded it.
     arriving_from: usize,
+    /// Whether `limits.max_disk` was changed, and still has to be applied.
+    apply_max_disk: bool,
     /// The source sent more than was declared. It fails once `arriving` is absorbed.
     excess: bool,
     /// Where the resource ends: no byte from here on is waited for. `u64::MAX` while that is not known.
@@ -177,13 +185,16 @@ impl<T: Token> Core<T> {
     fn new(limits: Limits, feeds: Feeds, seed: u64, now: Instant) -> Self {
         let streams = feeds.open_count();
         let published = Progress { size: limits.declared, streams, ..Progress::EMPTY };
+        let mut layout = Layout::new();
+        layout.set_limit(limits.max_disk);
         Self {
             limits,
-            layout: Layout::new(),
+            layout,
             waiters: Waiters::new(!feeds.is_one_way()),
             writeback: Writeback::new(limits.max_memory, seed),
             arriving: Chunk::default(),
             arriving_from: 0,
+            apply_max_disk: false,
             excess: false,
             end: u64::MAX,
             ending: None,
@@ -320,8 +331,9 @@ impl<T: Token> Core<T> {
             Event::Opened(stream, opened) => self.opened(stream, opened),
             Event::OpenFailed(stream, error) => self.fault(stream, Fault::Io(error)),
             Event::DeadlinePassed => self.deadline_passed(),
-            Event::Load { range, token } => self.ask(Waiter::Load(range, token)),
+            Event::Load { range, token } => self.ask(Waiter::Load { at: range.start, range, token }),
             Event::Size { token } => self.ask(Waiter::Size(token)),
+            Event::SetLimits { max_memory, max_disk, token } => self.set_limits(max_memory, max_disk, token),
             Event::Spill { token } => self.writeback.spill(&self.layout, token),
             Event::Written => self.writeback.written(&mut self.layout),
             Event::WriteFailed(error) => {
@@ -367,9 +379,18 @@ impl<T: Token> Core<T> {
         if let Some(stream) = self.closing.pop() {
             return Some(Action::CloseStream(stream));
         }
-        if let Some(segments) = self.writeback.next_write(&mut self.layout) {
-            let writes = segments.into_iter().map(|segment| (segment.start, segment.bytes));
-            return Some(Action::WriteStore(writes.collect()));
+        let start = self.layout.start();
+        self.apply_limits();
+        let discards = self.discards();
+        let write = self.writeback.next_write(&mut self.layout, &discards);
+        if start != self.layout.start() {
+            self.wake_discarded();
+        }
+        if let Some(write) = write {
+            return Some(Action::WriteStore(write));
+        }
+        if let Some(token) = self.writeback.next_adjusted(&self.layout) {
+            return Some(Action::Reply { token, result: Ok(Pieces::default()) });
         }
         self.absorb().or_else(|| self.next_opening())
     }
@@ -391,20 +412,26 @@ impl<T: Token> Core<T> {
         let told = self.known_size();
         let state = self.open_state();
         let (state, size) = match &self.ending {
-            Some(Ending::Complete) => (State::Complete, Some(loaded)),
+            // Bytes that were discarded for good are not there.
+            Some(Ending::Complete) if self.layout.start() > 0 => (State::Waiting, Some(self.end)),
+            Some(Ending::Complete) => (State::Complete, Some(self.end)),
             // A size that has turned out to be wrong is not published any more.
             Some(Ending::Failed(error)) if error.disproves_size() => (State::Failed, None),
             Some(Ending::Failed(_)) => (State::Failed, told),
             None => (state, told),
         };
         let (resident, store_failing) = (loaded - spilled, self.writeback.error().is_some());
-        let (start, frontier) = (0, self.layout.first_missing(0));
+        let start = self.layout.start();
+        let frontier = self.layout.first_missing(start);
         let streams = self.feeds.open_count();
         Progress { loaded, size, resident, spilled, start, frontier, streams, state, store_failing }
     }
 
     /// The state while the source has not ended.
     fn open_state(&mut self) -> State {
+        if self.layout.is_whole(self.end) {
+            return State::Complete;
+        }
         if let Some((attempt, _, delay)) = self.feeds.retrying()
             && self.needs_opening()
         {

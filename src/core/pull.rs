@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::chunk::Chunk;
 use super::feeds::{Admission, Consequence, End, Fault, OpenedStream};
+use super::requests::Waiter;
 use super::{Action, Core, Ending, Token};
 use crate::error::Error;
 
@@ -92,6 +93,7 @@ impl<T: Token> Core<T> {
             0
         } else {
             let new = self.arriving.get(..most).unwrap_or(&self.arriving);
+            let makes_hole = at > self.layout.end();
             let bytes = self.layout.append(stream, at, new);
             self.feeds.absorbed(self.now, stream, self.arriving.get(..bytes).unwrap_or_default());
             self.waiters.wake(at..at + bytes as u64);
@@ -101,6 +103,10 @@ impl<T: Token> Core<T> {
                 self.end = u64::MAX;
             }
             self.learn_size();
+            if makes_hole {
+                // The end of the resource is after these bytes, and not in the hole before them.
+                self.waiters.wake_if(|waiter| matches!(waiter, Waiter::Size(_)));
+            }
             bytes
         };
         self.pass_loaded(stream);
@@ -114,7 +120,7 @@ impl<T: Token> Core<T> {
 
     /// Stops the stream if it has reached bytes that make it unnecessary.
     fn pass_loaded(&mut self, stream: usize) {
-        if self.layout.loaded() == self.end {
+        if self.layout.is_whole(self.end) && self.is_final_when_whole() {
             return self.finish(Ending::Complete);
         }
         let Some(at) = self.feeds.at(stream) else { return };

@@ -65,7 +65,7 @@ pub(super) fn decide(
     end: u64,
     delivered: &Delivered,
 ) -> Decision {
-    let read_end = read.end();
+    let read_end = read.end().min(layout.most_at_once(read.offset));
     let end = read_end.min(end);
     let mut parts = layout.split(read.offset..end);
     let Some(Part { range, place }) = parts.next() else {
@@ -77,6 +77,9 @@ pub(super) fn decide(
             missing(read.offset..u64::MAX, ending)
         };
     };
+    if place == Place::Discarded {
+        return Decision::Act(Outcome::Failure(Error::discarded(read.offset, layout.start())));
+    }
     match read.want {
         Want::Piece | Want::Run if place == Place::Missing => {
             return missing(range.start..range.start.saturating_add(1), ending);
@@ -106,24 +109,8 @@ pub(super) fn decide(
     Decision::Act(Outcome::Stored { range: range.start..end, enough })
 }
 
-/// Decides whether all of `range` is loaded. `end` is as for [`decide`].
-pub(super) fn decide_load(
-    range: &Range<u64>,
-    layout: &Layout,
-    ending: Option<&Ending>,
-    end: u64,
-) -> Decision {
-    let end = range.end.min(end);
-    let first = layout.first_missing(range.start);
-    if first >= end {
-        return Decision::Act(Outcome::Nothing);
-    }
-    let (_, loaded) = layout.look_up(first);
-    missing(first..loaded.min(end), ending)
-}
-
 /// What becomes of a request that needs this missing range.
-fn missing(range: Range<u64>, ending: Option<&Ending>) -> Decision {
+pub(super) fn missing(range: Range<u64>, ending: Option<&Ending>) -> Decision {
     match ending {
         None => Decision::Wait(range),
         Some(Ending::Complete) => Decision::Act(Outcome::Nothing),

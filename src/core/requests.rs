@@ -3,21 +3,27 @@
 use std::ops::Range;
 
 use super::memory::Pieces;
-use super::read::{Decision, Outcome, Read, decide, decide_load};
+use super::read::{Decision, Outcome, Read, decide, missing};
 use super::{Action, Core, Token};
 use crate::error::Error;
 
 /// A request that waits.
 pub(super) enum Waiter<T> {
     Read(Read, T),
-    Load(Range<u64>, T),
+    /// `at` is the first byte of the range that has not arrived yet. A byte that arrived and was discarded
+    /// since then is not waited for again: otherwise two requests could wait for each other for ever.
+    Load {
+        range: Range<u64>,
+        at: u64,
+        token: T,
+    },
     Size(T),
 }
 
 impl<T: Token> Token for Waiter<T> {
     fn is_abandoned(&self) -> bool {
         match self {
-            Self::Read(_, token) | Self::Load(_, token) | Self::Size(token) => token.is_abandoned(),
+            Self::Read(_, token) | Self::Load { token, .. } | Self::Size(token) => token.is_abandoned(),
         }
     }
 }
@@ -25,7 +31,7 @@ impl<T: Token> Token for Waiter<T> {
 impl<T> Waiter<T> {
     fn into_token(self) -> T {
         match self {
-            Self::Read(_, token) | Self::Load(_, token) | Self::Size(token) => token,
+            Self::Read(_, token) | Self::Load { token, .. } | Self::Size(token) => token,
         }
     }
 }
@@ -60,19 +66,40 @@ impl<T: Token> Core<T> {
     }
 
     /// What to do for a request now; otherwise it is parked.
-    pub(super) fn answer(&mut self, waiter: Waiter<T>) -> Option<Action<T>> {
+    pub(super) fn answer(&mut self, mut waiter: Waiter<T>) -> Option<Action<T>> {
         let decision = match &waiter {
             Waiter::Read(read, _) => self.decide(read),
-            Waiter::Load(range, _) => decide_load(range, &self.layout, self.ending.as_ref(), self.end),
+            Waiter::Load { range, at, .. } => self.decide_load(range, *at),
             Waiter::Size(_) => self.decide_size(),
         };
         match decision {
             Decision::Wait(missing) => {
+                if let Waiter::Load { at, .. } = &mut waiter {
+                    *at = missing.start;
+                }
                 self.waiters.park(missing, waiter);
                 None
             }
             Decision::Act(outcome) => Some(self.carry_out(outcome, waiter.into_token())),
         }
+    }
+
+    /// Decides whether all bytes of `range` have arrived. Those before `at` have.
+    fn decide_load(&self, range: &Range<u64>, at: u64) -> Decision {
+        let (start, end) = (range.start, range.end.min(self.end));
+        let capacity = self.layout.capacity().saturating_add(self.writeback.max_memory() as u64);
+        if start < end && start < self.layout.start() {
+            return Decision::Act(Outcome::Failure(Error::discarded(start, self.layout.start())));
+        }
+        if end != u64::MAX && end.saturating_sub(start) > capacity {
+            return Decision::Act(Outcome::Failure(Error::too_large(start, end - start, capacity)));
+        }
+        let first = self.layout.first_missing(at);
+        if first >= end {
+            return Decision::Act(Outcome::Nothing);
+        }
+        let (_, loaded) = self.layout.look_up(first);
+        missing(first..loaded.min(end), self.ending.as_ref())
     }
 
     /// Decides whether the size is published.
@@ -111,7 +138,8 @@ impl<T: Token> Core<T> {
             }
             Outcome::Stored { range, enough } => {
                 self.deliver(range.start, range.end);
-                return Action::ReadStore { token, range, enough };
+                let position = self.layout.position(range.start);
+                return Action::ReadStore { token, range, position, enough };
             }
         };
         Action::Reply { token, result }
@@ -120,6 +148,9 @@ impl<T: Token> Core<T> {
     /// Notes that a range was delivered.
     #[inline]
     fn deliver(&mut self, start: u64, end: u64) {
+        if self.layout.is_limited() {
+            self.layout.touch(&(start..end));
+        }
         self.dirty |= self.delivered.note(start, end, self.feeds.most());
     }
 }

@@ -94,6 +94,16 @@ impl<W: Token> Waiters<W> {
         }
     }
 
+    /// Wakes all requests that `wakes` accepts.
+    pub(super) fn wake_if(&mut self, wakes: impl Fn(&W) -> bool) {
+        let accepted = self.parked.iter().filter(|(_, parked)| wakes(&parked.waiter));
+        let keys: Vec<_> = accepted.map(|(key, _)| *key).collect();
+        for key in keys {
+            let woken = self.remove(key);
+            self.woken.extend(woken);
+        }
+    }
+
     /// Wakes all requests. No more will be parked, so their memory is given back.
     pub(super) fn wake_all(&mut self) {
         let parked = self.take_parked();

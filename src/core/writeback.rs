@@ -5,24 +5,51 @@ use std::mem;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::Token;
 use super::backoff::Backoff;
 use super::layout::Layout;
-use super::memory::BLOCK;
+use super::limits::Discards;
+use super::memory::{BLOCK, block_range};
 use super::ranges::RangeSet;
-use super::segments::Segment;
 use crate::error::Error;
 
 /// How far memory may exceed its limit while the store takes in the rest. Four blocks: one that is
 /// open, and others that fill while a write is running.
 const SLACK: usize = 1024 * 1024;
 
-/// The most bytes of one write: half of the slack, so that the other half fills meanwhile.
-const WRITE_MOST: usize = 512 * 1024;
+/// The most blocks of one write: half of the slack, so that the other half fills meanwhile.
+const WRITE_MOST: usize = 512 * 1024 / BLOCK;
 
 /// The delays before a failed write is retried in the background.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(15);
+
+/// A write to the store.
+pub(crate) struct Write {
+    /// The offset of its first byte in the resource.
+    pub(crate) offset: u64,
+    /// The places of the store whose bytes are not read any more, unless they are written here.
+    pub(crate) discarded: Vec<Range<u64>>,
+    /// Bytes and their places.
+    pub(crate) bytes: Vec<(u64, Bytes)>,
+}
+
+impl Default for Write {
+    fn default() -> Self {
+        Self { offset: u64::MAX, discarded: Vec::new(), bytes: Vec::new() }
+    }
+}
+
+impl Write {
+    /// Whether it changes bytes of this place of the store.
+    pub(crate) fn changes(&self, place: &Range<u64>) -> bool {
+        let written = self.bytes.iter().map(|(start, bytes)| *start..*start + bytes.len() as u64);
+        let mut changed = written.chain(self.discarded.iter().cloned());
+        changed.any(|changed| changed.start < place.end && place.start < changed.end)
+    }
+}
 
 pub(super) struct Writeback<T> {
     /// Bytes of memory to stay within.
@@ -39,6 +66,8 @@ pub(super) struct Writeback<T> {
     asked: RangeSet,
     /// `spill` requests, oldest first.
     spills: VecDeque<Spill<T>>,
+    /// Requests that wait until a new limit is met.
+    adjusting: Vec<T>,
 }
 
 /// Callers that ask that the same bytes are spilled.
@@ -58,7 +87,35 @@ impl<T: Token> Writeback<T> {
             error: None,
             asked: RangeSet::default(),
             spills: VecDeque::new(),
+            adjusting: Vec::new(),
         }
+    }
+
+    /// The memory to stay within.
+    pub(super) fn max_memory(&self) -> usize {
+        self.max_memory
+    }
+
+    /// A caller has changed a limit.
+    pub(super) fn adjust(&mut self, max_memory: Option<usize>, token: T) {
+        self.retry_at = None;
+        self.max_memory = max_memory.unwrap_or(self.max_memory);
+        self.adjusting.push(token);
+    }
+
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// Whether such a request waits.
+    pub(super) fn is_adjusting(&self) -> bool {
+        !self.adjusting.is_empty()
+    }
+
+    /// The next of these requests, if the limits are met.
+    pub(super) fn next_adjusted(&mut self, layout: &Layout) -> Option<T> {
+        let is_met = self.writing.is_none() && !layout.has_freed() && !layout.has_excess(self.max_memory);
+        if is_met { self.adjusting.pop() } else { None }
     }
 
     /// A caller asks that all bytes that are resident now are spilled.
@@ -90,19 +147,53 @@ impl<T: Token> Writeback<T> {
         token
     }
 
-    /// The segments of the next write.
-    pub(super) fn next_write(&mut self, layout: &mut Layout) -> Option<Vec<Segment>> {
+    /// The next write.
+    pub(super) fn next_write(&mut self, layout: &mut Layout, discards: &Discards) -> Option<Write> {
         if self.writing.is_some() || self.has_failed() {
             return None;
         }
         // Without room for one more block, the blocks that streams fill must leave too.
-        let all = !self.has_room(layout);
-        let segments = layout.leaving(self.max_memory, &self.asked, all, WRITE_MOST);
-        if segments.is_empty() {
+        let all = !self.has_room(layout) && layout.capacity() > 0;
+        let mut write = Write::default();
+        let (mut ranges, mut chosen) = (Vec::new(), Vec::new());
+        for block in layout.leaving(self.max_memory, &self.asked, all, WRITE_MOST) {
+            let mut has_place = layout.assign(&block);
+            if !has_place && !block.is_excess {
+                // A `spill` moves as much as fits.
+                let range = block_range(block.number);
+                self.asked.remove(range.clone());
+                self.spills.iter_mut().for_each(|spill| spill.ranges.remove(range.clone()));
+                continue;
+            }
+            if !has_place && layout.capacity() == 0 {
+                if discards.allows(&block) {
+                    layout.discard_resident(block.number, discards.again);
+                }
+                continue;
+            }
+            while !has_place && let Some(oldest) = layout.next_discarded(discards)
+                // A block of this write is not in the store yet.
+                && !chosen.contains(&oldest)
+            {
+                layout.discard(oldest, discards.again);
+                has_place = layout.assign(&block);
+            }
+            if !has_place {
+                break;
+            }
+            chosen.push(block.number);
+            for segment in layout.segments(block.number) {
+                write.offset = write.offset.min(segment.start);
+                ranges.push(segment.start..segment.end());
+                write.bytes.push((layout.position(segment.start), segment.bytes));
+            }
+        }
+        write.discarded = layout.take_freed();
+        if write.bytes.is_empty() && write.discarded.is_empty() {
             return None;
         }
-        self.writing = Some(segments.iter().map(|segment| segment.start..segment.end()).collect());
-        Some(segments)
+        self.writing = Some(ranges);
+        Some(write)
     }
 
     /// The running write is done.
@@ -119,7 +210,7 @@ impl<T: Token> Writeback<T> {
         }
     }
 
-    /// The running write failed. Returns the `spill` requests that fail with it.
+    /// The running write failed. Returns the requests that fail with it: `spill` and changes of limits.
     pub(super) fn write_failed(
         &mut self,
         now: Instant,
@@ -132,7 +223,8 @@ impl<T: Token> Writeback<T> {
         let exceeds = layout.has_excess(self.max_memory) || !self.fits(layout);
         self.retry_at = exceeds.then(|| now + self.backoff.next_delay());
         self.asked = RangeSet::default();
-        mem::take(&mut self.spills).into_iter().flat_map(|spill| spill.tokens)
+        let spills = mem::take(&mut self.spills).into_iter().flat_map(|spill| spill.tokens);
+        spills.chain(mem::take(&mut self.adjusting))
     }
 
     /// Whether writes and pulling have stopped because of a failed write.

@@ -245,6 +245,71 @@ impl BufferHandle {
         reply.map(drop).map_err(|error| error.closed_at(self.progress().spilled))
     }
 
+    /// Changes [`max_memory`](crate::Builder::max_memory), in bytes. Resolves when memory is within the limit:
+    /// as far as full blocks allow, and the last 256 KiB of each open stream stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Spill`](crate::ErrorKind::Spill) if bytes could not be moved to the store: then the limit is changed,
+    /// and the bytes stay in memory. [`Closed`](crate::ErrorKind::Closed) if the buffer is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; see [the type](Self#cancel-safety). The limit is changed even if the future is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamspool::Error> {
+    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
+    /// let buffer = streamspool::StreamBuffer::spawn(stream);
+    /// buffer.load().await?;
+    /// buffer.set_max_memory(0).await?;
+    /// assert_eq!(buffer.progress().resident, 0);
+    /// assert_eq!(buffer.read(3, 4).await?, "3456");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn set_max_memory(&self, bytes: usize) -> Result<(), Error> {
+        self.set_limits(Request::SetLimits { max_memory: Some(bytes), max_disk: None }).await
+    }
+
+    /// Changes [`max_disk`](crate::Builder::max_disk), in bytes. Resolves when the store is within the limit:
+    /// bytes that do not fit are discarded, whether they were read or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_max_memory`](Self::set_max_memory).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; see [the type](Self#cancel-safety). The limit is changed even if the future is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamspool::Error> {
+    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
+    /// let buffer = streamspool::StreamBuffer::spawn(stream);
+    /// buffer.load().await?;
+    /// buffer.spill().await?;
+    /// buffer.set_max_disk(0).await?;
+    /// let error = buffer.read(0, 4).await.unwrap_err();
+    /// assert_eq!((error.kind(), error.kept_from()), (streamspool::ErrorKind::Discarded, Some(10)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn set_max_disk(&self, bytes: u64) -> Result<(), Error> {
+        self.set_limits(Request::SetLimits { max_memory: None, max_disk: Some(bytes) }).await
+    }
+
+    async fn set_limits(&self, request: Request) -> Result<(), Error> {
+        let reply = self.request(request, &*self.shared).await;
+        reply.map(drop).map_err(|error| self.at_end(error))
+    }
+
     /// Closes the buffer for all handles: every waiting and every later request gets
     /// [`Closed`](crate::ErrorKind::Closed), and the source and the temporary file are dropped.
     ///

@@ -140,6 +140,35 @@ impl BufferReader {
         }
     }
 
+    /// Continues at the first byte that is kept, if the bytes at the position were
+    /// [discarded](crate::ErrorKind::Discarded). Returns the number of bytes that are skipped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tokio::io::AsyncReadExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from(vec![7; 1_000_000]))]);
+    /// let buffer = streamspool::StreamBuffer::builder().max_memory(0).max_disk(0).spawn(stream);
+    /// let mut slow = buffer.reader();
+    /// buffer.read(999_999, 1).await?;
+    /// if slow.read_u8().await.is_err() {
+    ///     assert!(slow.skip_discarded() > 0);
+    ///     assert_eq!(slow.read_u8().await?, 7);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn skip_discarded(&mut self) -> u64 {
+        let skipped = self.handle.progress().start.saturating_sub(self.position);
+        if skipped > 0 {
+            self.set_position(self.position + skipped);
+        }
+        skipped
+    }
+
     /// The handle that the reader uses.
     #[must_use]
     pub fn handle(&self) -> &BufferHandle {

@@ -5,15 +5,23 @@ use std::io::{self, Error, ErrorKind};
 use bytes::{Bytes, BytesMut};
 
 use super::SpillStore;
+use crate::core::Write;
 use crate::panics;
 
 /// The most times in a row that a call is repeated after an interruption. A store that is interrupted
 /// each time must not occupy a thread for ever.
 const REPEAT_MOST: usize = 100;
 
-/// Writes each of these bytes at its offset.
-pub(super) fn write_all(store: &dyn SpillStore, writes: &[(u64, Bytes)]) -> io::Result<()> {
-    for (offset, bytes) in writes {
+/// Discards the places that are not needed any more. Then writes each part at its place.
+pub(super) fn write_all(store: &dyn SpillStore, write: &Write) -> io::Result<()> {
+    for place in &write.discarded {
+        // A store that panics here only keeps the space.
+        let _ = panics::catch("spill store", || {
+            store.discard(place.clone());
+            Ok(())
+        });
+    }
+    for (offset, bytes) in &write.bytes {
         let (mut offset, mut rest) = (*offset, &bytes[..]);
         while !rest.is_empty() {
             match repeat(|| store.write_at(offset, rest)) {

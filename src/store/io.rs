@@ -15,8 +15,8 @@ use super::SpillStore;
 use super::access::{read_range, try_read_range, write_all};
 use super::buffer_pool::BufferPool;
 use super::threads::{self, Job};
-use crate::core::Token;
 use crate::core::memory::Pieces;
+use crate::core::{Token, Write};
 use crate::error::Error;
 use crate::panics;
 
@@ -33,10 +33,20 @@ const SWEEP_AT_LEAST: usize = 64;
 /// A range to be read from the store, and where it is sent.
 pub(crate) struct StoreRead<T> {
     pub(crate) token: T,
+    /// The range of the resource.
     pub(crate) range: Range<u64>,
+    /// Where the store has it.
+    pub(crate) position: u64,
     /// The number of bytes that will do if they can be read without waiting. A read that waits for a
     /// thread anyway gets all of them.
     pub(crate) enough: usize,
+}
+
+impl<T> StoreRead<T> {
+    /// The place of its bytes in the store.
+    fn place(&self) -> Range<u64> {
+        self.position..self.position + (self.range.end - self.range.start)
+    }
 }
 
 /// A reply that is ready to be sent.
@@ -56,6 +66,8 @@ pub(crate) struct StoreIo<T> {
     pool: BufferPool,
     /// The running write, and its offset.
     writing: Option<(u64, Job<io::Result<()>>)>,
+    /// A write that waits until no read needs the old bytes of its places.
+    held: Option<Write>,
     /// The running reads. Their tokens are kept here and not by the threads: if the disk hangs, the
     /// end of the actor still answers the callers.
     reading: Vec<(StoreRead<T>, Job<io::Result<Bytes>>)>,
@@ -72,6 +84,7 @@ impl<T: Token> StoreIo<T> {
             can_try: true,
             pool: BufferPool::default(),
             writing: None,
+            held: None,
             reading: Vec::new(),
             queue: VecDeque::new(),
             sweep_at: SWEEP_AT_LEAST,
@@ -83,7 +96,7 @@ impl<T: Token> StoreIo<T> {
     pub(crate) fn read(&mut self, read: StoreRead<T>, keep: bool) -> Option<Ready<T>> {
         if self.can_try && read.enough <= TRY_MOST {
             let buffer = self.pool.take(read.enough);
-            match try_read_range(&*self.store.store, read.range.start, buffer) {
+            match try_read_range(&*self.store.store, read.position, buffer) {
                 Ok(bytes) => {
                     if keep {
                         self.pool.keep(&bytes);
@@ -114,9 +127,9 @@ impl<T: Token> StoreIo<T> {
             if read.token.is_abandoned() {
                 continue;
             }
-            let (store, start) = (Arc::clone(&self.store.store), read.range.start);
+            let (store, position) = (Arc::clone(&self.store.store), read.position);
             let len = length(&read.range);
-            let job = threads::spawn(move || read_range(&*store, start, len));
+            let job = threads::spawn(move || read_range(&*store, position, len));
             self.reading.push((read, job));
         }
     }
@@ -128,6 +141,7 @@ impl<T: Token> StoreIo<T> {
             let Poll::Ready(done) = job.poll_unpin(cx) else { continue };
             let (StoreRead { token, range, .. }, _) = self.reading.swap_remove(at);
             self.start_reads();
+            self.start_write();
             let result = done.and_then(identity).map(Pieces::One);
             let failed = |error| Error::spill_read(range.start, range.end - range.start, error);
             return Poll::Ready((token, result.map_err(failed)));
@@ -140,13 +154,23 @@ impl<T: Token> StoreIo<T> {
         self.pool.clear();
     }
 
-    /// Starts to write bytes, each at its offset.
-    pub(crate) fn write(&mut self, writes: Vec<(u64, Bytes)>) {
+    /// Starts a write, as soon as no read needs the old bytes of its places.
+    pub(crate) fn write(&mut self, write: Write) {
         self.shrink();
         self.store.is_written = true;
-        let store = Arc::clone(&self.store.store);
-        let offset = writes.first().map_or(0, |(offset, _)| *offset);
-        self.writing = Some((offset, threads::spawn(move || write_all(&*store, &writes))));
+        self.held = Some(write);
+        self.start_write();
+    }
+
+    fn start_write(&mut self) {
+        let Some(write) = self.held.take_if(|write| {
+            let reads = self.reading.iter().map(|(read, _)| read).chain(&self.queue);
+            !reads.map(StoreRead::place).any(|place| write.changes(&place))
+        }) else {
+            return;
+        };
+        let (store, offset) = (Arc::clone(&self.store.store), write.offset);
+        self.writing = Some((offset, threads::spawn(move || write_all(&*store, &write))));
     }
 
     /// The offset and the result of the running write, once it has ended.
@@ -251,7 +275,11 @@ mod tests {
 
     /// Whether the buffer of a read is kept.
     fn keeps(store: &mut StoreIo<Ticket>, keep: bool) -> bool {
-        assert!(store.read(StoreRead { token: Ticket, range: 0..4096, enough: 4096 }, keep).is_some());
+        assert!(
+            store
+                .read(StoreRead { token: Ticket, range: 0..4096, position: 0, enough: 4096 }, keep)
+                .is_some()
+        );
         !store.pool.is_empty()
     }
 
@@ -261,7 +289,7 @@ mod tests {
         let mut store = StoreIo::new(Arc::new(Zeros));
         assert!(!keeps(&mut store, false));
         assert!(keeps(&mut store, true));
-        store.write(vec![(0, Bytes::from_static(b"x"))]);
+        store.write(Write { bytes: vec![(0, Bytes::from_static(b"x"))], ..Write::default() });
         assert!(store.pool.is_empty(), "memory exceeds its limit");
         assert!(keeps(&mut store, true));
         store.shrink();

@@ -84,7 +84,9 @@ fn rule_12_a_save_to_a_full_file_system_leaves_what_was_there() {
     runtime().block_on(async {
         let buffer = StreamBuffer::spawn(ready(SIZE, 64 * 1024));
         let new = disk.path().join("new");
-        for error in [buffer.save(&path).await.unwrap_err(), buffer.save_new(&new).await.unwrap_err()] {
+        for replaces in [true, false] {
+            let saved = if replaces { buffer.save(&path).await } else { buffer.save_new(&new).await };
+            let error = saved.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Save);
             assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::StorageFull);
             // The file system has 2 MiB. The old file takes one page of it.

@@ -85,6 +85,8 @@ pub(super) struct Feeds {
     from_start: bool,
     series: Series,
     pace: Pace,
+    /// Whether a byte was ever taken in, even if it is discarded now. Then the version stays.
+    has_bytes: bool,
     /// The version of the bytes that were received.
     version: Option<Version>,
     /// The size of the resource, as the source told it.
@@ -112,6 +114,7 @@ impl Feeds {
             from_start: false,
             series: Series::new(retry, seed),
             pace: Pace::default(),
+            has_bytes: false,
             version: None,
             size: None,
             overlap: VecDeque::new(),
@@ -125,6 +128,12 @@ impl Feeds {
     /// The size of the resource, as the source told it.
     pub(super) fn size(&self) -> Option<u64> {
         self.size
+    }
+
+    /// Whether a byte was ever taken in.
+    #[cfg(test)]
+    pub(super) fn has_bytes(&self) -> bool {
+        self.has_bytes
     }
 
     /// The last failure of the source, until a new byte arrives.
@@ -256,7 +265,7 @@ impl Feeds {
 
     /// Where to open the source, if a byte at `offset` is needed.
     pub(super) fn start_for(&self, offset: u64, layout: &Layout) -> u64 {
-        let anywhere = self.can_jump() || layout.loaded() == 0 && !self.from_start;
+        let anywhere = self.can_jump() || !self.has_bytes && !self.from_start;
         if anywhere { offset } else { layout.first_missing(0) }
     }
 
@@ -302,7 +311,7 @@ impl Feeds {
         if start > offset {
             return Err(Fault::Changed("the stream starts after the requested offset"));
         }
-        let is_first = layout.loaded() == 0 && self.open_count() == 0;
+        let is_first = !self.has_bytes && self.open_count() == 0;
         if !is_first {
             self.check(size, version.as_ref(), layout)?;
         }
@@ -315,7 +324,7 @@ impl Feeds {
             // An equal version proves the size too.
             self.size = self.size.or(size);
         }
-        if start > 0 && layout.loaded() == 0 && !self.can_jump() {
+        if start > 0 && !self.has_bytes && !self.can_jump() {
             if self.reopen == Reopen::Never {
                 let message = "the source cannot be opened again, and its stream does not start at offset 0";
                 return Err(Fault::Io(SourceError::permanent(message).into()));
@@ -406,6 +415,7 @@ impl Feeds {
     pub(super) fn absorbed(&mut self, now: Instant, id: usize, bytes: &[u8]) {
         let Some(stream) = self.streams.get_mut(id).and_then(Option::as_mut) else { return };
         stream.at += bytes.len() as u64;
+        self.has_bytes = true;
         if self.is_one_way {
             return;
         }

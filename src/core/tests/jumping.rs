@@ -457,6 +457,24 @@ fn without_a_known_size_the_furthest_stream_finds_it() {
 }
 
 #[test]
+fn a_request_for_the_size_does_not_fill_a_hole_that_a_later_read_makes() {
+    // Rule 26.
+    let mut remote = Remote::new();
+    remote.read(0, 1000);
+    remote.opened(told(Some("v1"), None));
+    remote.send(1000);
+    remote.bytes();
+    let token = remote.ticket();
+    remote.event(Event::Size { token });
+    assert!(remote.wants_of(0));
+    remote.read(2_000_000, 10);
+    remote.opened(told(Some("v1"), None));
+    remote.send_of(1, 10);
+    remote.bytes();
+    assert!(!remote.wants_of(0) && remote.wants_of(1));
+}
+
+#[test]
 fn a_source_that_turns_out_to_ignore_ranges_fills_the_holes_from_its_start() {
     // Rules 21 and 23.
     let mut remote = started(PLAIN, 1000);

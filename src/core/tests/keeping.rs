@@ -56,8 +56,8 @@ fn the_oldest_full_blocks_leave_first_in_order() {
     world.send(BLOCK);
     assert!(world.writing.is_none(), "within the budget");
     world.send(1);
-    let writes = world.writing.as_ref().expect("the budget is exceeded");
-    assert_eq!(writes[..], [(0, source(0, BLOCK as u64))]);
+    let write = world.writing.as_ref().expect("the budget is exceeded");
+    assert_eq!(write.bytes[..], [(0, source(0, BLOCK as u64))]);
     world.write_all();
     assert_eq!(world.progress().spilled, BLOCK as u64);
     world.send(4 * BLOCK);

@@ -14,6 +14,7 @@ mod demand;
 mod ending;
 mod jumping;
 mod keeping;
+mod limits;
 mod model;
 mod pulling;
 mod reading;
@@ -34,7 +35,7 @@ use bytes::Bytes;
 use super::memory::{BLOCK, Pieces};
 use super::pull::Permit;
 use super::read::{Read, Want};
-use super::{Action, Core, Event, Limits, Token};
+use super::{Action, Core, Event, Limits, Token, Write};
 use crate::error::Error;
 use crate::progress::{Progress, Snapshot, State};
 
@@ -46,7 +47,8 @@ const SLACK: usize = MIB;
 
 /// In memory, without a declared size, and pulling only for those who wait: what most tests start
 /// from.
-const PLAIN: Limits = Limits { declared: None, max_memory: usize::MAX, read_ahead: 0, streams: 2 };
+const PLAIN: Limits =
+    Limits { declared: None, max_memory: usize::MAX, read_ahead: 0, max_disk: u64::MAX, streams: 2 };
 
 /// The stream of every test.
 static SOURCE: LazyLock<Bytes> = LazyLock::new(|| generate(8 * MIB));
@@ -101,7 +103,9 @@ struct World {
     /// The bytes that were written, and after them the rest of a failed write.
     disk: Vec<u8>,
     /// The running write.
-    writing: Option<Vec<(u64, Bytes)>>,
+    writing: Option<Write>,
+    /// The places that the store was told to discard.
+    discarded: Vec<std::ops::Range<u64>>,
     /// By ticket: what is left of the range that it asks for, if it asks for one.
     reads: Vec<Option<Read>>,
     /// By ticket: the first parts of an exact read that is answered in parts.
@@ -131,6 +135,7 @@ impl World {
             sent: 0,
             disk: Vec::new(),
             writing: None,
+            discarded: Vec::new(),
             reads: Vec::new(),
             parts: Vec::new(),
             answers: Vec::new(),
@@ -201,6 +206,12 @@ impl World {
         ask
     }
 
+    fn set_limits(&mut self, max_memory: Option<usize>, max_disk: Option<u64>) -> Ask {
+        let (token, ask) = self.ticket(None);
+        self.event(Event::SetLimits { max_memory, max_disk, token });
+        ask
+    }
+
     fn event(&mut self, event: Event<Ticket>) {
         if let Some(action) = self.core.handle_event(self.now, event) {
             self.perform(action);
@@ -261,15 +272,25 @@ impl World {
 
     /// The running write succeeds.
     fn write_succeeds(&mut self) {
-        let (offset, bytes) = joined(&self.writing.take().expect("a write is running"));
-        self.disk.truncate(offset as usize);
-        self.disk.extend_from_slice(&bytes);
+        let write = self.writing.take().expect("a write is running");
+        if !self.core.layout.is_limited() {
+            // Nothing of a failed write stays.
+            self.disk.truncate(write.offset as usize);
+        }
+        for (place, bytes) in &write.bytes {
+            let (start, end) = (*place as usize, *place as usize + bytes.len());
+            if self.disk.len() < end {
+                self.disk.resize(end, 0);
+            }
+            self.disk[start..end].copy_from_slice(bytes);
+        }
+        self.discarded.extend(write.discarded);
         self.event(Event::Written);
     }
 
     /// The running write fails half-way.
     fn write_fails(&mut self) {
-        let (offset, _) = joined(&self.writing.take().expect("a write is running"));
+        let offset = self.writing.take().expect("a write is running").offset;
         self.disk.extend_from_slice(b"half a write");
         self.event(Event::WriteFailed(Error::spill_write(offset, io::ErrorKind::StorageFull.into())));
     }
@@ -333,18 +354,21 @@ impl World {
                 assert!(self.left.get() || self.published == self.core.progress(), "reply before progress");
                 self.answer(token, result.map(Pieces::join));
             }
-            Action::ReadStore { token, range, enough } => {
+            Action::ReadStore { token, range, position, enough } => {
                 assert!(0 < enough && enough as u64 <= range.end - range.start);
                 let end = if self.cached { range.start + enough as u64 } else { range.end };
-                assert!(end <= self.progress().spilled, "reads bytes that are not in the store");
-                let bytes = Bytes::copy_from_slice(&self.disk[range.start as usize..end as usize]);
+                assert!(end <= self.progress().frontier, "reads bytes that are not in the store");
+                let (from, len) = (position as usize, (end - range.start) as usize);
+                let bytes = Bytes::copy_from_slice(&self.disk[from..from + len]);
                 self.store_reads += 1;
                 self.answer(token, Ok(bytes));
             }
-            Action::WriteStore(writes) => {
+            Action::WriteStore(write) => {
                 assert!(self.writing.is_none(), "two writes at once");
-                assert_eq!(joined(&writes).0, self.progress().spilled, "writes are consecutive");
-                self.writing = Some(writes);
+                if !self.core.layout.is_limited() {
+                    assert_eq!(joined(&write.bytes).0, self.progress().spilled, "writes are consecutive");
+                }
+                self.writing = Some(write);
             }
             Action::Publish(Snapshot { progress, source_error, store_error }) => {
                 assert_ne!(progress, self.published, "published twice");

@@ -57,8 +57,7 @@ impl Model {
             Declared::Less(by) => Some(case.total.saturating_sub(by)),
             Declared::More(by) => Some(case.total + by),
         };
-        let limits =
-            Limits { declared, max_memory: case.max_memory, read_ahead: case.read_ahead, streams: 2 };
+        let limits = Limits { declared, max_memory: case.max_memory, read_ahead: case.read_ahead, ..PLAIN };
         Self {
             world: World::new(limits),
             limits,
@@ -197,7 +196,7 @@ impl Model {
         if let Some(action) = self.world.core.poll_action() {
             if let Action::WriteStore(writes) = &action {
                 assert!(!self.stopped && (over_budget || self.purge_to > self.spilled), "a needless write");
-                let (offset, bytes) = joined(writes);
+                let (offset, bytes) = joined(&writes.bytes);
                 let len = bytes.len() as u64;
                 assert!(0 < len && len <= MIB as u64 / 2, "more than half of the slack");
                 assert!(bytes == source(offset, offset + len), "writes other bytes");

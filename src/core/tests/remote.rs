@@ -1,9 +1,9 @@
 //! A core with a source that the test plays, its streams and its disk.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::*;
-use crate::core::OpenedStream;
+use crate::core::{OpenedStream, Write};
 use crate::source::retry::Retry;
 use crate::source::version::Version;
 use crate::source::{OpenAt, Reopen};
@@ -42,9 +42,11 @@ pub(super) struct Remote {
     next: usize,
     /// Bytes sent by all streams.
     pub(super) sent: u64,
-    disk: Vec<u8>,
+    pub(super) disk: Vec<u8>,
+    /// The blocks of the store that hold bytes.
+    pub(super) places: BTreeSet<u64>,
     /// The running write.
-    pub(super) writing: Option<Vec<(u64, Bytes)>>,
+    pub(super) writing: Option<Write>,
 }
 
 impl Remote {
@@ -69,6 +71,7 @@ impl Remote {
             next: 0,
             sent: 0,
             disk: Vec::new(),
+            places: BTreeSet::new(),
             writing: None,
         }
     }
@@ -117,12 +120,13 @@ impl Remote {
                 self.streams.remove(&stream);
             }
             Action::Absorbed { .. } => {}
-            Action::WriteStore(writes) => {
+            Action::WriteStore(write) => {
                 assert!(self.writing.is_none(), "two writes at once");
-                self.writing = Some(writes);
+                self.writing = Some(write);
             }
-            Action::ReadStore { token, range, .. } => {
-                let bytes = Bytes::copy_from_slice(&self.disk[range.start as usize..range.end as usize]);
+            Action::ReadStore { token, range, position, .. } => {
+                let (start, len) = (position as usize, (range.end - range.start) as usize);
+                let bytes = Bytes::copy_from_slice(&self.disk[start..start + len]);
                 self.answers.push_back((token.id, Ok(bytes)));
             }
         }
@@ -130,18 +134,32 @@ impl Remote {
 
     /// The running write succeeds.
     pub(super) fn write_succeeds(&mut self) {
-        for (offset, bytes) in self.writing.take().expect("a write is running") {
+        let write = self.writing.take().expect("a write is running");
+        self.discard(&write);
+        for (offset, bytes) in write.bytes {
             let (start, end) = (offset as usize, offset as usize + bytes.len());
             if self.disk.len() < end {
                 self.disk.resize(end, 0);
             }
             self.disk[start..end].copy_from_slice(&bytes);
+            self.places.insert(offset / BLOCK as u64);
         }
         self.event(Event::Written);
     }
 
+    /// Stale bytes must not be read as if they were there.
+    fn discard(&mut self, write: &Write) {
+        for place in &write.discarded {
+            self.places.remove(&(place.start / BLOCK as u64));
+            let end = self.disk.len().min(place.end as usize);
+            self.disk[(place.start as usize).min(end)..end].fill(0);
+        }
+    }
+
     pub(super) fn write_fails(&mut self) {
-        let offset = self.writing.take().expect("a write is running")[0].0;
+        let write = self.writing.take().expect("a write is running");
+        self.discard(&write);
+        let offset = write.offset;
         self.event(Event::WriteFailed(Error::spill_write(offset, io::ErrorKind::StorageFull.into())));
     }
 

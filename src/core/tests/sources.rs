@@ -96,7 +96,9 @@ impl Run {
         let random = &mut Random(seed ^ 1);
         let max_memory = [0, BLOCK, usize::MAX][random.below(3) as usize];
         let read_ahead = [0, 10_000, 300_000, u64::MAX][random.below(4) as usize];
-        let limits = Limits { max_memory, read_ahead, streams: 1 + random.below(4) as usize, ..PLAIN };
+        let max_disk = [0, BLOCK as u64, 3 * BLOCK as u64, u64::MAX, u64::MAX][random.below(5) as usize];
+        let streams = 1 + random.below(4) as usize;
+        let limits = Limits { max_memory, max_disk, read_ahead, streams, ..PLAIN };
         let mut remote = Remote::with(limits, Retry::default().attempts(4));
         remote.pump();
         Self {
@@ -126,6 +128,7 @@ impl Run {
             3 if fault || streams.is_empty() => self.pass_time(),
             4 => self.write(fault),
             5 if self.server.random.one_in(3) => self.abandon(),
+            5 if self.server.random.one_in(20) => self.set_limits(),
             _ => {
                 if let Some(stream) = streams.get(some) {
                     self.go_on(*stream, fault);
@@ -162,6 +165,16 @@ impl Run {
             self.remote.answers.retain(|(id, _)| *id != asked.id);
             self.remote.event(Event::Withdrawn);
         }
+    }
+
+    fn set_limits(&mut self) {
+        let random = &mut self.server.random;
+        self.max_memory = [0, BLOCK, 4 * BLOCK][random.below(3) as usize];
+        let max_disk = Some([0, 2 * BLOCK as u64, u64::MAX][random.below(3) as usize]);
+        let token = self.remote.ticket();
+        // Its answer may be an error of the disk.
+        self.abandoned.insert(token.id);
+        self.remote.event(Event::SetLimits { max_memory: Some(self.max_memory), max_disk, token });
     }
 
     fn pass_time(&mut self) {
@@ -235,8 +248,8 @@ impl Run {
         let version = self.server.streams[&stream];
         self.remote.send_bytes_of(stream, bytes_of(version, at, at + len));
         let is_new = self.remote.published.loaded > before;
-        if is_new && before == 0 {
-            self.server.kept = Some(version);
+        if self.remote.core.feeds.has_bytes() {
+            self.server.kept.get_or_insert(version);
         }
         if is_new {
             assert_eq!(self.server.kept, Some(version), "bytes of two versions");
@@ -266,7 +279,9 @@ impl Run {
         if self.remote.openings.len() > self.openings {
             self.openings = self.remote.openings.len();
             let loads_all = self.remote.core.limits.read_ahead == u64::MAX;
-            assert!(loads_all || self.is_waited_for(), "opened without a waiting request");
+            // With a limit, one step can discard bytes, open the source for them, and answer the request.
+            let is_known = !loads_all && !self.remote.core.layout.is_limited();
+            assert!(!is_known || self.is_waited_for(), "opened without a waiting request");
         }
         self.most_open = self.most_open.max(self.remote.published.streams);
         self.check_ranges();
@@ -290,9 +305,12 @@ impl Run {
                 }
                 Err(error) => {
                     assert!(start < end, "{error} for no bytes");
-                    let kinds =
-                        [ErrorKind::Changed, ErrorKind::Truncated, ErrorKind::Source, ErrorKind::Spill];
-                    assert!(kinds.contains(&error.kind()), "{error}");
+                    match error.kind() {
+                        ErrorKind::Changed | ErrorKind::Truncated | ErrorKind::Source | ErrorKind::Spill => {}
+                        ErrorKind::Discarded => assert!(error.kept_from().is_some_and(|kept| kept > start)),
+                        ErrorKind::InvalidInput => assert!(asked.is_load, "{error}"),
+                        _ => panic!("{error}"),
+                    }
                 }
             }
         }
@@ -307,7 +325,14 @@ impl Run {
             assert!(ranges.iter().zip(ranges.iter().skip(1)).all(|(a, b)| a.end < b.start), "{ranges:?}");
         }
         assert!(self.remote.core.layout.allocated() as u64 >= progress.resident);
+        // A new limit holds once it is applied, and a failed write delays that.
+        if self.remote.core.writeback.is_adjusting() || progress.store_failing {
+            return;
+        }
         assert!(self.remote.core.layout.allocated() <= self.max_memory.saturating_add(SLACK));
+        let held = self.remote.places.len() as u64 * BLOCK as u64;
+        let is_discarding = self.remote.writing.as_ref().is_some_and(|write| !write.discarded.is_empty());
+        assert!(is_discarding || held <= self.remote.core.layout.capacity(), "the store holds {held} bytes");
     }
 
     /// The source and the disk work from now on. Then every request gets an answer in bounded time.
@@ -346,7 +371,12 @@ impl Run {
             while at < range.end {
                 self.remote.answers.clear();
                 self.remote.read(at, range.end - at);
-                let bytes = self.remote.bytes();
+                let answer = self.remote.answers.pop_front();
+                if self.remote.core.layout.is_limited() && !matches!(&answer, Some((_, Ok(_)))) {
+                    // It was discarded since the ranges were taken.
+                    break;
+                }
+                let bytes = answer.expect("an answer").1.expect("bytes");
                 let end = at + bytes.len() as u64;
                 assert!(
                     at < end && bytes == bytes_of(self.server.kept.unwrap(), at, end),

@@ -1,0 +1,88 @@
+//! Limits on disk: what is discarded to stay within them.
+
+use super::memory::{Leaving, block_range};
+use super::requests::Waiter;
+use super::{Core, Ending, Token};
+
+/// Which bytes may be discarded to make space.
+pub(super) struct Discards {
+    /// Whether bytes can be fetched again.
+    pub(super) again: bool,
+    /// Whether bytes that were never delivered may be discarded, because a request needs the space.
+    pub(super) unread: bool,
+    /// The end of the furthest delivery. It decides for bytes that cannot be fetched again.
+    pub(super) delivered: u64,
+}
+
+impl Discards {
+    /// Whether this block of memory may be discarded.
+    pub(super) fn allows(&self, block: &Leaving) -> bool {
+        let is_read = if self.again { block.is_read } else { self.are_delivered(block.number) };
+        self.unread || is_read
+    }
+
+    /// Whether the block is read, as far as that is known from the furthest delivery.
+    pub(super) fn are_delivered(&self, number: u64) -> bool {
+        block_range(number).end <= self.delivered
+    }
+}
+
+impl<T: Token> Core<T> {
+    /// A caller changes limits.
+    pub(super) fn set_limits(&mut self, max_memory: Option<usize>, max_disk: Option<u64>, token: T) {
+        self.writeback.adjust(max_memory, token);
+        self.limits.max_disk = max_disk.unwrap_or(self.limits.max_disk);
+        self.apply_max_disk |= max_disk.is_some();
+    }
+
+    /// Limits the store, as a caller has asked. Bytes that do not fit are discarded, whether they were read
+    /// or not. A running write must end first, because its blocks have no slots yet.
+    pub(super) fn apply_limits(&mut self) {
+        if !self.apply_max_disk || self.writeback.is_writing() {
+            return;
+        }
+        self.apply_max_disk = false;
+        self.layout.set_limit(self.limits.max_disk);
+        let discards = self.discards();
+        while self.layout.is_exceeded()
+            && let Some(number) = self.layout.next_discarded(&discards)
+        {
+            self.layout.discard(number, discards.again);
+        }
+        if matches!(self.ending, Some(Ending::Complete)) && self.may_fetch_again() {
+            // Bytes may be missing again.
+            self.ending = None;
+        }
+    }
+
+    /// Whether bytes that are discarded can be fetched again.
+    fn may_fetch_again(&self) -> bool {
+        self.layout.is_limited() && self.feeds.can_jump()
+    }
+
+    /// Whether the source has nothing more to send for good.
+    pub(super) fn is_final_when_whole(&self) -> bool {
+        !self.may_fetch_again()
+    }
+
+    /// Requests for bytes that were discarded for good fail.
+    pub(super) fn wake_discarded(&mut self) {
+        let start = self.layout.start();
+        self.waiters.wake_if(|waiter| match waiter {
+            Waiter::Read(read, _) => read.offset < start,
+            Waiter::Load { range, .. } => range.start < start,
+            Waiter::Size(_) => false,
+        });
+    }
+
+    /// Which bytes may be discarded to make space.
+    pub(super) fn discards(&mut self) -> Discards {
+        if !self.layout.is_limited() {
+            return Discards { again: false, unread: false, delivered: 0 };
+        }
+        // Bytes that were never delivered make space only for a request.
+        let is_asked = self.ending.is_none() && self.waiters.furthest().is_some();
+        let unread = is_asked || self.writeback.is_adjusting();
+        Discards { again: self.feeds.can_jump(), unread, delivered: self.delivered.furthest() }
+    }
+}

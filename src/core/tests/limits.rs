@@ -1,0 +1,294 @@
+//! Limits on disk: rules 27 and 28, without a runtime.
+
+use super::remote::{Remote, SIZE, versioned};
+use super::*;
+use crate::error::ErrorKind;
+use crate::source::retry::Retry;
+
+const BLOCKS: u64 = BLOCK as u64;
+
+/// A one-way buffer whose whole window is this many blocks of memory and of disk.
+fn window(memory: usize, disk: u64, read_ahead: u64) -> World {
+    World::new(Limits { max_memory: memory * BLOCK, max_disk: disk * BLOCKS, read_ahead, ..PLAIN })
+}
+
+/// Reads all bytes in order, a few at a time, while the stream sends `len` bytes.
+fn play(world: &mut World, len: u64) {
+    let mut at = world.sent;
+    let end = at + len;
+    while at < end {
+        let read = world.read_some(at, 100_000);
+        while world.is_waiting(&read) {
+            assert!(world.wants_chunk(), "the read waits for ever at {at}");
+            world.send(50_000);
+            world.write_all();
+        }
+        let bytes = world.bytes(&read);
+        assert!(bytes == source(at, at + bytes.len() as u64), "wrong bytes at {at}");
+        at += bytes.len() as u64;
+    }
+}
+
+#[test]
+fn the_last_bytes_of_a_stream_are_kept_and_the_file_stays_within_its_limit() {
+    // Rule 27.
+    let mut world = window(1, 4, 0);
+    play(&mut world, 4 * MIB as u64);
+    let progress = world.progress();
+    assert!(progress.spilled <= 4 * BLOCKS && world.disk.len() as u64 <= 4 * BLOCKS);
+    assert!(progress.loaded >= 4 * BLOCKS, "{progress:?}");
+    assert_eq!(progress.start + progress.loaded, world.sent);
+    assert_eq!(progress.frontier, world.sent);
+    // What is kept is readable, block by block.
+    let (mut at, end) = (progress.start, world.sent);
+    while at < end {
+        let read = world.read_some(at, end - at);
+        let bytes = world.bytes(&read);
+        assert!(bytes == source(at, at + bytes.len() as u64), "wrong bytes at {at}");
+        at += bytes.len() as u64;
+    }
+    // What is not kept is an error that names the first byte that is.
+    for (offset, len) in [(0, 1), (progress.start - 1, 1), (0, MIB as u64), (progress.start - 1, MIB as u64)]
+    {
+        let read = world.read(offset, len);
+        let error = world.error(&read);
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Discarded, offset));
+        assert_eq!(error.kept_from(), Some(progress.start));
+        assert!(error.to_string().contains(&progress.start.to_string()), "{error}");
+    }
+}
+
+#[test]
+fn without_a_disk_bytes_are_discarded_from_memory() {
+    // Rule 27: `max_disk(0)` makes no file.
+    for less in [0, 100] {
+        let limits = Limits { max_memory: 2 * BLOCK, max_disk: less, ..PLAIN };
+        let mut world = World::new(limits);
+        play(&mut world, 4 * MIB as u64);
+        assert!(world.disk.is_empty());
+        let progress = world.progress();
+        assert!(progress.loaded >= BLOCKS && progress.loaded <= 3 * BLOCKS, "{progress:?}");
+    }
+}
+
+#[test]
+fn read_ahead_pauses_rather_than_discard_bytes_that_were_never_delivered() {
+    // Rule 27.
+    for disk in [0, 4] {
+        let mut world = window(1, disk, u64::MAX);
+        for _ in 0..1000 {
+            if world.wants_chunk() {
+                world.send(50_000);
+            }
+            world.write_all();
+        }
+        let progress = world.progress();
+        assert_eq!(progress.start, 0, "nothing was read");
+        assert!(progress.loaded >= (1 + disk) * BLOCKS && !world.wants_chunk());
+        // A read makes room for as much as it has got.
+        let mut at = 0;
+        while at < 2 * BLOCKS {
+            let read = world.read_some(at, BLOCKS);
+            at += world.bytes(&read).len() as u64;
+        }
+        for _ in 0..1000 {
+            if world.wants_chunk() {
+                world.send(50_000);
+            }
+            world.write_all();
+        }
+        assert!(world.progress().start <= at && world.progress().start >= BLOCKS);
+    }
+}
+
+#[test]
+fn a_load_of_more_than_the_limits_fails_and_a_read_is_answered_in_parts() {
+    // Rule 27.
+    let mut world = window(1, 2, 0);
+    let load = world.load();
+    for _ in 0..100 {
+        if world.wants_chunk() {
+            world.send(50_000);
+            world.write_all();
+        }
+    }
+    assert_eq!(world.error(&load).kind(), ErrorKind::Discarded, "the size is not known");
+    assert!(world.progress().loaded <= 6 * BLOCKS, "the load has stopped");
+    let start = world.progress().start;
+    let read = world.read(start, 2 * MIB as u64);
+    while world.is_waiting(&read) {
+        assert!(world.wants_chunk(), "the read waits for ever");
+        world.send(50_000);
+        world.write_all();
+    }
+    assert!(world.bytes(&read) == source(start, start + 2 * MIB as u64), "wrong bytes");
+}
+
+#[test]
+fn a_spill_moves_as_much_as_fits() {
+    // Rule 27.
+    let mut world = window(8, 2, u64::MAX);
+    world.send(4 * BLOCK);
+    let spill = world.spill();
+    world.write_all();
+    assert!(world.bytes(&spill).is_empty());
+    assert_eq!((world.progress().spilled, world.progress().start), (2 * BLOCKS, 0));
+}
+
+#[test]
+fn new_limits_hold_when_the_call_resolves() {
+    // Rule 28.
+    let mut world = window(16, 64, u64::MAX);
+    world.send(16 * BLOCK);
+    let set = world.set_limits(Some(4 * BLOCK), None);
+    world.pump();
+    assert!(world.is_waiting(&set), "the disk works");
+    world.write_all();
+    assert!(world.bytes(&set).is_empty());
+    assert!(world.allocated() <= 4 * BLOCK && world.progress().spilled >= 12 * BLOCKS);
+    assert_eq!(world.progress().start, 0);
+    // Less disk: bytes are discarded, although none was read.
+    let set = world.set_limits(None, Some(3 * BLOCKS));
+    world.write_all();
+    assert!(world.bytes(&set).is_empty());
+    assert_eq!(world.progress().spilled, 3 * BLOCKS);
+    assert_eq!(world.discarded.len(), 9, "the store is told of each block");
+    assert!(world.progress().start > 0);
+    // More disk: the stream goes on.
+    let set = world.set_limits(None, Some(u64::MAX));
+    world.write_all();
+    assert!(world.bytes(&set).is_empty());
+    world.send(4 * BLOCK);
+    world.write_all();
+    assert_eq!(world.progress().spilled, 7 * BLOCKS);
+}
+
+#[test]
+fn a_limit_that_cannot_be_met_because_the_disk_fails_is_an_error() {
+    // Rule 28.
+    let mut world = window(16, 64, u64::MAX);
+    world.send(16 * BLOCK);
+    let set = world.set_limits(Some(0), None);
+    world.pump();
+    world.write_fails();
+    world.pump();
+    assert_eq!(world.error(&set).kind(), ErrorKind::Spill);
+}
+
+/// A source that can be fetched again, with this much memory and disk.
+fn cached(memory: usize, disk: u64) -> Remote {
+    let limits = Limits { max_memory: memory * BLOCK, max_disk: disk * BLOCKS, ..PLAIN };
+    Remote::with(limits, Retry::default())
+}
+
+/// Reads a range as the handle does, and plays the source and the disk until it is answered.
+fn fetch(remote: &mut Remote, from: u64, to: u64) {
+    let mut at = from;
+    while at < to {
+        remote.read(at, to - at);
+        let mut rounds = 0;
+        while remote.answers.is_empty() {
+            rounds += 1;
+            assert!(rounds < 1000, "the read at {at} waits for ever");
+            if remote.is_opening() {
+                remote.opened(versioned());
+                continue;
+            }
+            let streams: Vec<usize> = remote.streams.keys().copied().collect();
+            if let Some(stream) = streams.into_iter().find(|stream| remote.wants_of(*stream)) {
+                let left = SIZE - remote.streams[&stream].unwrap();
+                remote.send_of(stream, left.min(50_000));
+            } else if remote.writing.is_some() {
+                remote.write_succeeds();
+            }
+        }
+        let bytes = remote.bytes();
+        let end = at + bytes.len() as u64;
+        assert!(!bytes.is_empty() && bytes == source(at, end), "wrong bytes at {at}");
+        at = end;
+    }
+    while remote.writing.is_some() {
+        remote.write_succeeds();
+    }
+}
+
+#[test]
+fn a_source_with_versions_gives_up_the_blocks_that_were_not_read_and_fetches_them_again() {
+    // Rule 27.
+    for (memory, disk) in [(1, 4), (0, 4), (4, 0), (0, 0)] {
+        let mut remote = cached(memory, disk);
+        for _ in 0..2 {
+            fetch(&mut remote, 0, SIZE);
+            assert!(remote.disk.len() as u64 <= disk * BLOCKS);
+            assert!(remote.published.spilled <= disk * BLOCKS);
+            assert_eq!(remote.published.start, 0, "no byte is gone for good");
+            assert_ne!(remote.published.state, State::Failed);
+        }
+        assert!(remote.published.loaded < SIZE && remote.sent > SIZE + SIZE / 2);
+    }
+}
+
+#[test]
+fn a_block_that_is_read_again_and_again_stays() {
+    // Rule 27.
+    let mut remote = cached(1, 4);
+    fetch(&mut remote, 0, BLOCKS);
+    let mut sent = remote.sent;
+    for block in 1..10 {
+        fetch(&mut remote, block * BLOCKS, (block + 1) * BLOCKS);
+        let before = remote.sent;
+        fetch(&mut remote, 0, BLOCKS);
+        assert_eq!(remote.sent, before, "block 0 was fetched again after block {block}");
+        sent += BLOCKS;
+        assert!(remote.sent <= sent + 50_000);
+    }
+}
+
+#[test]
+fn a_complete_buffer_that_discards_is_waiting_again_and_can_fetch() {
+    // Rules 27 and 28.
+    let mut remote = Remote::new();
+    fetch(&mut remote, 0, SIZE);
+    assert_eq!(remote.published.state, State::Complete);
+    let token = remote.ticket();
+    remote.event(Event::SetLimits { max_memory: Some(0), max_disk: Some(2 * BLOCKS), token });
+    while remote.writing.is_some() {
+        remote.write_succeeds();
+    }
+    assert!(remote.bytes().is_empty());
+    assert!(remote.published.loaded <= 3 * BLOCKS, "{:?}", remote.published);
+    assert_eq!((remote.published.state, remote.published.size), (State::Waiting, Some(SIZE)));
+    fetch(&mut remote, 0, SIZE);
+}
+
+#[test]
+fn a_load_that_fits_ends_although_other_reads_discard_its_bytes() {
+    // Rule 27: two loads that do not fit together do not wait for each other for ever.
+    let mut remote = cached(1, 4);
+    let first = remote.load(0..5 * BLOCKS);
+    let second = remote.load(6 * BLOCKS..11 * BLOCKS);
+    let mut done = Vec::new();
+    for _ in 0..1000 {
+        done.extend(remote.answers.drain(..).map(|(id, answer)| (id, answer.is_ok())));
+        if remote.is_opening() {
+            let stream = *remote.streams.iter().find(|(_, at)| at.is_none()).unwrap().0;
+            remote.opened_as(stream, versioned());
+        }
+        let streams: Vec<usize> = remote.streams.keys().copied().collect();
+        for stream in streams {
+            if remote.streams.get(&stream).is_some_and(Option::is_some) && remote.wants_of(stream) {
+                remote.send_of(stream, 50_000);
+            }
+        }
+        if remote.writing.is_some() {
+            remote.write_succeeds();
+        }
+    }
+    done.sort_unstable();
+    assert_eq!(done, [(first, true), (second, true)]);
+    // A load of more is refused at once.
+    remote.load(0..SIZE);
+    let error = remote.error();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("max_disk"), "{error}");
+}
