@@ -11,7 +11,7 @@ use reqwest::header::{
     TRANSFER_ENCODING,
 };
 
-use super::validators::{other_version, retry_after, text, version};
+use super::validators::{if_range, is_sent_date, other_version, retry_after, text, version};
 use crate::source::{Reopen, Version};
 
 /// A request, as far as its answer depends on it.
@@ -67,9 +67,9 @@ pub(super) struct Body {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) len: u64,
-    /// Whether the resource may go on after this part although the request asked for more. Then the end
-    /// of the body is not the end of the resource.
-    pub(super) may_go_on: bool,
+    /// Whether the part ends before the range that was requested does. If the size of the resource is
+    /// unknown, the requested range may go on after each part.
+    pub(super) is_short: bool,
 }
 
 /// Decides what an answer means.
@@ -136,22 +136,28 @@ fn part(head: Head<'_>, asked: Asked<'_>) -> Decision {
         if start > 0 || total != Some(end) {
             return refuse("the server answered with a part of an encoded body");
         }
-        return coded(asked, Some(Part { len, may_go_on: false }));
+        return coded(asked, Some(Part { len, is_short: false }));
     }
     // A client that decodes a body removes Content-Encoding and Content-Length.
     if !head.is_framed && !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
         return refuse("the answer 206 has no length: the client's decompression must be off");
     }
     let version = version(headers, asked.known);
-    if version.is_none() && asked.known.is_some() {
+    if let (None, Some(known)) = (&version, asked.known) {
+        if is_sent_date(known) {
+            // RFC 9110 (15.3.7) wants an answer to `If-Range` without `Last-Modified`. That proves the
+            // version only if the server has looked at `If-Range`. The whole resource has a proof.
+            return Decision::AskWithoutRange;
+        }
         return Decision::Transient {
             text: "the server answered 206 without the validator that it sent before".into(),
             retry_after: None,
         };
     }
-    let may_go_on = total.is_none() && asked.end.is_none_or(|needed| end < needed);
-    if may_go_on && version.is_none() {
-        // Without a version, the buffer opens before its last byte and cannot come past this end.
+    let requested = total.into_iter().chain(asked.end).min();
+    let is_short = requested.is_none_or(|requested| end < requested);
+    if is_short && version.is_none() {
+        // Without a version, the buffer opens before its last byte. A short part may not reach that byte.
         return Decision::AskWithoutRange;
     }
     Decision::Body(Body {
@@ -159,7 +165,7 @@ fn part(head: Head<'_>, asked: Asked<'_>) -> Decision {
         size: total,
         version,
         reopen: if start < asked.offset { Reopen::FromStart } else { Reopen::Anywhere },
-        part: Some(Part { len, may_go_on }),
+        part: Some(Part { len, is_short }),
     })
 }
 
@@ -169,15 +175,16 @@ fn not_satisfiable(headers: &HeaderMap, asked: Asked<'_>) -> Decision {
         return refuse("the server answered 416 to a request without a Range");
     }
     match content_range(headers) {
-        // A resource that is not empty has a byte at 0, so this server refuses ranges as such.
-        Some(ContentRange::Unsatisfied(range)) if asked.offset > 0 || range.complete_length == 0 => {
-            Decision::Empty {
-                size: range.complete_length,
-                // This answer has no byte to prove. A server compares the version in `If-Range` before
-                // it looks at the range, and its page of this error need not have a validator.
-                version: version(headers, asked.known).or_else(|| asked.known.cloned()),
+        Some(ContentRange::Unsatisfied(range)) if range.complete_length <= asked.offset => {
+            // A server compares the version in `If-Range` before it looks at the range. So without a
+            // validator of its own, this answer is about the version that the request named.
+            let named = asked.known.filter(|known| if_range(known).is_some()).cloned();
+            match (asked.known, version(headers, asked.known).or(named)) {
+                (Some(_), None) => Decision::AskWithoutRange,
+                (_, version) => Decision::Empty { size: range.complete_length, version },
             }
         }
+        // The resource has a byte at the requested offset, so this server refuses ranges as such.
         _ => Decision::AskWithoutRange,
     }
 }
@@ -197,7 +204,8 @@ fn refuse(text: &str) -> Decision {
 fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
     let mut values = headers.get_all(CONTENT_RANGE).iter();
     let value = values.next().filter(|_| values.next().is_none())?;
-    ContentRange::parse_bytes(value.as_bytes())
+    // The names of units are case-insensitive (RFC 9110, 14.1). The parser knows only one form.
+    ContentRange::parse_bytes(&value.as_bytes().to_ascii_lowercase())
 }
 
 /// The length of the body. A `Transfer-Encoding` overrides it.

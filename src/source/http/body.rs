@@ -33,9 +33,8 @@ fn counted(body: BoxStream<'static, io::Result<Bytes>>, part: Part) -> BoxStream
             None if left > 0 => {
                 Some((Err(unexpected_end("the body is shorter than its Content-Range")), None))
             }
-            None if part.may_go_on => {
-                let text = "the part ended, and the server did not say whether the resource goes on";
-                Some((Err(unexpected_end(text)), None))
+            None if part.is_short => {
+                Some((Err(unexpected_end("the server sent less than the requested range")), None))
             }
             None => None,
         }
