@@ -10,6 +10,7 @@
     reason = "a test"
 )]
 
+mod connections;
 mod resuming;
 mod server;
 
@@ -82,6 +83,11 @@ async fn what_can_never_be_opened_is_invalid_input() {
     for url in ["film.mp4", "", "ftp://example.com/film", "file:///film", "http://", "http://[::"] {
         assert_eq!(HttpSource::new(url).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{url}");
         assert_eq!(HttpSource::with_client(client(), url).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+    for url in ["ftp://example.com/film", "file:///film", "data:,film"] {
+        let source = HttpSource::addressed_by(client(), || async { Ok(url.parse().unwrap()) });
+        let error = source.open(OpenAt::new(0)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{url}");
     }
     for (name, value) in [("a b", "c"), ("a", "b\nc")] {
         let source = HttpSource::new("http://127.0.0.1:1/").unwrap().header(name, value);

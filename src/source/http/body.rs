@@ -66,7 +66,8 @@ pub(super) fn send_error(error: reqwest::Error) -> io::Error {
 /// Takes the address off, which may be secret, and takes the kind from the cause.
 pub(super) fn with_kind(error: reqwest::Error) -> io::Error {
     let error = error.without_url();
-    let mut kind = io::ErrorKind::Other;
+    // A timeout of the client need not have an `io::Error` as its cause.
+    let mut kind = if error.is_timeout() { io::ErrorKind::TimedOut } else { io::ErrorKind::Other };
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>() {

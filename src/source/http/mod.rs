@@ -18,6 +18,8 @@ use reqwest::{Client, IntoUrl, Response, Url};
 use self::answer::{Asked, Decision, Head};
 use super::{OpenAt, Opened, Source, SourceError};
 
+const NOT_HTTP: &str = "the address is neither http nor https";
+
 /// How often in a row a new address is asked for.
 const MAX_NEW_ADDRESSES: u32 = 2;
 
@@ -250,6 +252,9 @@ impl Address {
 
     async fn renew(ask: &AskForAddress, last: &Mutex<Option<Url>>) -> io::Result<Url> {
         let url = ask().await?;
+        if !is_http(&url) {
+            return Err(permanent(io::ErrorKind::InvalidInput, NOT_HTTP));
+        }
         *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(url.clone());
         Ok(url)
     }
@@ -275,10 +280,11 @@ fn range(at: &OpenAt) -> io::Result<HeaderValue> {
 fn checked(url: impl IntoUrl) -> io::Result<Url> {
     let url =
         url.into_url().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.without_url()))?;
-    match url.scheme() {
-        "http" | "https" => Ok(url),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the address is neither http nor https")),
-    }
+    if is_http(&url) { Ok(url) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, NOT_HTTP)) }
+}
+
+fn is_http(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
 }
 
 /// A client that works without a crypto provider in the process, and installs none.
@@ -293,7 +299,9 @@ fn default_client() -> io::Result<Client> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    Client::builder().tls_backend_preconfigured(tls).build().map_err(body::with_kind)
+    // An address may be secret. `Referer` would tell it to each host that it redirects to.
+    let client = Client::builder().tls_backend_preconfigured(tls).referer(false);
+    client.build().map_err(body::with_kind)
 }
 
 fn kind_of(status: reqwest::StatusCode) -> io::ErrorKind {
