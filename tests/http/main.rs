@@ -11,6 +11,8 @@
 )]
 
 mod connections;
+#[cfg(unix)]
+mod real;
 mod resuming;
 mod server;
 

@@ -1,0 +1,257 @@
+//! `HttpSource` against real servers: nginx, Apache, lighttpd and Python's `http.server`.
+//!
+//! Each test starts its server and a proxy in front of it. Connections are cut where the test says, never
+//! by time. The tests of a server that is not installed are skipped with a message.
+
+mod film;
+mod program;
+mod proxy;
+
+use std::time::Duration;
+
+use streamspool::{BufferHandle, ErrorKind, HttpSource, Retry, State, StreamBuffer};
+
+use self::film::{Age, NAME, error_after, film, play, put};
+use self::program::{Kind, Program, Setup};
+use self::proxy::{Fate, Proxy, Release};
+use crate::client;
+
+/// The length of the film: no multiple of a block.
+const LEN: usize = 3_000_001;
+
+/// What proves that a new answer belongs to the bytes that arrived before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    Tag,
+    Date,
+    Overlap,
+}
+
+/// A buffer that tries again soon, and as often as a server needs to start.
+fn buffer(proxy: &Proxy) -> BufferHandle {
+    let retry = Retry::default().attempts(10_000).first_delay(Duration::from_millis(1));
+    let retry = retry.max_delay(Duration::from_millis(20));
+    let source = HttpSource::with_client(client(), proxy.url(NAME)).unwrap();
+    StreamBuffer::builder().retry(retry).spawn_source(source)
+}
+
+/// Fails a test that waits for ever.
+async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(120);
+    tokio::time::timeout(limit, future).await.unwrap_or_else(|_| panic!("waited too long: {what}"))
+}
+
+/// The film is played while connections are cut and the server is killed and started again.
+async fn survives_cuts_and_a_restart(setup: Setup, age: Age, proof: Proof) {
+    if !setup.kind.is_installed() {
+        return;
+    }
+    let mut server = Program::start(setup).await;
+    let film = film(1, LEN);
+    put(&server.root(), &film, 1, age);
+    let fates = [
+        // In the head of the answer, and at its end.
+        Fate::Close(10),
+        Fate::Reset(100),
+        Fate::Close(300_000),
+        Fate::Reset(40_000),
+        Fate::Hold(900_000),
+        Fate::Close(1_500_000),
+        Fate::Reset(1_800_000),
+    ];
+    let proxy = Proxy::start(server.port, fates).await;
+    let buffer = buffer(&proxy);
+    let mut progress = buffer.subscribe();
+    let root = server.root();
+    let disturb = async {
+        proxy.held(1).await;
+        server.kill();
+        proxy.release(Release::Close);
+        proxy.refused(3).await;
+        progress.wait_for(|progress| matches!(progress.state, State::Retrying { .. })).await.unwrap();
+        server.restart().await;
+        proxy.connect_to(server.port);
+    };
+    in_time("the film", async { tokio::join!(play(&buffer, &root, &film), disturb) }).await;
+    let conditions = proxy.sent("if-range");
+    // No version was known before the first answer.
+    assert_eq!(conditions[..3], [None, None, None], "{conditions:?}");
+    for condition in &conditions[3..] {
+        let found = match condition {
+            Some(condition) if condition.starts_with('"') => Proof::Tag,
+            Some(condition) if condition.ends_with("gmt") => Proof::Date,
+            Some(condition) => panic!("{condition}"),
+            None => Proof::Overlap,
+        };
+        assert_eq!(found, proof, "{conditions:?}");
+    }
+    assert!(proxy.sent("range").iter().all(Option::is_some), "every request names its range");
+}
+
+#[tokio::test]
+async fn rules_22_to_24_nginx_with_tags_and_gzip() {
+    survives_cuts_and_a_restart(Setup::new(Kind::Nginx), Age::Hours, Proof::Tag).await;
+}
+
+#[tokio::test]
+async fn rules_22_to_24_nginx_with_dates_and_a_limited_rate() {
+    let setup = Setup { etag: false, rate: 4000, ..Setup::new(Kind::Nginx) };
+    survives_cuts_and_a_restart(setup, Age::Hours, Proof::Date).await;
+}
+
+#[tokio::test]
+async fn rules_22_to_24_nginx_without_a_version() {
+    let setup = Setup { etag: false, ..Setup::new(Kind::Nginx) };
+    survives_cuts_and_a_restart(setup, Age::New, Proof::Overlap).await;
+}
+
+#[tokio::test]
+async fn rules_22_to_24_apache_with_tags_and_gzip() {
+    survives_cuts_and_a_restart(Setup::new(Kind::Apache), Age::Hours, Proof::Tag).await;
+}
+
+#[tokio::test]
+async fn rules_22_to_24_apache_with_dates_and_a_limited_rate() {
+    let setup = Setup { etag: false, rate: 4000, ..Setup::new(Kind::Apache) };
+    survives_cuts_and_a_restart(setup, Age::Hours, Proof::Date).await;
+}
+
+#[tokio::test]
+async fn rules_22_to_24_apache_without_a_version() {
+    let setup = Setup { etag: false, ..Setup::new(Kind::Apache) };
+    survives_cuts_and_a_restart(setup, Age::New, Proof::Overlap).await;
+}
+
+#[tokio::test]
+async fn rules_22_to_24_lighttpd_with_tags_and_gzip() {
+    survives_cuts_and_a_restart(Setup::new(Kind::Lighttpd), Age::Hours, Proof::Tag).await;
+}
+
+#[tokio::test]
+async fn rules_22_to_24_lighttpd_with_dates_and_a_limited_rate() {
+    let setup = Setup { etag: false, rate: 4000, ..Setup::new(Kind::Lighttpd) };
+    survives_cuts_and_a_restart(setup, Age::Hours, Proof::Date).await;
+}
+
+#[tokio::test]
+async fn rules_22_to_24_lighttpd_without_a_version() {
+    let setup = Setup { etag: false, ..Setup::new(Kind::Lighttpd) };
+    survives_cuts_and_a_restart(setup, Age::New, Proof::Overlap).await;
+}
+
+#[tokio::test]
+async fn rules_21_to_24_python_with_dates_and_without_ranges() {
+    survives_cuts_and_a_restart(Setup::new(Kind::Python), Age::Hours, Proof::Date).await;
+}
+
+#[tokio::test]
+async fn rules_21_to_24_python_without_a_version_and_without_ranges() {
+    survives_cuts_and_a_restart(Setup::new(Kind::Python), Age::New, Proof::Overlap).await;
+}
+
+/// How a film is changed while it is read.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    /// Another file of the same size takes its place.
+    SameSize,
+    /// A file that is shorter than the bytes that arrived takes its place.
+    Shorter,
+    /// The film itself grows: it is still being written.
+    Grows,
+}
+
+/// The film changes while a connection is held, which then breaks.
+async fn notices_a_change(kind: Kind, etag: bool, age: Age, change: Change) {
+    if !kind.is_installed() {
+        return;
+    }
+    let server = Program::start(Setup { etag, ..Setup::new(kind) }).await;
+    let old = film(1, LEN);
+    put(&server.root(), &old, 1, age);
+    let proxy = Proxy::start(server.port, [Fate::Hold(500_000)]).await;
+    let buffer = buffer(&proxy);
+    let disturb = async {
+        proxy.held(1).await;
+        match change {
+            Change::SameSize => put(&server.root(), &film(2, LEN), 2, age),
+            Change::Shorter => put(&server.root(), &film(2, 100_000), 2, age),
+            Change::Grows => put(&server.root(), &film(1, LEN + 1), 2, age),
+        }
+        proxy.release(Release::Close);
+    };
+    let what = format!("{kind:?} {etag} {age:?} {change:?}");
+    let ((at, error), ()) =
+        in_time(&what, async { tokio::join!(error_after(&what, &buffer, &old), disturb) }).await;
+    assert_eq!(error.kind(), ErrorKind::Changed, "{what}: {error:?}");
+    assert!((400_000..=500_000).contains(&at), "{what}: {at} bytes arrived before the break");
+    assert!(buffer.read(0, at).await.unwrap() == old[..at], "{what}: the loaded bytes stay");
+    let later = buffer.read(LEN as u64 - 1, 1).await.unwrap_err();
+    assert_eq!(later.kind(), ErrorKind::Changed, "{what}: for ever");
+}
+
+/// All changes, with every kind of proof that the server offers.
+async fn notices_all_changes(kind: Kind) {
+    for change in [Change::SameSize, Change::Shorter, Change::Grows] {
+        if kind != Kind::Python {
+            notices_a_change(kind, true, Age::Hours, change).await;
+        }
+        notices_a_change(kind, false, Age::Hours, change).await;
+        notices_a_change(kind, false, Age::New, change).await;
+    }
+}
+
+#[tokio::test]
+async fn rule_22_a_file_that_nginx_serves_is_changed() {
+    notices_all_changes(Kind::Nginx).await;
+}
+
+#[tokio::test]
+async fn rule_22_a_file_that_apache_serves_is_changed() {
+    notices_all_changes(Kind::Apache).await;
+}
+
+#[tokio::test]
+async fn rule_22_a_file_that_lighttpd_serves_is_changed() {
+    notices_all_changes(Kind::Lighttpd).await;
+}
+
+#[tokio::test]
+async fn rule_22_a_file_that_python_serves_is_changed() {
+    notices_all_changes(Kind::Python).await;
+}
+
+/// The server gives up a connection whose bytes do not pass, as that of a player that pauses.
+async fn survives_a_pause(kind: Kind, logged: &str) {
+    if !kind.is_installed() {
+        return;
+    }
+    let server = Program::start(Setup { impatient: true, ..Setup::new(kind) }).await;
+    // More than the buffers of all sockets hold.
+    let film = film(1, 8_000_000);
+    put(&server.root(), &film, 1, Age::Hours);
+    let proxy = Proxy::start(server.port, [Fate::Hold(200_000)]).await;
+    let buffer = buffer(&proxy);
+    let start = buffer.read(0, 100_000).await.unwrap();
+    assert!(start == film[..100_000]);
+    proxy.held(1).await;
+    in_time("the server's timeout", server.logged(&[logged])).await;
+    proxy.release(Release::Resume);
+    in_time("the film", play(&buffer, &server.root(), &film)).await;
+    assert!(proxy.sent("range").len() > 1, "the first connection carried the whole film");
+    assert!(proxy.sent("if-range")[1].as_ref().is_some_and(|condition| condition.starts_with('"')));
+}
+
+#[tokio::test]
+async fn rule_24_a_pause_longer_than_nginx_waits() {
+    survives_a_pause(Kind::Nginx, "client timed out").await;
+}
+
+#[tokio::test]
+async fn rule_24_a_pause_longer_than_apache_waits() {
+    survives_a_pause(Kind::Apache, "timeout specified has expired").await;
+}
+
+#[tokio::test]
+async fn rule_24_a_pause_longer_than_lighttpd_waits() {
+    survives_a_pause(Kind::Lighttpd, "timed out").await;
+}
