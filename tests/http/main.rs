@@ -11,7 +11,7 @@
 )]
 
 mod connections;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod real;
 mod resuming;
 mod server;

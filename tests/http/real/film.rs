@@ -45,7 +45,7 @@ pub(super) fn put(root: &Path, bytes: &[u8], version: u8, age: Age) {
 /// every byte, and the checksum of all bytes with that of the file.
 pub(super) async fn play(buffer: &BufferHandle, root: &Path, film: &[u8]) {
     let len = film.len();
-    for (offset, wanted) in [
+    for (offset, most) in [
         (0, 65_536),
         (400_000, 100_000),
         (100_000, 50_000),
@@ -53,8 +53,8 @@ pub(super) async fn play(buffer: &BufferHandle, root: &Path, film: &[u8]) {
         (700_000, 200_000),
         (len - 65_536, len),
     ] {
-        let found = buffer.read(offset as u64, wanted).await.unwrap();
-        let expected = &film[offset..len.min(offset + wanted)];
+        let found = buffer.read(offset as u64, most).await.unwrap();
+        let expected = &film[offset..len.min(offset + most)];
         assert!(found == expected, "{} bytes differ at {offset}", found.len());
     }
     let mut reader = buffer.reader();
@@ -62,8 +62,8 @@ pub(super) async fn play(buffer: &BufferHandle, root: &Path, film: &[u8]) {
     let mut all = Vec::new();
     reader.read_to_end(&mut all).await.unwrap();
     assert!(all == film, "{} bytes of {len}, or wrong ones", all.len());
-    let file = fs::read(root.join(NAME)).unwrap();
-    assert_eq!(digest(&SHA256, &all).as_ref(), digest(&SHA256, &file).as_ref());
+    let served = fs::read(root.join(NAME)).unwrap();
+    assert_eq!(digest(&SHA256, &all).as_ref(), digest(&SHA256, &served).as_ref());
 }
 
 /// Reads on from the front until an error. Every byte before it must be one of `film`.

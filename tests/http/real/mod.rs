@@ -7,6 +7,8 @@ mod film;
 mod program;
 mod proxy;
 
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use streamspool::{BufferHandle, ErrorKind, HttpSource, Retry, State, StreamBuffer};
@@ -27,11 +29,15 @@ enum Proof {
     Overlap,
 }
 
-/// A buffer that tries again soon, and as often as a server needs to start.
+/// A buffer of the film that tries again soon, and as often as a server needs to start.
 fn buffer(proxy: &Proxy) -> BufferHandle {
+    buffer_of(proxy, NAME)
+}
+
+fn buffer_of(proxy: &Proxy, path: &str) -> BufferHandle {
     let retry = Retry::default().attempts(10_000).first_delay(Duration::from_millis(1));
     let retry = retry.max_delay(Duration::from_millis(20));
-    let source = HttpSource::with_client(client(), proxy.url(NAME)).unwrap();
+    let source = HttpSource::with_client(client(), proxy.url(path)).unwrap();
     StreamBuffer::builder().retry(retry).spawn_source(source)
 }
 
@@ -41,14 +47,26 @@ async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(limit, future).await.unwrap_or_else(|_| panic!("waited too long: {what}"))
 }
 
+/// Whether the server compresses the film for a client that accepts it.
+async fn compresses(server: &Program) -> bool {
+    let url = format!("http://127.0.0.1:{}/{NAME}", server.port);
+    let answer = client().get(url).header("accept-encoding", "gzip").send().await.unwrap();
+    answer.headers().get("content-encoding").is_some_and(|coding| coding == "gzip")
+}
+
 /// The film is played while connections are cut and the server is killed and started again.
 async fn survives_cuts_and_a_restart(setup: Setup, age: Age, proof: Proof) {
+    survives_cuts_at(NAME, setup, age, proof).await;
+}
+
+async fn survives_cuts_at(path: &str, setup: Setup, age: Age, proof: Proof) {
     if !setup.kind.is_installed() {
         return;
     }
     let mut server = Program::start(setup).await;
     let film = film(1, LEN);
     put(&server.root(), &film, 1, age);
+    assert_eq!(compresses(&server).await, setup.gzip && setup.kind != Kind::Python);
     let fates = [
         // In the head of the answer, and at its end.
         Fate::Close(10),
@@ -56,11 +74,11 @@ async fn survives_cuts_and_a_restart(setup: Setup, age: Age, proof: Proof) {
         Fate::Close(300_000),
         Fate::Reset(40_000),
         Fate::Hold(900_000),
-        Fate::Close(1_500_000),
-        Fate::Reset(1_800_000),
+        Fate::Close(1_000_000),
+        Fate::Reset(500_000),
     ];
     let proxy = Proxy::start(server.port, fates).await;
-    let buffer = buffer(&proxy);
+    let buffer = buffer_of(&proxy, path);
     let mut progress = buffer.subscribe();
     let root = server.root();
     let disturb = async {
@@ -74,6 +92,7 @@ async fn survives_cuts_and_a_restart(setup: Setup, age: Age, proof: Proof) {
     };
     in_time("the film", async { tokio::join!(play(&buffer, &root, &film), disturb) }).await;
     let conditions = proxy.sent("if-range");
+    assert!(conditions.len() > 7, "some connections were not cut: {conditions:?}");
     // No version was known before the first answer.
     assert_eq!(conditions[..3], [None, None, None], "{conditions:?}");
     for condition in &conditions[3..] {
@@ -103,6 +122,11 @@ async fn rules_22_to_24_nginx_with_dates_and_a_limited_rate() {
 async fn rules_22_to_24_nginx_without_a_version() {
     let setup = Setup { etag: false, ..Setup::new(Kind::Nginx) };
     survives_cuts_and_a_restart(setup, Age::New, Proof::Overlap).await;
+}
+
+#[tokio::test]
+async fn rules_21_to_24_nginx_with_tags_and_without_ranges() {
+    survives_cuts_at("whole/film.bin", Setup::new(Kind::Nginx), Age::Hours, Proof::Tag).await;
 }
 
 #[tokio::test]
@@ -156,6 +180,10 @@ enum Change {
     SameSize,
     /// A file that is shorter than the bytes that arrived takes its place.
     Shorter,
+    /// A file with more bytes at its end takes its place.
+    Longer,
+    /// The film itself loses its end, below the bytes that arrived.
+    Truncated,
     /// The film itself grows: it is still being written.
     Grows,
 }
@@ -175,7 +203,9 @@ async fn notices_a_change(kind: Kind, etag: bool, age: Age, change: Change) {
         match change {
             Change::SameSize => put(&server.root(), &film(2, LEN), 2, age),
             Change::Shorter => put(&server.root(), &film(2, 100_000), 2, age),
-            Change::Grows => put(&server.root(), &film(1, LEN + 1), 2, age),
+            Change::Longer => put(&server.root(), &film(1, LEN + 1), 2, age),
+            Change::Truncated => open(&server).set_len(100_000).unwrap(),
+            Change::Grows => open(&server).write_all(b"more").unwrap(),
         }
         proxy.release(Release::Close);
     };
@@ -189,9 +219,14 @@ async fn notices_a_change(kind: Kind, etag: bool, age: Age, change: Change) {
     assert_eq!(later.kind(), ErrorKind::Changed, "{what}: for ever");
 }
 
+/// The film, to be changed in its place.
+fn open(server: &Program) -> File {
+    File::options().append(true).open(server.root().join(NAME)).unwrap()
+}
+
 /// All changes, with every kind of proof that the server offers.
 async fn notices_all_changes(kind: Kind) {
-    for change in [Change::SameSize, Change::Shorter, Change::Grows] {
+    for change in [Change::SameSize, Change::Shorter, Change::Longer, Change::Truncated, Change::Grows] {
         if kind != Kind::Python {
             notices_a_change(kind, true, Age::Hours, change).await;
         }
@@ -254,4 +289,62 @@ async fn rule_24_a_pause_longer_than_apache_waits() {
 #[tokio::test]
 async fn rule_24_a_pause_longer_than_lighttpd_waits() {
     survives_a_pause(Kind::Lighttpd, "timed out").await;
+}
+
+#[tokio::test]
+async fn rule_21_a_file_that_nginx_always_sends_compressed_is_passed_on_and_never_opened_again() {
+    if !Kind::Nginx.is_installed() {
+        return;
+    }
+    let server = Program::start(Setup::new(Kind::Nginx)).await;
+    let coded = film(1, LEN);
+    put(&server.root(), &film(2, LEN), 2, Age::Hours);
+    fs::write(server.root().join("film.bin.gz"), &coded).unwrap();
+    let proxy = Proxy::start(server.port, [Fate::Hold(500_000)]).await;
+    let buffer = buffer_of(&proxy, "coded/film.bin");
+    let disturb = async {
+        proxy.held(1).await;
+        proxy.release(Release::Close);
+    };
+    let ((at, error), ()) =
+        in_time("the break", async { tokio::join!(error_after("coded", &buffer, &coded), disturb) }).await;
+    assert_eq!(error.kind(), ErrorKind::Source, "{error:?}");
+    assert!((400_000..=500_000).contains(&at), "{at}");
+    assert_eq!(buffer.progress().size, None, "the server told the length of the coded bytes");
+    assert_eq!(proxy.sent("range").len(), 1);
+    // Without a break, the coded bytes are complete.
+    let buffer = buffer_of(&proxy, "coded/film.bin");
+    assert!(in_time("the film", buffer.read(0, usize::MAX)).await.unwrap() == coded);
+}
+
+#[tokio::test]
+async fn rule_24_an_empty_file_is_empty_for_every_server() {
+    for kind in [Kind::Nginx, Kind::Apache, Kind::Lighttpd, Kind::Python] {
+        if !kind.is_installed() {
+            continue;
+        }
+        let server = Program::start(Setup::new(kind)).await;
+        put(&server.root(), b"", 1, Age::Hours);
+        let proxy = Proxy::start(server.port, []).await;
+        let buffer = buffer(&proxy);
+        assert_eq!(in_time("the end", buffer.read(0, usize::MAX)).await.unwrap(), "", "{kind:?}");
+        assert_eq!(buffer.progress().state, State::Complete, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn rule_24_a_missing_file_is_final_for_every_server() {
+    for kind in [Kind::Nginx, Kind::Apache, Kind::Lighttpd, Kind::Python] {
+        if !kind.is_installed() {
+            continue;
+        }
+        let server = Program::start(Setup::new(kind)).await;
+        let proxy = Proxy::start(server.port, []).await;
+        let buffer = buffer(&proxy);
+        for _ in 0..2 {
+            let error = in_time("the answer", buffer.read(0, 1)).await.unwrap_err();
+            assert_eq!(io::Error::from(error).kind(), io::ErrorKind::NotFound, "{kind:?}");
+        }
+        assert_eq!(proxy.sent("range").len(), 1, "{kind:?}");
+    }
 }

@@ -53,6 +53,9 @@ impl Kind {
 
     /// The program, if it is installed. A user's PATH need not have the programs of the system.
     fn find(self) -> Option<PathBuf> {
+        if self == Self::Lighttpd && !Path::new("/usr/lib/lighttpd/mod_deflate.so").is_file() {
+            return None;
+        }
         let path = std::env::var_os("PATH").unwrap_or_default();
         let system = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
         let mut dirs = std::env::split_paths(&path).chain(system);
@@ -66,7 +69,7 @@ impl Kind {
         if !here {
             let (program, packages) = self.program();
             let required = std::env::var_os("STREAMSPOOL_REQUIRE_CLIENTS").is_some_and(|value| value == "1");
-            let text = format!("`{program}` is not installed (on Debian: apt-get install {packages})");
+            let text = format!("`{program}` is missing (on Debian: apt-get install {packages})");
             assert!(!required, "{text}, and STREAMSPOOL_REQUIRE_CLIENTS=1");
             let _ = writeln!(io::stderr(), "SKIPPED: {text}, so its tests did not run");
         }
@@ -163,12 +166,12 @@ async fn spawn(setup: Setup, dir: &Path) -> (Child, u16) {
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
                 return (child, port);
             }
-            assert!(start.elapsed() < DEADLINE, "{program:?} does not listen");
+            assert!(start.elapsed() < DEADLINE, "{} does not listen", program.display());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
     let read = |name| fs::read_to_string(dir.join(name)).unwrap_or_default();
-    panic!("{program:?} does not start:\n{}\n{}", read("output"), read("log"));
+    panic!("{} does not start:\n{}\n{}", program.display(), read("output"), read("log"));
 }
 
 fn nginx(setup: Setup, dir: &Path, port: u16) -> String {
@@ -186,6 +189,7 @@ fn nginx(setup: Setup, dir: &Path, port: u16) -> String {
             server {{
                 listen 127.0.0.1:{port}; root {dir}/root;
                 location /coded/ {{ alias {dir}/root/; gzip_static always; }}
+                location /whole/ {{ alias {dir}/root/; max_ranges 0; }}
             }}
         }}",
         on(setup.etag),
@@ -232,6 +236,7 @@ fn lighttpd(setup: Setup, dir: &Path, port: u16) -> String {
         String::new()
     };
     let timeout = if setup.impatient { "server.max-write-idle = 1\n" } else { "" };
+    // Its cache of file states would serve a replaced file, which it keeps open, for a second.
     format!(
         "server.document-root = \"{dir}/root\"\nserver.bind = \"127.0.0.1\"\nserver.port = {port}\n\
         server.errorlog = \"{dir}/log\"\nserver.stat-cache-engine = \"disable\"\nserver.pid-file = \"{dir}/pid\"\ndebug.log-timeouts = \"enable\"\n\

@@ -166,8 +166,7 @@ impl State {
             number = *held;
         });
         let mut releases = self.releases.subscribe();
-        let release = releases.wait_for(|releases| releases.len() >= number).await.unwrap()[number - 1];
-        release
+        releases.wait_for(|releases| releases.len() >= number).await.unwrap()[number - 1]
     }
 
     /// Records the heads that are complete. The requests have no bodies.
