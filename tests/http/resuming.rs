@@ -205,3 +205,29 @@ async fn short_parts_are_followed_by_the_next_ones() {
     assert_eq!(spawn(&server).read(0, usize::MAX).await.unwrap(), data());
     assert_eq!(server.sent("range"), [Some("bytes=0-".into()), None]);
 }
+
+#[tokio::test]
+async fn a_server_that_knows_no_tag_in_if_range_is_asked_without_it() {
+    // Rules 21, 22. It answers 200 with the version that `If-Range` names. The tag of the 206 is the proof.
+    let tag = "ETag: \"a\"";
+    let whole = answer(200, &format!("Content-Length: 100000\nAccept-Ranges: bytes\n{tag}"), &data());
+    let server = Server::start([part(0, 70_000, tag), whole.clone(), part(70_000, 100_000, tag)]).await;
+    assert_eq!(spawn(&server).read(0, 100_000).await.unwrap(), data());
+    assert_eq!(server.sent("range"), some(&["bytes=0-", "bytes=70000-", "bytes=70000-"]));
+    assert_eq!(server.sent("if-range"), [None, Some("\"a\"".into()), None]);
+    // If that does not help either, the body of the second 200 is used.
+    let server = Server::start([part(0, 70_000, tag), whole.clone(), whole.clone()]).await;
+    assert_eq!(spawn(&server).read(0, 100_000).await.unwrap(), data());
+    // The resource changes between the two requests.
+    let server = Server::start([part(0, 70_000, tag), whole, part(70_000, 100_000, "ETag: \"b\"")]).await;
+    let error = spawn(&server).read(0, 100_000).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Changed);
+}
+
+#[tokio::test]
+async fn the_content_encoding_none_is_no_encoding() {
+    // Rule 21. It is not registered, but servers send it.
+    let head = "Content-Encoding: none\nETag: \"a\"";
+    let server = Server::start([part(0, 70_000, head), part(70_000, 100_000, head)]).await;
+    assert_eq!(spawn(&server).read(0, 100_000).await.unwrap(), data());
+}

@@ -21,8 +21,18 @@ pub(super) struct Asked<'a> {
     pub(super) end: Option<u64>,
     /// The version that the buffer has bytes of.
     pub(super) known: Option<&'a Version>,
-    /// Whether the request had a `Range`.
-    pub(super) ranged: bool,
+    pub(super) form: Form,
+}
+
+/// The form of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// With a `Range`, and with the known version in `If-Range` if it can be named there.
+    Conditional,
+    /// With a `Range` only.
+    Ranged,
+    /// Without a `Range`.
+    Whole,
 }
 
 /// The status and the headers of an answer.
@@ -42,8 +52,8 @@ pub(super) enum Decision {
     Body(Body),
     /// There are no bytes at the requested offset.
     Empty { size: u64, version: Option<Version> },
-    /// The request is to be repeated without a `Range`.
-    AskWithoutRange,
+    /// The request is to be repeated in this form.
+    Ask(Form),
     /// The resource is not at this address, or not any more.
     AskForAddress,
     /// Another attempt may help.
@@ -72,6 +82,13 @@ pub(super) struct Part {
     pub(super) is_short: bool,
 }
 
+impl Asked<'_> {
+    /// Whether the request had an `If-Range`.
+    fn is_conditional(self) -> bool {
+        self.form == Form::Conditional && self.known.is_some_and(|known| if_range(known).is_some())
+    }
+}
+
 /// Decides what an answer means.
 pub(super) fn decide(head: Head<'_>, asked: Asked<'_>, now: SystemTime) -> Decision {
     match head.status.as_u16() {
@@ -98,6 +115,15 @@ fn whole(headers: &HeaderMap, asked: Asked<'_>) -> Decision {
         return coded(asked, None);
     }
     let version = version(headers, asked.known);
+    if asked.is_conditional()
+        && asked.offset > 0
+        && version.as_ref() == asked.known
+        && accepts_ranges(headers)
+    {
+        // The condition of `If-Range` is true, so this server does not know it in this form. Some know
+        // only dates. The version of the next answer is compared all the same.
+        return Decision::Ask(Form::Ranged);
+    }
     Decision::Body(Body {
         start: 0,
         size: content_length(headers),
@@ -111,7 +137,7 @@ fn whole(headers: &HeaderMap, asked: Asked<'_>) -> Decision {
 /// 206: the body is a part of the resource.
 fn part(head: Head<'_>, asked: Asked<'_>) -> Decision {
     let headers = head.headers;
-    if !asked.ranged {
+    if asked.form == Form::Whole {
         return refuse("the server answered 206 to a request without a Range");
     }
     if text(headers, &CONTENT_TYPE).is_some_and(is_multipart) {
@@ -147,7 +173,7 @@ fn part(head: Head<'_>, asked: Asked<'_>) -> Decision {
         if is_sent_date(known) {
             // RFC 9110 (15.3.7) wants an answer to `If-Range` without `Last-Modified`. That proves the
             // version only if the server has looked at `If-Range`. The whole resource has a proof.
-            return Decision::AskWithoutRange;
+            return Decision::Ask(Form::Whole);
         }
         return Decision::Transient {
             text: "the server answered 206 without the validator that it sent before".into(),
@@ -158,7 +184,7 @@ fn part(head: Head<'_>, asked: Asked<'_>) -> Decision {
     let is_short = requested.is_none_or(|requested| end < requested);
     if is_short && version.is_none() {
         // Without a version, the buffer opens before its last byte. A short part may not reach that byte.
-        return Decision::AskWithoutRange;
+        return Decision::Ask(Form::Whole);
     }
     Decision::Body(Body {
         start,
@@ -171,25 +197,25 @@ fn part(head: Head<'_>, asked: Asked<'_>) -> Decision {
 
 /// 416: the requested offset is at the end of the resource or after it.
 fn not_satisfiable(headers: &HeaderMap, asked: Asked<'_>) -> Decision {
-    if !asked.ranged {
+    if asked.form == Form::Whole {
         return refuse("the server answered 416 to a request without a Range");
     }
     match content_range(headers) {
         Some(ContentRange::Unsatisfied(range)) if range.complete_length <= asked.offset => {
             // A server compares the version in `If-Range` before it looks at the range. So without a
             // validator of its own, this answer is about the version that the request named.
-            let named = asked.known.filter(|known| if_range(known).is_some()).cloned();
+            let named = asked.known.filter(|_| asked.is_conditional()).cloned();
             match (asked.known, version(headers, asked.known).or(named)) {
-                (Some(_), None) => Decision::AskWithoutRange,
+                (Some(_), None) => Decision::Ask(Form::Whole),
                 (_, version) => Decision::Empty { size: range.complete_length, version },
             }
         }
         // The resource has a byte at the requested offset, so this server refuses ranges as such.
-        _ => Decision::AskWithoutRange,
+        _ => Decision::Ask(Form::Whole),
     }
 }
 
-/// A body with a Content-Encoding other than identity: it may be encoded anew for each request.
+/// A body with a `Content-Encoding` other than identity: it may be encoded anew for each request.
 fn coded(asked: Asked<'_>, part: Option<Part>) -> Decision {
     if asked.known.is_some() {
         return refuse("the server's answer has a Content-Encoding, unlike the one before");
@@ -216,9 +242,12 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     text(headers, &CONTENT_LENGTH)?.parse().ok()
 }
 
+/// Whether a body is encoded. `none` is not registered, but servers send it.
 fn is_coded(headers: &HeaderMap) -> bool {
+    let is_none =
+        |value: &[u8]| [&b""[..], b"identity", b"none"].iter().any(|none| value.eq_ignore_ascii_case(none));
     let mut values = headers.get_all(CONTENT_ENCODING).iter();
-    values.any(|value| !value.is_empty() && !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+    values.any(|value| !is_none(value.as_bytes()))
 }
 
 fn is_multipart(media_type: &str) -> bool {

@@ -15,7 +15,7 @@ use futures::stream;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
 use reqwest::{Client, IntoUrl, Response, Url};
 
-use self::answer::{Asked, Decision, Head};
+use self::answer::{Asked, Decision, Form, Head};
 use super::{OpenAt, Opened, Source, SourceError};
 
 const NOT_HTTP: &str = "the address is neither http nor https";
@@ -164,16 +164,18 @@ impl HttpSource {
         Self { client, address, headers: HeaderMap::new(), invalid: None }
     }
 
-    async fn send(&self, url: Url, at: &OpenAt, ranged: bool) -> io::Result<Response> {
+    async fn send(&self, url: Url, at: &OpenAt, form: Form) -> io::Result<Response> {
         let mut headers = self.headers.clone();
         headers.remove(RANGE);
         headers.remove(IF_RANGE);
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if ranged {
+        if form != Form::Whole {
             headers.insert(RANGE, range(at)?);
-            if let Some(condition) = at.version.as_ref().and_then(validators::if_range) {
-                headers.insert(IF_RANGE, condition);
-            }
+        }
+        if form == Form::Conditional
+            && let Some(condition) = at.version.as_ref().and_then(validators::if_range)
+        {
+            headers.insert(IF_RANGE, condition);
         }
         self.client.get(url).headers(headers).send().await.map_err(body::send_error)
     }
@@ -185,15 +187,16 @@ impl Source for HttpSource {
             return Err(permanent(io::ErrorKind::InvalidInput, text));
         }
         let mut url = self.address.current().await?;
-        let mut ranged = true;
+        let mut form = Form::Conditional;
         let mut new_addresses = 0;
-        // Ends: a request without a Range and a new address are each asked for a limited number of times.
+        // Ends: each form asks only for a later one, and a new address is asked for a limited number of
+        // times.
         loop {
-            let answer = self.send(url.clone(), &at, ranged).await?;
+            let answer = self.send(url.clone(), &at, form).await?;
             let status = answer.status();
             let is_framed = answer.version() >= reqwest::Version::HTTP_2;
             let head = Head { status, headers: answer.headers(), is_framed };
-            let asked = Asked { offset: at.offset, end: at.end, known: at.version.as_ref(), ranged };
+            let asked = Asked { offset: at.offset, end: at.end, known: at.version.as_ref(), form };
             match answer::decide(head, asked, SystemTime::now()) {
                 Decision::Body(found) => {
                     return Ok(Opened::new(body::stream(answer, found.part))
@@ -205,7 +208,7 @@ impl Source for HttpSource {
                 Decision::Empty { size, version } => {
                     return Ok(Opened::new(stream::empty()).size(size).version(version));
                 }
-                Decision::AskWithoutRange => ranged = false,
+                Decision::Ask(next) => form = next,
                 Decision::AskForAddress => {
                     let next =
                         if new_addresses < MAX_NEW_ADDRESSES { self.address.next().await? } else { None };

@@ -141,7 +141,7 @@ async fn a_200_starts_at_0() {
         (at(0), "ETag: \"a\"", Reopen::FromStart),
         (at(40), "ETag: \"a\"", Reopen::FromStart),
         (knowing(40, "\"a\""), "ETag: \"a\"", Reopen::FromStart),
-        (knowing(40, "\"a\""), "ETag: \"a\"\nAccept-Ranges: bytes", Reopen::Anywhere),
+        (at(40), "ETag: \"a\"\nAccept-Ranges: bytes", Reopen::Anywhere),
     ] {
         let opened = open(answer(200, &format!("Content-Length: 100\n{head}"), &data()), at).await.unwrap();
         assert_eq!((opened.start, opened.size, opened.reopen), (Some(0), Some(100), reopen));

@@ -18,7 +18,7 @@ fn known(tag: &str) -> Version {
 }
 
 fn from(offset: u64) -> Asked<'static> {
-    Asked { offset, end: None, known: None, ranged: true }
+    Asked { offset, end: None, known: None, form: Form::Conditional }
 }
 
 fn knowing(offset: u64, known: &Version) -> Asked<'_> {
@@ -97,7 +97,7 @@ fn a_206_of_unknown_total_does_not_prove_an_end() {
     }
     // A source without versions could not come past this end.
     let head = "Content-Range: bytes 40-99/*\nContent-Length: 60";
-    assert_eq!(answer(206, head, from(40)), Decision::AskWithoutRange);
+    assert_eq!(answer(206, head, from(40)), Decision::Ask(Form::Whole));
     assert_eq!(body(206, head, Asked { end: Some(100), ..from(40) }).start, 40);
 }
 
@@ -121,7 +121,7 @@ fn a_206_that_ends_before_the_requested_range_is_short() {
         assert_eq!(found.part.unwrap().is_short, is_short, "{range} {end:?}");
         // Without a version, a buffer that asks again from an earlier offset might never come further.
         let found = answer(206, &head, asked);
-        assert_eq!(found == Decision::AskWithoutRange, is_short, "{range} {end:?}: {found:?}");
+        assert_eq!(found == Decision::Ask(Form::Whole), is_short, "{range} {end:?}: {found:?}");
     }
 }
 
@@ -132,7 +132,7 @@ fn a_206_to_if_range_with_a_date_need_not_have_the_date_and_is_no_proof_without_
     let head = "Content-Range: bytes 40-99/100\nContent-Length: 60";
     for more in ["", "ETag: \"a\"", "Last-Modified: soon"] {
         let found = answer(206, &format!("{head}\n{more}"), knowing(40, &date));
-        assert_eq!(found, Decision::AskWithoutRange, "{more}");
+        assert_eq!(found, Decision::Ask(Form::Whole), "{more}");
     }
     let found =
         body(206, &format!("{head}\nLast-Modified: Tue, 24 Nov 2026 12:00:00 GMT"), knowing(40, &date));
@@ -168,16 +168,39 @@ fn a_200_starts_at_0_and_tells_whether_ranges_work() {
         ("bytes2", Reopen::FromStart),
     ] {
         let head = format!("Content-Length: 100\nETag: \"a\"\nAccept-Ranges: {value}");
-        assert_eq!(
-            body(200, &head, knowing(40, &a)),
-            Body { reopen, ..body(200, &head, from(0)) },
-            "{value}"
-        );
+        let whole = Asked { form: Form::Whole, ..knowing(40, &a) };
+        assert_eq!(body(200, &head, whole), Body { reopen, ..body(200, &head, from(0)) }, "{value}");
         assert_eq!(body(200, &head, from(0)).reopen, reopen, "{value}");
     }
     // A length that is overridden, or not there.
     assert_eq!(body(200, "Content-Length: 9\nTransfer-Encoding: chunked", from(0)).size, None);
     assert_eq!(body(200, "", from(0)).size, None);
+}
+
+#[test]
+fn a_200_of_the_version_in_if_range_is_asked_again_without_it() {
+    let a = known("\"a\"");
+    let head = "Content-Length: 100\nETag: \"a\"\nAccept-Ranges: bytes";
+    assert_eq!(answer(200, head, knowing(40, &a)), Decision::Ask(Form::Ranged));
+    for asked in [
+        // The whole resource was asked for.
+        knowing(0, &a),
+        // `If-Range` was not sent.
+        from(40),
+        Asked { form: Form::Ranged, ..knowing(40, &a) },
+        Asked { form: Form::Whole, ..knowing(40, &a) },
+    ] {
+        assert_eq!(body(200, head, asked).start, 0, "{asked:?}");
+    }
+    let weak = known("W/\"a\" Tue, 24 Nov 2026 12:00:00 GMT");
+    let both = "ETag: W/\"a\"\nLast-Modified: Tue, 24 Nov 2026 12:00:00 GMT\nAccept-Ranges: bytes";
+    assert_eq!(body(200, both, knowing(40, &weak)).start, 0);
+    // Another version, or a server without ranges.
+    assert_eq!(body(200, "ETag: \"b\"\nAccept-Ranges: bytes", knowing(40, &a)).start, 0);
+    assert_eq!(body(200, "ETag: \"a\"\nAccept-Ranges: none", knowing(40, &a)).start, 0);
+    // Without `If-Range`, an end that names no version is no proof.
+    let asked = Asked { form: Form::Ranged, ..knowing(100, &a) };
+    assert_eq!(answer(416, "Content-Range: bytes */100", asked), Decision::Ask(Form::Whole));
 }
 
 #[test]
@@ -216,7 +239,7 @@ fn a_206_without_one_valid_range_is_refused() {
         assert!(is_refused(206, head, from(40)), "{head}");
     }
     let head = "Content-Length: 60\nContent-Range: bytes 40-99/100";
-    assert!(is_refused(206, head, Asked { ranged: false, ..from(40) }));
+    assert!(is_refused(206, head, Asked { form: Form::Whole, ..from(40) }));
 }
 
 #[test]
@@ -245,7 +268,7 @@ fn an_encoded_body_can_not_be_opened_again() {
         let head = format!("Content-Length: 60\nContent-Encoding: br\nContent-Range: bytes {range}");
         assert!(is_refused(206, &head, from(0)), "{range}");
     }
-    for value in ["identity", "Identity", ""] {
+    for value in ["identity", "Identity", "", "None"] {
         let found = body(200, &format!("Content-Length: 60\nContent-Encoding: {value}"), from(0));
         assert_eq!(found.size, Some(60), "{value}");
     }
@@ -273,7 +296,7 @@ fn a_416_with_a_total_tells_the_size() {
 fn a_416_about_a_resource_that_the_request_did_not_name_is_no_proof() {
     let weak = known("W/\"a\" Tue, 24 Nov 2026 12:00:00 GMT");
     let head = "Content-Range: bytes */100";
-    assert_eq!(answer(416, head, knowing(100, &weak)), Decision::AskWithoutRange);
+    assert_eq!(answer(416, head, knowing(100, &weak)), Decision::Ask(Form::Whole));
     let head = "Content-Range: bytes */100\nETag: W/\"a\"\nLast-Modified: Tue, 24 Nov 2026 12:00:00 GMT";
     let version = Some(weak.clone());
     assert_eq!(answer(416, head, knowing(100, &weak)), Decision::Empty { size: 100, version });
@@ -283,13 +306,13 @@ fn a_416_about_a_resource_that_the_request_did_not_name_is_no_proof() {
 fn a_416_without_a_total_is_asked_again_without_a_range() {
     for head in ["", "Content-Range: bytes */*", "Content-Range: bytes 0-9/10"] {
         for offset in [0, 40] {
-            assert_eq!(answer(416, head, from(offset)), Decision::AskWithoutRange, "{head}");
-            assert!(is_refused(416, head, Asked { ranged: false, ..from(offset) }), "{head}");
+            assert_eq!(answer(416, head, from(offset)), Decision::Ask(Form::Whole), "{head}");
+            assert!(is_refused(416, head, Asked { form: Form::Whole, ..from(offset) }), "{head}");
         }
     }
     // There is a byte at the requested offset, so the server does not mean the end.
     for offset in [0, 40, 99] {
-        assert_eq!(answer(416, "Content-Range: bytes */100", from(offset)), Decision::AskWithoutRange);
+        assert_eq!(answer(416, "Content-Range: bytes */100", from(offset)), Decision::Ask(Form::Whole));
     }
 }
 
