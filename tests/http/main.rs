@@ -11,6 +11,7 @@
 )]
 
 mod connections;
+mod odd;
 #[cfg(target_os = "linux")]
 mod real;
 mod resuming;
