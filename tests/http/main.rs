@@ -1,5 +1,6 @@
-//! `HttpSource` as a user sees it. The answers of a server are tested in `src/source/http/tests.rs`, which
-//! shares this server and can read the stream of an opening.
+//! `HttpSource` as a user sees it: against servers that the tests script, servers that are odd at random, and
+//! real servers. The answers of a server are tested in `src/source/http/tests.rs`, which shares the scripted
+//! server and can read the stream of an opening.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,10 +13,10 @@
 
 mod connections;
 mod odd;
-#[cfg(target_os = "linux")]
-mod real;
 mod resuming;
 mod server;
+#[cfg(target_os = "linux")]
+mod servers;
 
 use std::io;
 use std::sync::Arc;

@@ -33,7 +33,12 @@ const MAX_NEW_ADDRESSES: u32 = 2;
 ///
 /// Which failures are transient: no connection, a body that breaks off or is shorter than its headers
 /// say, and the statuses 408, 425, 429 and 5xx. `Retry-After` is obeyed, up to 60 s. All other answers
-/// that cannot be used are permanent failures.
+/// that cannot be used are permanent failures. The
+/// [design](crate::docs::design#http) lists the decision for each answer.
+///
+/// A version is as good as the server's validator. If a file is replaced, give the new file the old name
+/// with a rename: a server mixes a file that is overwritten while it is sent. A body without a length
+/// ends where its connection ends, so a cut looks like the end.
 ///
 /// # The client
 ///
@@ -48,6 +53,9 @@ const MAX_NEW_ADDRESSES: u32 = 2;
 /// can be seen: its `Content-Length` is missing, or its length is not that of its `Content-Range`.
 /// A body that the server sends encoded nevertheless is passed on as it is; it has no known size and is
 /// not opened again.
+///
+/// A client of yours may send the address in `Referer` when it follows a redirect. If the address is
+/// secret, build the client with `referer(false)`, as [`HttpSource::new`] does.
 ///
 /// A total timeout of the client ends a long download, which then costs a new request. Silence is
 /// handled by [`Retry::stall_timeout`](crate::Retry::stall_timeout).
@@ -141,7 +149,8 @@ impl HttpSource {
     }
 
     /// Adds a header to every request. `Range`, `If-Range` and `Accept-Encoding` are replaced. A redirect
-    /// to another host loses `Authorization` and `Cookie`.
+    /// to another host or port loses `Authorization` and `Cookie`, also those of the address
+    /// (`https://user:password@…`), and keeps all other headers.
     ///
     /// A name or a value that is no valid header makes every opening fail.
     #[must_use]

@@ -23,6 +23,7 @@ pub(super) enum Kind {
 
 /// What a server is told.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of the server")]
 pub(super) struct Setup {
     pub(super) kind: Kind,
     pub(super) etag: bool,
@@ -32,11 +33,13 @@ pub(super) struct Setup {
     pub(super) rate: u32,
     /// Give up a connection that takes no byte for 1 s.
     pub(super) impatient: bool,
+    /// The media type of the film is known. lighttpd sends no validator otherwise.
+    pub(super) knows_type: bool,
 }
 
 impl Setup {
     pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, etag: true, gzip: true, rate: 0, impatient: false }
+        Self { kind, etag: true, gzip: true, rate: 0, impatient: false, knows_type: true }
     }
 }
 
@@ -236,11 +239,12 @@ fn lighttpd(setup: Setup, dir: &Path, port: u16) -> String {
         String::new()
     };
     let timeout = if setup.impatient { "server.max-write-idle = 1\n" } else { "" };
+    let types = if setup.knows_type { "\"\" => \"text/plain\"" } else { "" };
     // Its cache of file states would serve a replaced file, which it keeps open, for a second.
     format!(
         "server.document-root = \"{dir}/root\"\nserver.bind = \"127.0.0.1\"\nserver.port = {port}\n\
         server.errorlog = \"{dir}/log\"\nserver.stat-cache-engine = \"disable\"\nserver.pid-file = \"{dir}/pid\"\ndebug.log-timeouts = \"enable\"\n\
-        mimetype.assign = (\"\" => \"text/plain\")\nconnection.kbytes-per-second = {}\n\
+        mimetype.assign = ({types})\nconnection.kbytes-per-second = {}\n\
         etag.use-inode = \"{etag}\"\netag.use-mtime = \"{etag}\"\netag.use-size = \"{etag}\"\n{gzip}{timeout}",
         setup.rate
     )

@@ -27,6 +27,8 @@ enum Proof {
     Tag,
     Date,
     Overlap,
+    /// The overlap at first, and a tag when the server calls it strong.
+    TagInTime,
 }
 
 /// A buffer of the film that tries again soon, and as often as a server needs to start.
@@ -102,7 +104,11 @@ async fn survives_cuts_at(path: &str, setup: Setup, age: Age, proof: Proof) {
             Some(condition) => panic!("{condition}"),
             None => Proof::Overlap,
         };
-        assert_eq!(found, proof, "{conditions:?}");
+        let is_right = match proof {
+            Proof::TagInTime => found != Proof::Date,
+            _ => found == proof,
+        };
+        assert!(is_right, "{proof:?}: {conditions:?}");
     }
     assert!(proxy.sent("range").iter().all(Option::is_some), "every request names its range");
 }
@@ -114,7 +120,7 @@ async fn rules_22_to_24_nginx_with_tags_and_gzip() {
 
 #[tokio::test]
 async fn rules_22_to_24_nginx_with_dates_and_a_limited_rate() {
-    let setup = Setup { etag: false, rate: 4000, ..Setup::new(Kind::Nginx) };
+    let setup = Setup { etag: false, rate: 1500, ..Setup::new(Kind::Nginx) };
     survives_cuts_and_a_restart(setup, Age::Hours, Proof::Date).await;
 }
 
@@ -136,7 +142,7 @@ async fn rules_22_to_24_apache_with_tags_and_gzip() {
 
 #[tokio::test]
 async fn rules_22_to_24_apache_with_dates_and_a_limited_rate() {
-    let setup = Setup { etag: false, rate: 4000, ..Setup::new(Kind::Apache) };
+    let setup = Setup { etag: false, rate: 1500, ..Setup::new(Kind::Apache) };
     survives_cuts_and_a_restart(setup, Age::Hours, Proof::Date).await;
 }
 
@@ -147,13 +153,18 @@ async fn rules_22_to_24_apache_without_a_version() {
 }
 
 #[tokio::test]
+async fn rules_22_to_24_apache_with_tags_that_are_weak_at_first() {
+    survives_cuts_and_a_restart(Setup::new(Kind::Apache), Age::New, Proof::TagInTime).await;
+}
+
+#[tokio::test]
 async fn rules_22_to_24_lighttpd_with_tags_and_gzip() {
     survives_cuts_and_a_restart(Setup::new(Kind::Lighttpd), Age::Hours, Proof::Tag).await;
 }
 
 #[tokio::test]
 async fn rules_22_to_24_lighttpd_with_dates_and_a_limited_rate() {
-    let setup = Setup { etag: false, rate: 4000, ..Setup::new(Kind::Lighttpd) };
+    let setup = Setup { etag: false, rate: 1500, ..Setup::new(Kind::Lighttpd) };
     survives_cuts_and_a_restart(setup, Age::Hours, Proof::Date).await;
 }
 
@@ -161,6 +172,12 @@ async fn rules_22_to_24_lighttpd_with_dates_and_a_limited_rate() {
 async fn rules_22_to_24_lighttpd_without_a_version() {
     let setup = Setup { etag: false, ..Setup::new(Kind::Lighttpd) };
     survives_cuts_and_a_restart(setup, Age::New, Proof::Overlap).await;
+}
+
+#[tokio::test]
+async fn rules_22_to_24_lighttpd_of_an_unknown_media_type() {
+    let setup = Setup { knows_type: false, gzip: false, ..Setup::new(Kind::Lighttpd) };
+    survives_cuts_and_a_restart(setup, Age::Hours, Proof::Overlap).await;
 }
 
 #[tokio::test]
