@@ -95,7 +95,8 @@ pub(super) fn decide(head: Head<'_>, asked: Asked<'_>, now: SystemTime) -> Decis
         200 => whole(head.headers, asked),
         206 => part(head, asked),
         416 => not_satisfiable(head.headers, asked),
-        401 | 403 | 404 | 410 => Decision::AskForAddress,
+        // S3 answers 400 if the credentials that signed an address have expired.
+        400 | 401 | 403 | 404 | 410 => Decision::AskForAddress,
         408 | 425 | 429 | 500..=599 => Decision::Transient {
             text: format!("the server answered {}", head.status),
             retry_after: retry_after(head.headers, now),

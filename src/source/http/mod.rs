@@ -123,8 +123,8 @@ impl HttpSource {
 
     /// A resource whose address expires, such as a signed one.
     ///
-    /// The closure is called for the first opening. The address is used until the server answers 401, 403,
-    /// 404 or 410. Then the closure is called again, at most twice in a row. If the server still
+    /// The closure is called for the first opening. The address is used until the server answers 400, 401,
+    /// 403, 404 or 410. Then the closure is called again, at most twice in a row. If the server still
     /// answers so, the failure is permanent. An error of the closure fails the opening as an error of
     /// [`Source::open`] does. The client's decompression must be [off](Self#the-client).
     ///
@@ -319,7 +319,8 @@ fn default_client() -> io::Result<Client> {
 fn kind_of(status: reqwest::StatusCode) -> io::ErrorKind {
     match status.as_u16() {
         401 | 403 => io::ErrorKind::PermissionDenied,
-        _ => io::ErrorKind::NotFound,
+        404 | 410 => io::ErrorKind::NotFound,
+        _ => io::ErrorKind::Other,
     }
 }
 

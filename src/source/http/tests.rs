@@ -226,6 +226,7 @@ async fn a_416_without_a_total_is_asked_again_from_0() {
 async fn a_fixed_address_that_is_refused_is_permanent() {
     // Rule 24.
     for (status, kind) in [
+        (400, io::ErrorKind::Other),
         (401, io::ErrorKind::PermissionDenied),
         (403, io::ErrorKind::PermissionDenied),
         (404, io::ErrorKind::NotFound),
@@ -258,7 +259,7 @@ async fn a_new_address_is_asked_for_twice_in_a_row() {
     // Rule 24.
     let none = |status| answer(status, "Content-Length: 0", b"");
     let script =
-        vec![none(401), none(410), rest(0, "\"a\""), rest(40, "\"a\""), none(403), rest(50, "\"a\"")];
+        vec![none(400), none(410), rest(0, "\"a\""), rest(40, "\"a\""), none(403), rest(50, "\"a\"")];
     let server = Server::start(script).await;
     let (source, count) = numbered(&server);
     assert_eq!(count.load(Ordering::SeqCst), 0, "no address before the first opening");
