@@ -14,7 +14,7 @@ use std::time::Duration;
 use streamspool::{BufferHandle, ErrorKind, HttpSource, Retry, State, StreamBuffer};
 
 use self::film::{Age, NAME, error_after, film, play, put};
-use self::program::{Kind, Program, Setup};
+use self::program::{Kind, Program, Setup, has_openssl};
 use self::proxy::{Fate, Proxy, Release};
 use crate::client;
 
@@ -31,15 +31,19 @@ enum Proof {
     TagInTime,
 }
 
-/// A buffer of the film that tries again soon, and as often as a server needs to start.
+/// A buffer of the film.
 fn buffer(proxy: &Proxy) -> BufferHandle {
     buffer_of(proxy, NAME)
 }
 
 fn buffer_of(proxy: &Proxy, path: &str) -> BufferHandle {
+    spawn(HttpSource::with_client(client(), proxy.url(path)).unwrap())
+}
+
+/// A buffer that tries again soon, and as often as a server needs to start.
+fn spawn(source: HttpSource) -> BufferHandle {
     let retry = Retry::default().attempts(10_000).first_delay(Duration::from_millis(1));
     let retry = retry.max_delay(Duration::from_millis(20));
-    let source = HttpSource::with_client(client(), proxy.url(path)).unwrap();
     StreamBuffer::builder().retry(retry).spawn_source(source)
 }
 
@@ -56,21 +60,21 @@ async fn compresses(server: &Program) -> bool {
     answer.headers().get("content-encoding").is_some_and(|coding| coding == "gzip")
 }
 
-/// The film is played while connections are cut and the server is killed and started again.
-async fn survives_cuts_and_a_restart(setup: Setup, age: Age, proof: Proof) {
-    survives_cuts_at(NAME, setup, age, proof).await;
-}
-
-async fn survives_cuts_at(path: &str, setup: Setup, age: Age, proof: Proof) {
-    if !setup.kind.is_installed() {
-        return;
-    }
+/// Plays the film while connections are cut and the server is killed and started again. Returns the proxy,
+/// which has recorded the requests.
+async fn play_with_cuts(
+    setup: Setup,
+    age: Age,
+    open: impl FnOnce(&Program, &Proxy) -> BufferHandle,
+) -> Proxy {
     let mut server = Program::start(setup).await;
     let film = film(1, LEN);
     put(&server.root(), &film, 1, age);
-    assert_eq!(compresses(&server).await, setup.gzip && setup.kind != Kind::Python);
+    if !setup.tls {
+        assert_eq!(compresses(&server).await, setup.gzip && setup.kind != Kind::Python);
+    }
     let fates = [
-        // In the head of the answer, and at its end.
+        // Both in the head of an answer.
         Fate::Close(10),
         Fate::Reset(100),
         Fate::Close(300_000),
@@ -80,7 +84,7 @@ async fn survives_cuts_at(path: &str, setup: Setup, age: Age, proof: Proof) {
         Fate::Reset(500_000),
     ];
     let proxy = Proxy::start(server.port, fates).await;
-    let buffer = buffer_of(&proxy, path);
+    let buffer = open(&server, &proxy);
     let mut progress = buffer.subscribe();
     let root = server.root();
     let disturb = async {
@@ -93,6 +97,19 @@ async fn survives_cuts_at(path: &str, setup: Setup, age: Age, proof: Proof) {
         proxy.connect_to(server.port);
     };
     in_time("the film", async { tokio::join!(play(&buffer, &root, &film), disturb) }).await;
+    proxy
+}
+
+/// The film is played while connections are cut and the server is killed and started again.
+async fn survives_cuts_and_a_restart(setup: Setup, age: Age, proof: Proof) {
+    survives_cuts_at(NAME, setup, age, proof).await;
+}
+
+async fn survives_cuts_at(path: &str, setup: Setup, age: Age, proof: Proof) {
+    if !setup.kind.is_installed() {
+        return;
+    }
+    let proxy = play_with_cuts(setup, age, |_, proxy| buffer_of(proxy, path)).await;
     let conditions = proxy.sent("if-range");
     assert!(conditions.len() > 7, "some connections were not cut: {conditions:?}");
     // No version was known before the first answer.
@@ -133,6 +150,42 @@ async fn rules_22_to_24_nginx_without_a_version() {
 #[tokio::test]
 async fn rules_21_to_24_nginx_with_tags_and_without_ranges() {
     survives_cuts_at("whole/film.bin", Setup::new(Kind::Nginx), Age::Hours, Proof::Tag).await;
+}
+
+#[tokio::test]
+async fn rules_22_to_24_nginx_with_tls() {
+    if !Kind::Nginx.is_installed() || !has_openssl() {
+        return;
+    }
+    let setup = Setup { tls: true, ..Setup::new(Kind::Nginx) };
+    let open = |server: &Program, proxy: &Proxy| {
+        // Takes the crypto provider of the process, which `client` installs.
+        let _ = client();
+        let certificate = reqwest::Certificate::from_pem(&server.certificate()).unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([certificate]).build().unwrap();
+        let url = proxy.url(NAME).replace("http://", "https://");
+        spawn(HttpSource::with_client(client, url).unwrap())
+    };
+    play_with_cuts(setup, Age::Hours, open).await;
+}
+
+#[tokio::test]
+async fn rule_24_a_certificate_that_is_not_trusted_fails_after_the_last_attempt() {
+    if !Kind::Nginx.is_installed() || !has_openssl() {
+        return;
+    }
+    let server = Program::start(Setup { tls: true, ..Setup::new(Kind::Nginx) }).await;
+    let proxy = Proxy::start(server.port, []).await;
+    let retry = Retry::default().attempts(1).first_delay(Duration::ZERO);
+    let source = HttpSource::new(proxy.url(NAME).replace("http://", "https://")).unwrap();
+    let buffer = StreamBuffer::builder().retry(retry).spawn_source(source);
+    let error = in_time("the handshakes", buffer.read(0, 1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Source);
+    let mut cause = std::error::Error::source(&error);
+    while cause.is_some_and(|error| !error.to_string().contains("certificate")) {
+        cause = cause.and_then(std::error::Error::source);
+    }
+    assert!(cause.is_some(), "no cause names the certificate: {error:?}");
 }
 
 #[tokio::test]

@@ -33,13 +33,15 @@ pub(super) struct Setup {
     pub(super) rate: u32,
     /// Give up a connection that takes no byte for 1 s.
     pub(super) impatient: bool,
+    /// nginx speaks TLS, with the certificate that [`certificate`] makes.
+    pub(super) tls: bool,
     /// The media type of the film is known. lighttpd sends no validator otherwise.
     pub(super) knows_type: bool,
 }
 
 impl Setup {
     pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, etag: true, gzip: true, rate: 0, impatient: false, knows_type: true }
+        Self { kind, etag: true, gzip: true, rate: 0, impatient: false, tls: false, knows_type: true }
     }
 }
 
@@ -54,30 +56,38 @@ impl Kind {
         }
     }
 
-    /// The program, if it is installed. A user's PATH need not have the programs of the system.
+    /// The program, if it is installed.
     fn find(self) -> Option<PathBuf> {
         if self == Self::Lighttpd && !Path::new("/usr/lib/lighttpd/mod_deflate.so").is_file() {
             return None;
         }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let system = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
-        let mut dirs = std::env::split_paths(&path).chain(system);
-        dirs.find_map(|dir| Some(dir.join(self.program().0)).filter(|file| file.is_file()))
+        find(self.program().0)
     }
 
-    /// Whether the server is installed. If not, prints so directly to standard error, because the test
-    /// harness hides the output of passing tests.
     pub(super) fn is_installed(self) -> bool {
-        let here = self.find().is_some();
-        if !here {
-            let (program, packages) = self.program();
-            let required = std::env::var_os("STREAMSPOOL_REQUIRE_CLIENTS").is_some_and(|value| value == "1");
-            let text = format!("`{program}` is missing (on Debian: apt-get install {packages})");
-            assert!(!required, "{text}, and STREAMSPOOL_REQUIRE_CLIENTS=1");
-            let _ = writeln!(io::stderr(), "SKIPPED: {text}, so its tests did not run");
-        }
-        here
+        let (program, packages) = self.program();
+        is_installed(program, packages, self.find().is_some())
     }
+}
+
+/// A program by its name. A user's PATH need not have the programs of the system.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    let mut dirs = std::env::split_paths(&path).chain(system);
+    dirs.find_map(|dir| Some(dir.join(program)).filter(|file| file.is_file()))
+}
+
+/// If a program is missing, prints so directly to standard error, because the test harness hides the output
+/// of passing tests.
+fn is_installed(program: &str, packages: &str, is_here: bool) -> bool {
+    if !is_here {
+        let required = std::env::var_os("STREAMSPOOL_REQUIRE_CLIENTS").is_some_and(|value| value == "1");
+        let text = format!("`{program}` is missing (on Debian: apt-get install {packages})");
+        assert!(!required, "{text}, and STREAMSPOOL_REQUIRE_CLIENTS=1");
+        let _ = writeln!(io::stderr(), "SKIPPED: {text}, so its tests did not run");
+    }
+    is_here
 }
 
 /// A running server. It is killed when this is dropped.
@@ -93,8 +103,16 @@ impl Program {
     pub(super) async fn start(setup: Setup) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("root")).unwrap();
+        if setup.tls {
+            certificate(dir.path());
+        }
         let (child, port) = spawn(setup, dir.path()).await;
         Self { setup, dir, child, port }
+    }
+
+    /// The certificate of a server that speaks TLS, in PEM.
+    pub(super) fn certificate(&self) -> Vec<u8> {
+        fs::read(self.dir.path().join("certificate.pem")).unwrap()
     }
 
     /// The directory that it serves.
@@ -177,6 +195,22 @@ async fn spawn(setup: Setup, dir: &Path) -> (Child, u16) {
     panic!("{} does not start:\n{}\n{}", program.display(), read("output"), read("log"));
 }
 
+/// Whether the tests can make a certificate.
+pub(super) fn has_openssl() -> bool {
+    is_installed("openssl", "openssl", find("openssl").is_some())
+}
+
+/// Makes a key and a certificate of 127.0.0.1 that nothing signs but the key itself.
+fn certificate(dir: &Path) {
+    let mut command = Command::new(find("openssl").unwrap());
+    command.current_dir(dir).args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
+    command.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", "key.pem"]);
+    command.args(["-out", "certificate.pem", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 fn nginx(setup: Setup, dir: &Path, port: u16) -> String {
     let dir = dir.display();
     let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -184,13 +218,18 @@ fn nginx(setup: Setup, dir: &Path, port: u16) -> String {
         .concat();
     let on = |value| if value { "on" } else { "off" };
     let timeout = if setup.impatient { "send_timeout 1s;" } else { "" };
+    let (ssl, files) = if setup.tls {
+        (" ssl", format!("ssl_certificate {dir}/certificate.pem; ssl_certificate_key {dir}/key.pem;"))
+    } else {
+        ("", String::new())
+    };
     format!(
         "daemon off; master_process off; pid {dir}/pid; error_log {dir}/log info; events {{}}
         http {{
             access_log off; {temp} default_type text/plain;
             etag {}; gzip {}; gzip_types *; limit_rate {}k; {timeout}
             server {{
-                listen 127.0.0.1:{port}; root {dir}/root;
+                listen 127.0.0.1:{port}{ssl}; {files} root {dir}/root;
                 location /coded/ {{ alias {dir}/root/; gzip_static always; }}
                 location /whole/ {{ alias {dir}/root/; max_ranges 0; }}
             }}

@@ -169,11 +169,11 @@ impl State {
         releases.wait_for(|releases| releases.len() >= number).await.unwrap()[number - 1]
     }
 
-    /// Records the heads that are complete. The requests have no bodies.
+    /// Records the heads that are complete. The requests have no bodies. TLS hides them.
     fn note_request(&self, head: &mut Vec<u8>) {
         while let Some(end) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             let request: Vec<u8> = head.drain(..end + 4).collect();
-            self.requests.lock().unwrap().push(String::from_utf8(request).unwrap().to_lowercase());
+            self.requests.lock().unwrap().push(String::from_utf8_lossy(&request).to_lowercase());
         }
     }
 }
