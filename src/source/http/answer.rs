@@ -173,8 +173,8 @@ fn part(head: Head<'_>, asked: Asked<'_>) -> Decision {
     if let (None, Some(known)) = (&version, asked.known) {
         if is_sent_date(known) {
             // RFC 9110 (15.3.7) wants an answer to `If-Range` without `Last-Modified`. That proves the
-            // version only if the server has looked at `If-Range`. The whole resource has a proof.
-            return Decision::Ask(Form::Whole);
+            // version only if the server has looked at `If-Range`. All other answers must have the date.
+            return Decision::Ask(if asked.is_conditional() { Form::Ranged } else { Form::Whole });
         }
         return Decision::Transient {
             text: "the server answered 206 without the validator that it sent before".into(),

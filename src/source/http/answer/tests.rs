@@ -131,8 +131,10 @@ fn a_206_to_if_range_with_a_date_need_not_have_the_date_and_is_no_proof_without_
     let date = known("Tue, 24 Nov 2026 12:00:00 GMT");
     let head = "Content-Range: bytes 40-99/100\nContent-Length: 60";
     for more in ["", "ETag: \"a\"", "Last-Modified: soon"] {
-        let found = answer(206, &format!("{head}\n{more}"), knowing(40, &date));
-        assert_eq!(found, Decision::Ask(Form::Whole), "{more}");
+        for (form, next) in [(Form::Conditional, Form::Ranged), (Form::Ranged, Form::Whole)] {
+            let found = answer(206, &format!("{head}\n{more}"), Asked { form, ..knowing(40, &date) });
+            assert_eq!(found, Decision::Ask(next), "{more}");
+        }
     }
     let found =
         body(206, &format!("{head}\nLast-Modified: Tue, 24 Nov 2026 12:00:00 GMT"), knowing(40, &date));
