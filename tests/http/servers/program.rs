@@ -159,6 +159,8 @@ async fn spawn(setup: Setup, dir: &Path) -> (Child, u16) {
     for _ in 0..5 {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(&program);
+        // Python would import modules of the current directory.
+        command.current_dir(dir);
         let config = dir.join("config");
         match setup.kind {
             Kind::Nginx => {
