@@ -76,12 +76,12 @@ async fn play_with_cuts(
     let fates = [
         // Both in the head of an answer.
         Fate::Close(10),
-        Fate::Reset(100),
+        Fate::Reset(110),
         Fate::Close(300_000),
-        Fate::Reset(40_000),
+        Fate::Reset(340_000),
         Fate::Hold(900_000),
-        Fate::Close(1_000_000),
-        Fate::Reset(500_000),
+        Fate::Close(1_500_000),
+        Fate::Reset(2_000_000),
     ];
     let proxy = Proxy::start(server.port, fates).await;
     let buffer = open(&server, &proxy);

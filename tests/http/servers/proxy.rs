@@ -1,4 +1,6 @@
 //! A proxy that cuts and holds connections after as many bytes as the test says.
+//!
+//! The bytes of all connections are counted together, because a buffer may use more than one at a time.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -9,7 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What happens to a connection after this many bytes of its answers.
+/// What happens to the connection with which this many bytes of answers have passed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fate {
     /// It is closed in the orderly way.
@@ -18,6 +20,14 @@ pub(super) enum Fate {
     Reset(u64),
     /// Nothing passes until the test releases it.
     Hold(u64),
+}
+
+impl Fate {
+    fn at(self) -> u64 {
+        match self {
+            Self::Close(at) | Self::Reset(at) | Self::Hold(at) => at,
+        }
+    }
 }
 
 /// How the test ends a hold.
@@ -37,8 +47,8 @@ pub(super) struct Proxy {
 
 struct State {
     upstream: watch::Sender<u16>,
-    /// The fates of the next connections. Without one, a connection is left alone.
-    fates: Mutex<VecDeque<Fate>>,
+    /// The bytes of answers that have passed, and the fates to come, in their order.
+    course: Mutex<(u64, VecDeque<Fate>)>,
     /// The heads of all requests, in lower case.
     requests: Mutex<Vec<String>>,
     held: watch::Sender<usize>,
@@ -53,7 +63,7 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State {
             upstream: watch::Sender::new(upstream),
-            fates: Mutex::new(fates.into_iter().collect()),
+            course: Mutex::new((0, fates.into_iter().collect())),
             requests: Mutex::default(),
             held: watch::Sender::new(0),
             releases: watch::Sender::default(),
@@ -118,23 +128,10 @@ impl State {
             self.refused.send_modify(|refused| *refused += 1);
             return;
         };
-        let mut fate = self.fates.lock().unwrap().pop_front();
-        let (mut passed, mut head) = (0, Vec::new());
+        let mut head = Vec::new();
         let (mut request, mut answer) = (vec![0; 4096], vec![0; 16 * 1024]);
         loop {
-            let left = match fate {
-                Some(Fate::Close(at) | Fate::Reset(at) | Fate::Hold(at)) => at - passed,
-                None => u64::MAX,
-            };
-            if left == 0 {
-                match fate.take() {
-                    Some(Fate::Reset(_)) => client.set_zero_linger().unwrap(),
-                    Some(Fate::Hold(_)) if self.hold().await == Release::Resume => continue,
-                    _ => {}
-                }
-                return;
-            }
-            let most = answer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let most = self.most().min(answer.len());
             tokio::select! {
                 read = client.read(&mut request) => match read {
                     Ok(len) if len > 0 => {
@@ -148,8 +145,19 @@ impl State {
                 },
                 read = server.read(&mut answer[..most]) => match read {
                     Ok(len) if len > 0 => {
-                        passed += len as u64;
                         if client.write_all(&answer[..len]).await.is_err() {
+                            return;
+                        }
+                        let goes_on = match self.pass(len) {
+                            None => true,
+                            Some(Fate::Hold(_)) => self.hold().await == Release::Resume,
+                            Some(Fate::Close(_)) => false,
+                            Some(Fate::Reset(_)) => {
+                                client.set_zero_linger().unwrap();
+                                false
+                            }
+                        };
+                        if !goes_on {
                             return;
                         }
                     }
@@ -157,6 +165,27 @@ impl State {
                 },
             }
         }
+    }
+
+    /// The most bytes that may pass before the next fate.
+    fn most(&self) -> usize {
+        let (passed, fates) = &*self.course.lock().unwrap();
+        fates.front().map_or(usize::MAX, |fate| (fate.at() - passed) as usize)
+    }
+
+    /// Counts bytes that have passed. Returns the fate of their connection, if they reach one.
+    fn pass(&self, len: usize) -> Option<Fate> {
+        let (passed, fates) = &mut *self.course.lock().unwrap();
+        *passed += len as u64;
+        if fates.front()?.at() > *passed {
+            return None;
+        }
+        let fate = fates.pop_front();
+        // Other connections may have passed bytes at the same time.
+        while fates.front().is_some_and(|fate| fate.at() <= *passed) {
+            fates.pop_front();
+        }
+        fate
     }
 
     async fn hold(&self) -> Release {
