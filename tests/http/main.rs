@@ -1,5 +1,6 @@
-//! `HttpSource` as a user sees it. The answers of a server are tested in `src/source/http/tests.rs`, which
-//! shares this server and can read the stream of an opening.
+//! `HttpSource` as a user sees it: against servers that the tests script, servers that are odd at random, and
+//! real servers. The answers of a server are tested in `src/source/http/tests.rs`, which shares the scripted
+//! server and can read the stream of an opening.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,8 +11,12 @@
     reason = "a test"
 )]
 
+mod connections;
+mod odd;
 mod resuming;
 mod server;
+#[cfg(target_os = "linux")]
+mod servers;
 
 use std::io;
 use std::sync::Arc;
@@ -82,6 +87,11 @@ async fn what_can_never_be_opened_is_invalid_input() {
     for url in ["film.mp4", "", "ftp://example.com/film", "file:///film", "http://", "http://[::"] {
         assert_eq!(HttpSource::new(url).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{url}");
         assert_eq!(HttpSource::with_client(client(), url).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+    for url in ["ftp://example.com/film", "file:///film", "data:,film"] {
+        let source = HttpSource::addressed_by(client(), || async { Ok(url.parse().unwrap()) });
+        let error = source.open(OpenAt::new(0)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{url}");
     }
     for (name, value) in [("a b", "c"), ("a", "b\nc")] {
         let source = HttpSource::new("http://127.0.0.1:1/").unwrap().header(name, value);

@@ -149,3 +149,87 @@ async fn a_refusal_is_final_and_a_busy_server_is_not() {
     }
     assert_eq!(server.requests().len(), 1);
 }
+
+#[tokio::test]
+async fn a_416_for_bytes_that_exist_is_not_the_end() {
+    // Rule 24. The size is unknown, and the second answer contradicts itself.
+    let tag = "ETag: \"a\"";
+    let chunked = |bytes: &[u8], end: &[u8]| {
+        let body = [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n", end].concat();
+        answer(200, &format!("Transfer-Encoding: chunked\n{tag}"), &body)
+    };
+    let script = [
+        chunked(&data()[..70_000], b""),
+        answer(416, "Content-Range: bytes */100000\nContent-Length: 0", b""),
+        chunked(&data(), b"0\r\n\r\n"),
+    ];
+    let server = Server::start(script).await;
+    assert_eq!(spawn(&server).read(0, usize::MAX).await.unwrap(), data());
+    assert_eq!(server.sent("range"), [Some("bytes=0-".into()), Some("bytes=70000-".into()), None]);
+}
+
+#[tokio::test]
+async fn a_date_that_the_server_does_not_repeat_is_asked_for() {
+    // Rule 22. RFC 9110 (15.3.7) says that the second answer should not have `Last-Modified`.
+    let dates = "Last-Modified: Tue, 24 Nov 2026 12:00:00 GMT\nDate: Tue, 24 Nov 2026 13:00:00 GMT";
+    let (start, rest) = (part(0, 70_000, dates), part(70_000, 100_000, ""));
+    let server = Server::start([start.clone(), rest.clone(), part(70_000, 100_000, dates)]).await;
+    assert_eq!(spawn(&server).read(0, 100_000).await.unwrap(), data());
+    assert_eq!(server.sent("range"), some(&["bytes=0-", "bytes=70000-", "bytes=70000-"]));
+    let date = "tue, 24 nov 2026 12:00:00 gmt";
+    assert_eq!(server.sent("if-range"), [None, Some(date.into()), None]);
+    // A server that leaves it out of every part.
+    let whole = answer(200, &format!("Content-Length: 100000\n{dates}"), &data());
+    let server = Server::start([start, rest.clone(), rest, whole]).await;
+    assert_eq!(spawn(&server).read(0, 100_000).await.unwrap(), data());
+    let range = Some("bytes=70000-".to_owned());
+    assert_eq!(server.sent("range")[1..], [range.clone(), range, None]);
+}
+
+#[tokio::test]
+async fn short_parts_are_followed_by_the_next_ones() {
+    // Rule 24. The server limits its parts to 30,000 bytes.
+    let part = |start: usize, tag: &str| {
+        let end = (start + 30_000).min(100_000);
+        let head = format!(
+            "Content-Range: bytes {start}-{}/100000\nContent-Length: {}\n{tag}",
+            end - 1,
+            end - start
+        );
+        answer(206, &head, &data()[start..end])
+    };
+    let tag = "ETag: \"a\"";
+    let server = Server::start([0, 30_000, 60_000, 90_000].map(|start| part(start, tag))).await;
+    assert_eq!(spawn(&server).read(0, usize::MAX).await.unwrap(), data());
+    assert_eq!(server.sent("range"), some(&["bytes=0-", "bytes=30000-", "bytes=60000-", "bytes=90000-"]));
+    // Without a version, 64 KiB before each position are requested again: no part would reach new bytes.
+    let server = Server::start([part(0, ""), answer(200, "Content-Length: 100000", &data())]).await;
+    assert_eq!(spawn(&server).read(0, usize::MAX).await.unwrap(), data());
+    assert_eq!(server.sent("range"), [Some("bytes=0-".into()), None]);
+}
+
+#[tokio::test]
+async fn a_server_that_knows_no_tag_in_if_range_is_asked_without_it() {
+    // Rules 21, 22. It answers 200 with the version that `If-Range` names. The tag of the 206 is the proof.
+    let tag = "ETag: \"a\"";
+    let whole = answer(200, &format!("Content-Length: 100000\nAccept-Ranges: bytes\n{tag}"), &data());
+    let server = Server::start([part(0, 70_000, tag), whole.clone(), part(70_000, 100_000, tag)]).await;
+    assert_eq!(spawn(&server).read(0, 100_000).await.unwrap(), data());
+    assert_eq!(server.sent("range"), some(&["bytes=0-", "bytes=70000-", "bytes=70000-"]));
+    assert_eq!(server.sent("if-range"), [None, Some("\"a\"".into()), None]);
+    // If that does not help either, the body of the second 200 is used.
+    let server = Server::start([part(0, 70_000, tag), whole.clone(), whole.clone()]).await;
+    assert_eq!(spawn(&server).read(0, 100_000).await.unwrap(), data());
+    // The resource changes between the two requests.
+    let server = Server::start([part(0, 70_000, tag), whole, part(70_000, 100_000, "ETag: \"b\"")]).await;
+    let error = spawn(&server).read(0, 100_000).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Changed);
+}
+
+#[tokio::test]
+async fn the_content_encoding_none_is_no_encoding() {
+    // Rule 21. It is not registered, but servers send it.
+    let head = "Content-Encoding: none\nETag: \"a\"";
+    let server = Server::start([part(0, 70_000, head), part(70_000, 100_000, head)]).await;
+    assert_eq!(spawn(&server).read(0, 100_000).await.unwrap(), data());
+}

@@ -72,7 +72,8 @@ pub(crate) fn answer(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
     answer
 }
 
-async fn head(connection: &mut TcpStream) -> String {
+/// The head of the next request, in lower case.
+pub(crate) async fn head(connection: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match connection.read_u8().await {

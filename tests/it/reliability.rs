@@ -13,6 +13,10 @@ fn file(name: &str) -> String {
     let parts: Vec<_> = name.split("::").collect();
     match parts[..] {
         ["save", _] => "src/handle/save/tests.rs".into(),
+        ["answer", _] => "src/source/http/answer/tests.rs".into(),
+        ["source", _] => "src/source/http/tests.rs".into(),
+        ["http", "servers", _] => "tests/http/servers/mod.rs".into(),
+        ["http", file, _] => format!("tests/http/{file}.rs"),
         ["core", file, _] => format!("src/core/tests/{file}.rs"),
         [binary @ ("it" | "real"), file, _] => format!("tests/{binary}/{file}.rs"),
         ["footprint", _] => "tests/footprint.rs".into(),

@@ -11,7 +11,7 @@ use reqwest::header::{
     TRANSFER_ENCODING,
 };
 
-use super::validators::{other_version, retry_after, text, version};
+use super::validators::{if_range, is_sent_date, other_version, retry_after, text, version};
 use crate::source::{Reopen, Version};
 
 /// A request, as far as its answer depends on it.
@@ -21,8 +21,18 @@ pub(super) struct Asked<'a> {
     pub(super) end: Option<u64>,
     /// The version that the buffer has bytes of.
     pub(super) known: Option<&'a Version>,
-    /// Whether the request had a `Range`.
-    pub(super) ranged: bool,
+    pub(super) form: Form,
+}
+
+/// The form of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// With a `Range`, and with the known version in `If-Range` if it can be named there.
+    Conditional,
+    /// With a `Range` only.
+    Ranged,
+    /// Without a `Range`.
+    Whole,
 }
 
 /// The status and the headers of an answer.
@@ -42,8 +52,8 @@ pub(super) enum Decision {
     Body(Body),
     /// There are no bytes at the requested offset.
     Empty { size: u64, version: Option<Version> },
-    /// The request is to be repeated without a `Range`.
-    AskWithoutRange,
+    /// The request is to be repeated in this form.
+    Ask(Form),
     /// The resource is not at this address, or not any more.
     AskForAddress,
     /// Another attempt may help.
@@ -67,9 +77,16 @@ pub(super) struct Body {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) len: u64,
-    /// Whether the resource may go on after this part although the request asked for more. Then the end
-    /// of the body is not the end of the resource.
-    pub(super) may_go_on: bool,
+    /// Whether the part ends before the range that was requested does. If the size of the resource is
+    /// unknown, the requested range may go on after each part.
+    pub(super) is_short: bool,
+}
+
+impl Asked<'_> {
+    /// Whether the request had an `If-Range`.
+    fn is_conditional(self) -> bool {
+        self.form == Form::Conditional && self.known.is_some_and(|known| if_range(known).is_some())
+    }
 }
 
 /// Decides what an answer means.
@@ -78,7 +95,8 @@ pub(super) fn decide(head: Head<'_>, asked: Asked<'_>, now: SystemTime) -> Decis
         200 => whole(head.headers, asked),
         206 => part(head, asked),
         416 => not_satisfiable(head.headers, asked),
-        401 | 403 | 404 | 410 => Decision::AskForAddress,
+        // S3 answers 400 if the credentials that signed an address have expired.
+        400 | 401 | 403 | 404 | 410 => Decision::AskForAddress,
         408 | 425 | 429 | 500..=599 => Decision::Transient {
             text: format!("the server answered {}", head.status),
             retry_after: retry_after(head.headers, now),
@@ -98,6 +116,15 @@ fn whole(headers: &HeaderMap, asked: Asked<'_>) -> Decision {
         return coded(asked, None);
     }
     let version = version(headers, asked.known);
+    if asked.is_conditional()
+        && asked.offset > 0
+        && version.as_ref() == asked.known
+        && accepts_ranges(headers)
+    {
+        // The condition of `If-Range` is true, so this server does not know it in this form. Some know
+        // only dates. The version of the next answer is compared all the same.
+        return Decision::Ask(Form::Ranged);
+    }
     Decision::Body(Body {
         start: 0,
         size: content_length(headers),
@@ -111,7 +138,7 @@ fn whole(headers: &HeaderMap, asked: Asked<'_>) -> Decision {
 /// 206: the body is a part of the resource.
 fn part(head: Head<'_>, asked: Asked<'_>) -> Decision {
     let headers = head.headers;
-    if !asked.ranged {
+    if asked.form == Form::Whole {
         return refuse("the server answered 206 to a request without a Range");
     }
     if text(headers, &CONTENT_TYPE).is_some_and(is_multipart) {
@@ -136,53 +163,60 @@ fn part(head: Head<'_>, asked: Asked<'_>) -> Decision {
         if start > 0 || total != Some(end) {
             return refuse("the server answered with a part of an encoded body");
         }
-        return coded(asked, Some(Part { len, may_go_on: false }));
+        return coded(asked, Some(Part { len, is_short: false }));
     }
     // A client that decodes a body removes Content-Encoding and Content-Length.
     if !head.is_framed && !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
         return refuse("the answer 206 has no length: the client's decompression must be off");
     }
     let version = version(headers, asked.known);
-    if version.is_none() && asked.known.is_some() {
+    if let (None, Some(known)) = (&version, asked.known) {
+        if is_sent_date(known) {
+            // RFC 9110 (15.3.7) wants an answer to `If-Range` without `Last-Modified`. That proves the
+            // version only if the server has looked at `If-Range`. All other answers must have the date.
+            return Decision::Ask(if asked.is_conditional() { Form::Ranged } else { Form::Whole });
+        }
         return Decision::Transient {
             text: "the server answered 206 without the validator that it sent before".into(),
             retry_after: None,
         };
     }
-    let may_go_on = total.is_none() && asked.end.is_none_or(|needed| end < needed);
-    if may_go_on && version.is_none() {
-        // Without a version, the buffer opens before its last byte and cannot come past this end.
-        return Decision::AskWithoutRange;
+    let requested = total.into_iter().chain(asked.end).min();
+    let is_short = requested.is_none_or(|requested| end < requested);
+    if is_short && version.is_none() {
+        // Without a version, the buffer opens before its last byte. A short part may not reach that byte.
+        return Decision::Ask(Form::Whole);
     }
     Decision::Body(Body {
         start,
         size: total,
         version,
         reopen: if start < asked.offset { Reopen::FromStart } else { Reopen::Anywhere },
-        part: Some(Part { len, may_go_on }),
+        part: Some(Part { len, is_short }),
     })
 }
 
 /// 416: the requested offset is at the end of the resource or after it.
 fn not_satisfiable(headers: &HeaderMap, asked: Asked<'_>) -> Decision {
-    if !asked.ranged {
+    if asked.form == Form::Whole {
         return refuse("the server answered 416 to a request without a Range");
     }
     match content_range(headers) {
-        // A resource that is not empty has a byte at 0, so this server refuses ranges as such.
-        Some(ContentRange::Unsatisfied(range)) if asked.offset > 0 || range.complete_length == 0 => {
-            Decision::Empty {
-                size: range.complete_length,
-                // This answer has no byte to prove. A server compares the version in `If-Range` before
-                // it looks at the range, and its page of this error need not have a validator.
-                version: version(headers, asked.known).or_else(|| asked.known.cloned()),
+        Some(ContentRange::Unsatisfied(range)) if range.complete_length <= asked.offset => {
+            // A server compares the version in `If-Range` before it looks at the range. So without a
+            // validator of its own, this answer is about the version that the request named.
+            let named = asked.known.filter(|_| asked.is_conditional()).cloned();
+            match (asked.known, version(headers, asked.known).or(named)) {
+                (Some(_), None) => Decision::Ask(Form::Whole),
+                (_, version) => Decision::Empty { size: range.complete_length, version },
             }
         }
-        _ => Decision::AskWithoutRange,
+        // The resource has a byte at the requested offset, so this server refuses ranges as such.
+        _ => Decision::Ask(Form::Whole),
     }
 }
 
-/// A body with a Content-Encoding other than identity: it may be encoded anew for each request.
+/// A body with a `Content-Encoding` other than identity: it may be encoded anew for each request.
 fn coded(asked: Asked<'_>, part: Option<Part>) -> Decision {
     if asked.known.is_some() {
         return refuse("the server's answer has a Content-Encoding, unlike the one before");
@@ -197,7 +231,8 @@ fn refuse(text: &str) -> Decision {
 fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
     let mut values = headers.get_all(CONTENT_RANGE).iter();
     let value = values.next().filter(|_| values.next().is_none())?;
-    ContentRange::parse_bytes(value.as_bytes())
+    // The names of units are case-insensitive (RFC 9110, 14.1). The parser knows only one form.
+    ContentRange::parse_bytes(&value.as_bytes().to_ascii_lowercase())
 }
 
 /// The length of the body. A `Transfer-Encoding` overrides it.
@@ -208,9 +243,12 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     text(headers, &CONTENT_LENGTH)?.parse().ok()
 }
 
+/// Whether a body is encoded. `none` is not registered, but servers send it.
 fn is_coded(headers: &HeaderMap) -> bool {
+    let is_none =
+        |value: &[u8]| [&b""[..], b"identity", b"none"].iter().any(|none| value.eq_ignore_ascii_case(none));
     let mut values = headers.get_all(CONTENT_ENCODING).iter();
-    values.any(|value| !value.is_empty() && !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+    values.any(|value| !is_none(value.as_bytes()))
 }
 
 fn is_multipart(media_type: &str) -> bool {

@@ -33,9 +33,8 @@ fn counted(body: BoxStream<'static, io::Result<Bytes>>, part: Part) -> BoxStream
             None if left > 0 => {
                 Some((Err(unexpected_end("the body is shorter than its Content-Range")), None))
             }
-            None if part.may_go_on => {
-                let text = "the part ended, and the server did not say whether the resource goes on";
-                Some((Err(unexpected_end(text)), None))
+            None if part.is_short => {
+                Some((Err(unexpected_end("the server sent less than the requested range")), None))
             }
             None => None,
         }
@@ -67,7 +66,8 @@ pub(super) fn send_error(error: reqwest::Error) -> io::Error {
 /// Takes the address off, which may be secret, and takes the kind from the cause.
 pub(super) fn with_kind(error: reqwest::Error) -> io::Error {
     let error = error.without_url();
-    let mut kind = io::ErrorKind::Other;
+    // A timeout of the client need not have an `io::Error` as its cause.
+    let mut kind = if error.is_timeout() { io::ErrorKind::TimedOut } else { io::ErrorKind::Other };
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>() {

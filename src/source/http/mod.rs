@@ -15,8 +15,10 @@ use futures::stream;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
 use reqwest::{Client, IntoUrl, Response, Url};
 
-use self::answer::{Asked, Decision, Head};
+use self::answer::{Asked, Decision, Form, Head};
 use super::{OpenAt, Opened, Source, SourceError};
+
+const NOT_HTTP: &str = "the address is neither http nor https";
 
 /// How often in a row a new address is asked for.
 const MAX_NEW_ADDRESSES: u32 = 2;
@@ -31,7 +33,12 @@ const MAX_NEW_ADDRESSES: u32 = 2;
 ///
 /// Which failures are transient: no connection, a body that breaks off or is shorter than its headers
 /// say, and the statuses 408, 425, 429 and 5xx. `Retry-After` is obeyed, up to 60 s. All other answers
-/// that cannot be used are permanent failures.
+/// that cannot be used are permanent failures. The
+/// [design](crate::docs::design#http) lists the decision for each answer.
+///
+/// A version is as good as the server's validator. If a file is replaced, give the new file the old name
+/// with a rename: a server mixes a file that is overwritten while it is sent. A body without a length
+/// ends where its connection ends, so a cut looks like the end.
 ///
 /// # The client
 ///
@@ -46,6 +53,9 @@ const MAX_NEW_ADDRESSES: u32 = 2;
 /// can be seen: its `Content-Length` is missing, or its length is not that of its `Content-Range`.
 /// A body that the server sends encoded nevertheless is passed on as it is; it has no known size and is
 /// not opened again.
+///
+/// A client of yours may send the address in `Referer` when it follows a redirect. If the address is
+/// secret, build the client with `referer(false)`, as [`HttpSource::new`] does.
 ///
 /// A total timeout of the client ends a long download, which then costs a new request. Silence is
 /// handled by [`Retry::stall_timeout`](crate::Retry::stall_timeout).
@@ -113,8 +123,8 @@ impl HttpSource {
 
     /// A resource whose address expires, such as a signed one.
     ///
-    /// The closure is called for the first opening. The address is used until the server answers 401, 403,
-    /// 404 or 410. Then the closure is called again, at most twice in a row. If the server still
+    /// The closure is called for the first opening. The address is used until the server answers 400, 401,
+    /// 403, 404 or 410. Then the closure is called again, at most twice in a row. If the server still
     /// answers so, the failure is permanent. An error of the closure fails the opening as an error of
     /// [`Source::open`] does. The client's decompression must be [off](Self#the-client).
     ///
@@ -139,7 +149,8 @@ impl HttpSource {
     }
 
     /// Adds a header to every request. `Range`, `If-Range` and `Accept-Encoding` are replaced. A redirect
-    /// to another host loses `Authorization` and `Cookie`.
+    /// to another host or port loses `Authorization` and `Cookie`, also those of the address
+    /// (`https://user:password@…`), and keeps all other headers.
     ///
     /// A name or a value that is no valid header makes every opening fail.
     #[must_use]
@@ -162,16 +173,18 @@ impl HttpSource {
         Self { client, address, headers: HeaderMap::new(), invalid: None }
     }
 
-    async fn send(&self, url: Url, at: &OpenAt, ranged: bool) -> io::Result<Response> {
+    async fn send(&self, url: Url, at: &OpenAt, form: Form) -> io::Result<Response> {
         let mut headers = self.headers.clone();
         headers.remove(RANGE);
         headers.remove(IF_RANGE);
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if ranged {
+        if form != Form::Whole {
             headers.insert(RANGE, range(at)?);
-            if let Some(condition) = at.version.as_ref().and_then(validators::if_range) {
-                headers.insert(IF_RANGE, condition);
-            }
+        }
+        if form == Form::Conditional
+            && let Some(condition) = at.version.as_ref().and_then(validators::if_range)
+        {
+            headers.insert(IF_RANGE, condition);
         }
         self.client.get(url).headers(headers).send().await.map_err(body::send_error)
     }
@@ -183,15 +196,16 @@ impl Source for HttpSource {
             return Err(permanent(io::ErrorKind::InvalidInput, text));
         }
         let mut url = self.address.current().await?;
-        let mut ranged = true;
+        let mut form = Form::Conditional;
         let mut new_addresses = 0;
-        // Ends: a request without a Range and a new address are each asked for a limited number of times.
+        // Ends: each form asks only for a later one, and a new address is asked for a limited number of
+        // times.
         loop {
-            let answer = self.send(url.clone(), &at, ranged).await?;
+            let answer = self.send(url.clone(), &at, form).await?;
             let status = answer.status();
             let is_framed = answer.version() >= reqwest::Version::HTTP_2;
             let head = Head { status, headers: answer.headers(), is_framed };
-            let asked = Asked { offset: at.offset, end: at.end, known: at.version.as_ref(), ranged };
+            let asked = Asked { offset: at.offset, end: at.end, known: at.version.as_ref(), form };
             match answer::decide(head, asked, SystemTime::now()) {
                 Decision::Body(found) => {
                     return Ok(Opened::new(body::stream(answer, found.part))
@@ -203,7 +217,7 @@ impl Source for HttpSource {
                 Decision::Empty { size, version } => {
                     return Ok(Opened::new(stream::empty()).size(size).version(version));
                 }
-                Decision::AskWithoutRange => ranged = false,
+                Decision::Ask(next) => form = next,
                 Decision::AskForAddress => {
                     let next =
                         if new_addresses < MAX_NEW_ADDRESSES { self.address.next().await? } else { None };
@@ -250,6 +264,9 @@ impl Address {
 
     async fn renew(ask: &AskForAddress, last: &Mutex<Option<Url>>) -> io::Result<Url> {
         let url = ask().await?;
+        if !is_http(&url) {
+            return Err(permanent(io::ErrorKind::InvalidInput, NOT_HTTP));
+        }
         *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(url.clone());
         Ok(url)
     }
@@ -275,10 +292,11 @@ fn range(at: &OpenAt) -> io::Result<HeaderValue> {
 fn checked(url: impl IntoUrl) -> io::Result<Url> {
     let url =
         url.into_url().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.without_url()))?;
-    match url.scheme() {
-        "http" | "https" => Ok(url),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the address is neither http nor https")),
-    }
+    if is_http(&url) { Ok(url) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, NOT_HTTP)) }
+}
+
+fn is_http(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
 }
 
 /// A client that works without a crypto provider in the process, and installs none.
@@ -293,13 +311,16 @@ fn default_client() -> io::Result<Client> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    Client::builder().tls_backend_preconfigured(tls).build().map_err(body::with_kind)
+    // An address may be secret. `Referer` would tell it to each host that it redirects to.
+    let client = Client::builder().tls_backend_preconfigured(tls).referer(false);
+    client.build().map_err(body::with_kind)
 }
 
 fn kind_of(status: reqwest::StatusCode) -> io::ErrorKind {
     match status.as_u16() {
         401 | 403 => io::ErrorKind::PermissionDenied,
-        _ => io::ErrorKind::NotFound,
+        404 | 410 => io::ErrorKind::NotFound,
+        _ => io::ErrorKind::Other,
     }
 }
 

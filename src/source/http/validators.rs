@@ -6,9 +6,14 @@ use reqwest::header::{DATE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIF
 
 use crate::source::Version;
 
-/// A `Last-Modified` is strong if the answer is this much younger. RFC 9110 (8.8.2.2) asks for one
-/// second by the same clock, or for a distance that makes the difference of two clocks unlikely to
-/// matter. A client cannot see whether there is one clock, so this is that distance.
+/// A `Last-Modified` is strong if the `Date` of its answer is this much later.
+///
+/// RFC 9110 (8.8.2.2) asks for at least one second, and for a reason to believe that one clock made both
+/// dates or that they are too far apart for a difference between two clocks to matter. A client cannot
+/// see how many clocks there are: a web server often serves files of another machine. So this is the
+/// distance for two clocks. It is the one that all earlier versions of HTTP prescribed (RFC 7232,
+/// 2.2.2); RFC 9110 (B.3) leaves it to the client. A longer distance only costs the 64 KiB by which a
+/// buffer proves a resource without a version.
 const STRONG_AGE: Duration = Duration::from_secs(60);
 
 /// The longest delay that a server can ask for.
@@ -29,14 +34,12 @@ enum Kind {
 /// The version that an answer carries. If a version is known, only a validator of the same kind counts,
 /// because nothing else can be compared with it.
 pub(super) fn version(headers: &HeaderMap, known: Option<&Version>) -> Option<Version> {
-    let tag = text(headers, &ETAG);
-    let date = text(headers, &LAST_MODIFIED).filter(|date| httpdate::parse_http_date(date).is_ok());
+    let tag = single(headers, &ETAG);
+    let date = single(headers, &LAST_MODIFIED).filter(|date| parse_date(date).is_some());
     let of_kind = |kind| match kind {
-        Kind::Tag => tag.filter(|tag| is_strong_tag(tag)).map(str::to_owned),
-        Kind::Date => date.map(str::to_owned),
-        Kind::WeakTagAndDate => {
-            tag.filter(|tag| tag.starts_with("W/")).zip(date).map(|(tag, date)| format!("{tag} {date}"))
-        }
+        Kind::Tag => tag.filter(|tag| is_strong_tag(tag)).map(<[u8]>::to_vec),
+        Kind::Date => date.map(<[u8]>::to_vec),
+        Kind::WeakTagAndDate => tag.and_then(weak_form).zip(date).map(|(tag, date)| [&tag, date].join(&b' ')),
     };
     // The date was strong when its version became known. It needs no second proof: an equal date names
     // the same version, and another date another one.
@@ -46,6 +49,8 @@ pub(super) fn version(headers: &HeaderMap, known: Option<&Version>) -> Option<Ve
     let found = match tag {
         Some(tag) if is_strong_tag(tag) => of_kind(Kind::Tag),
         Some(_) => of_kind(Kind::WeakTagAndDate).filter(|_| is_old(headers)),
+        // Two different tags are no tag, but the resource has one: RFC 9110 forbids a date in `If-Range`.
+        None if headers.contains_key(ETAG) => None,
         None => of_kind(Kind::Date).filter(|_| is_old(headers)),
     };
     found.map(Version::strong)
@@ -79,19 +84,33 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     Some(delay.min(MAX_RETRY_AFTER))
 }
 
+/// Whether a request for this version has a date in `If-Range`.
+pub(super) fn is_sent_date(version: &Version) -> bool {
+    kind(version) == Some(Kind::Date)
+}
+
 fn kind(version: &Version) -> Option<Kind> {
-    let text = std::str::from_utf8(version.as_bytes()).ok()?;
-    if is_strong_tag(text) {
+    let bytes = version.as_bytes();
+    if is_strong_tag(bytes) {
         Some(Kind::Tag)
-    } else if text.starts_with("W/") {
+    } else if bytes.starts_with(b"W/") {
         Some(Kind::WeakTagAndDate)
     } else {
-        httpdate::parse_http_date(text).is_ok().then_some(Kind::Date)
+        parse_date(bytes).map(|_| Kind::Date)
     }
 }
 
-fn is_strong_tag(tag: &str) -> bool {
-    tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).is_some_and(|tag| !tag.contains('"'))
+/// A tag may have bytes that are not ASCII (RFC 9110, 8.8.3).
+fn is_strong_tag(tag: &[u8]) -> bool {
+    let opaque = tag.strip_prefix(b"\"").and_then(|tag| tag.strip_suffix(b"\""));
+    opaque.is_some_and(|opaque| !opaque.contains(&b'"'))
+}
+
+/// The tag as a weak one. Some answers of a server may have the strong form of the same tag: proxies that
+/// compress weaken tags. `None` if it is no tag.
+fn weak_form(tag: &[u8]) -> Option<Vec<u8>> {
+    let opaque = tag.strip_prefix(b"W/").unwrap_or(tag);
+    is_strong_tag(opaque).then(|| [b"W/", opaque].concat())
 }
 
 /// Whether `Last-Modified` is strong by the answer's `Date`.
@@ -103,7 +122,18 @@ fn is_old(headers: &HeaderMap) -> bool {
 }
 
 fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
-    httpdate::parse_http_date(text(headers, name)?).ok()
+    parse_date(single(headers, name)?)
+}
+
+fn parse_date(value: &[u8]) -> Option<SystemTime> {
+    httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()
+}
+
+/// The value of a header that may be repeated only with the same value.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
+    let first = values.next()?;
+    values.all(|value| value == first).then_some(first)
 }
 
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -140,6 +170,12 @@ mod tests {
             (&format!("ETag: W/\"a\"\nLast-Modified: {MODIFIED}\nDate: {LATER}"), Some(&weak), None),
             (&format!("ETag: W/\"a\"\nLast-Modified: {MODIFIED}\nDate: {SOON}"), None, None),
             (&format!("ETag: a\nLast-Modified: {MODIFIED}\nDate: {LATER}"), None, None),
+            (&format!("ETag: W/a\nLast-Modified: {MODIFIED}\nDate: {LATER}"), None, None),
+            // Repeated headers.
+            ("ETag: \"a\"\nETag: \"a\"", Some("\"a\""), Some("\"a\"")),
+            (&format!("ETag: \"a\"\nETag: \"b\"\nLast-Modified: {MODIFIED}\nDate: {LATER}"), None, None),
+            (&format!("Last-Modified: {MODIFIED}\nLast-Modified: {SOON}\nDate: {LATER}"), None, None),
+            (&format!("Last-Modified: {MODIFIED}\nDate: {LATER}\nDate: {SOON}"), None, None),
             ("", None, None),
         ] {
             let version = version(&headers(text), None);
@@ -164,13 +200,33 @@ mod tests {
             (&weak, &format!("ETag: W/\"a\"\nLast-Modified: {MODIFIED}"), Some(&weak)),
             (&weak, "ETag: W/\"a\"", None),
             (&weak, &format!("Last-Modified: {MODIFIED}\nDate: {LATER}"), None),
+            // A proxy weakened the tag of the first answer.
+            (&weak, &format!("ETag: \"a\"\nLast-Modified: {MODIFIED}"), Some(&weak)),
+            (&weak, &format!("ETag: a\nLast-Modified: {MODIFIED}"), None),
         ] {
             let known = Version::strong(known.to_owned());
             let found = found.map(|found| Version::strong(found.to_owned()));
             assert_eq!(version(&headers(text), Some(&known)), found, "{known:?}, {text}");
         }
+        // Another tag with the same date is another version.
+        let other = version(
+            &headers(&format!("ETag: \"b\"\nLast-Modified: {MODIFIED}")),
+            Some(&Version::strong(weak)),
+        );
+        assert_eq!(other, Some(Version::strong(format!("W/\"b\" {MODIFIED}"))));
         assert_eq!(if_range(&other_version()), None);
         assert_eq!(if_range(&Version::strong("of another source")), None);
+    }
+
+    #[test]
+    fn a_tag_of_bytes_that_are_not_ascii_is_a_version() {
+        // Rule 22. RFC 9110, 8.8.3.
+        let tag = HeaderValue::from_bytes(b"\"\xe9\xff\"").unwrap();
+        let headers = HeaderMap::from_iter([(ETAG, tag.clone())]);
+        let version = version(&headers, None).unwrap();
+        assert_eq!(version.as_bytes(), tag.as_bytes());
+        assert_eq!(super::version(&headers, Some(&version)), Some(version.clone()));
+        assert_eq!(if_range(&version), Some(tag));
     }
 
     #[test]

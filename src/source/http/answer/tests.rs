@@ -18,7 +18,7 @@ fn known(tag: &str) -> Version {
 }
 
 fn from(offset: u64) -> Asked<'static> {
-    Asked { offset, end: None, known: None, ranged: true }
+    Asked { offset, end: None, known: None, form: Form::Conditional }
 }
 
 fn knowing(offset: u64, known: &Version) -> Asked<'_> {
@@ -50,7 +50,7 @@ fn a_206_at_the_offset_continues() {
         size: Some(100),
         version: Some(a.clone()),
         reopen: Reopen::Anywhere,
-        part: Some(Part { len: 60, may_go_on: false }),
+        part: Some(Part { len: 60, is_short: false }),
     };
     assert_eq!(body(206, head, knowing(40, &a)), expected);
     assert_eq!(body(206, head, from(40)), expected);
@@ -90,15 +90,66 @@ fn a_206_without_the_known_tag_is_transient() {
 fn a_206_of_unknown_total_does_not_prove_an_end() {
     let head = "Content-Range: bytes 40-99/*\nContent-Length: 60\nETag: \"a\"";
     let found = body(206, head, from(40));
-    assert_eq!((found.size, found.part), (None, Some(Part { len: 60, may_go_on: true })));
-    for (end, may_go_on) in [(101, true), (100, false), (99, false)] {
+    assert_eq!((found.size, found.part), (None, Some(Part { len: 60, is_short: true })));
+    for (end, is_short) in [(101, true), (100, false), (99, false)] {
         let found = body(206, head, Asked { end: Some(end), ..from(40) });
-        assert_eq!(found.part, Some(Part { len: 60, may_go_on }), "{end}");
+        assert_eq!(found.part, Some(Part { len: 60, is_short }), "{end}");
     }
     // A source without versions could not come past this end.
     let head = "Content-Range: bytes 40-99/*\nContent-Length: 60";
-    assert_eq!(answer(206, head, from(40)), Decision::AskWithoutRange);
+    assert_eq!(answer(206, head, from(40)), Decision::Ask(Form::Whole));
     assert_eq!(body(206, head, Asked { end: Some(100), ..from(40) }).start, 40);
+}
+
+#[test]
+fn a_206_that_ends_before_the_requested_range_is_short() {
+    for (range, end, is_short) in [
+        ("40-99/100", None, false),
+        ("40-98/100", None, true),
+        ("40-59/100", Some(60), false),
+        ("40-58/100", Some(60), true),
+        ("40-99/100", Some(60), false),
+        // The resource ends before the requested range does.
+        ("40-49/50", Some(60), false),
+        ("40-48/50", Some(60), true),
+        ("40-59/*", Some(60), false),
+        ("40-58/*", Some(60), true),
+    ] {
+        let head = format!("Content-Range: bytes {range}\nTransfer-Encoding: chunked");
+        let asked = Asked { end, ..from(40) };
+        let found = body(206, &format!("{head}\nETag: \"a\""), asked);
+        assert_eq!(found.part.unwrap().is_short, is_short, "{range} {end:?}");
+        // Without a version, a buffer that asks again from an earlier offset might never come further.
+        let found = answer(206, &head, asked);
+        assert_eq!(found == Decision::Ask(Form::Whole), is_short, "{range} {end:?}: {found:?}");
+    }
+}
+
+#[test]
+fn a_206_to_if_range_with_a_date_need_not_have_the_date_and_is_no_proof_without_it() {
+    // RFC 9110, 15.3.7.
+    let date = known("Tue, 24 Nov 2026 12:00:00 GMT");
+    let head = "Content-Range: bytes 40-99/100\nContent-Length: 60";
+    for more in ["", "ETag: \"a\"", "Last-Modified: soon"] {
+        for (form, next) in [(Form::Conditional, Form::Ranged), (Form::Ranged, Form::Whole)] {
+            let found = answer(206, &format!("{head}\n{more}"), Asked { form, ..knowing(40, &date) });
+            assert_eq!(found, Decision::Ask(next), "{more}");
+        }
+    }
+    let found =
+        body(206, &format!("{head}\nLast-Modified: Tue, 24 Nov 2026 12:00:00 GMT"), knowing(40, &date));
+    assert_eq!((found.start, found.version), (40, Some(date)));
+    // Nothing was said in `If-Range`, so the answer must have both.
+    let weak = known("W/\"a\" Tue, 24 Nov 2026 12:00:00 GMT");
+    assert!(matches!(answer(206, head, knowing(40, &weak)), Decision::Transient { .. }));
+}
+
+#[test]
+fn names_of_units_are_case_insensitive() {
+    // RFC 9110, 14.1.
+    assert_eq!(body(206, "Content-Length: 60\nContent-Range: Bytes 40-99/100", from(40)).start, 40);
+    let empty = Decision::Empty { size: 40, version: None };
+    assert_eq!(answer(416, "Content-Range: BYTES */40", from(40)), empty);
 }
 
 #[test]
@@ -119,16 +170,39 @@ fn a_200_starts_at_0_and_tells_whether_ranges_work() {
         ("bytes2", Reopen::FromStart),
     ] {
         let head = format!("Content-Length: 100\nETag: \"a\"\nAccept-Ranges: {value}");
-        assert_eq!(
-            body(200, &head, knowing(40, &a)),
-            Body { reopen, ..body(200, &head, from(0)) },
-            "{value}"
-        );
+        let whole = Asked { form: Form::Whole, ..knowing(40, &a) };
+        assert_eq!(body(200, &head, whole), Body { reopen, ..body(200, &head, from(0)) }, "{value}");
         assert_eq!(body(200, &head, from(0)).reopen, reopen, "{value}");
     }
     // A length that is overridden, or not there.
     assert_eq!(body(200, "Content-Length: 9\nTransfer-Encoding: chunked", from(0)).size, None);
     assert_eq!(body(200, "", from(0)).size, None);
+}
+
+#[test]
+fn a_200_of_the_version_in_if_range_is_asked_again_without_it() {
+    let a = known("\"a\"");
+    let head = "Content-Length: 100\nETag: \"a\"\nAccept-Ranges: bytes";
+    assert_eq!(answer(200, head, knowing(40, &a)), Decision::Ask(Form::Ranged));
+    for asked in [
+        // The whole resource was asked for.
+        knowing(0, &a),
+        // `If-Range` was not sent.
+        from(40),
+        Asked { form: Form::Ranged, ..knowing(40, &a) },
+        Asked { form: Form::Whole, ..knowing(40, &a) },
+    ] {
+        assert_eq!(body(200, head, asked).start, 0, "{asked:?}");
+    }
+    let weak = known("W/\"a\" Tue, 24 Nov 2026 12:00:00 GMT");
+    let both = "ETag: W/\"a\"\nLast-Modified: Tue, 24 Nov 2026 12:00:00 GMT\nAccept-Ranges: bytes";
+    assert_eq!(body(200, both, knowing(40, &weak)).start, 0);
+    // Another version, or a server without ranges.
+    assert_eq!(body(200, "ETag: \"b\"\nAccept-Ranges: bytes", knowing(40, &a)).start, 0);
+    assert_eq!(body(200, "ETag: \"a\"\nAccept-Ranges: none", knowing(40, &a)).start, 0);
+    // Without `If-Range`, an end that names no version is no proof.
+    let asked = Asked { form: Form::Ranged, ..knowing(100, &a) };
+    assert_eq!(answer(416, "Content-Range: bytes */100", asked), Decision::Ask(Form::Whole));
 }
 
 #[test]
@@ -167,7 +241,7 @@ fn a_206_without_one_valid_range_is_refused() {
         assert!(is_refused(206, head, from(40)), "{head}");
     }
     let head = "Content-Length: 60\nContent-Range: bytes 40-99/100";
-    assert!(is_refused(206, head, Asked { ranged: false, ..from(40) }));
+    assert!(is_refused(206, head, Asked { form: Form::Whole, ..from(40) }));
 }
 
 #[test]
@@ -186,7 +260,7 @@ fn an_encoded_body_can_not_be_opened_again() {
     assert_eq!(body(200, head, from(0)), expected);
     assert_eq!(body(200, head, from(40)), expected);
     let all = "Content-Length: 60\nContent-Encoding: gzip\nContent-Range: bytes 0-59/60";
-    let part = Some(Part { len: 60, may_go_on: false });
+    let part = Some(Part { len: 60, is_short: false });
     assert_eq!(body(206, all, from(0)), Body { part, ..expected });
     // Nothing is to be mixed with bytes of an identity body.
     let a = known("\"a\"");
@@ -196,7 +270,7 @@ fn an_encoded_body_can_not_be_opened_again() {
         let head = format!("Content-Length: 60\nContent-Encoding: br\nContent-Range: bytes {range}");
         assert!(is_refused(206, &head, from(0)), "{range}");
     }
-    for value in ["identity", "Identity", ""] {
+    for value in ["identity", "Identity", "", "None"] {
         let found = body(200, &format!("Content-Length: 60\nContent-Encoding: {value}"), from(0));
         assert_eq!(found.size, Some(60), "{value}");
     }
@@ -209,7 +283,7 @@ fn an_encoded_body_can_not_be_opened_again() {
 #[test]
 fn a_416_with_a_total_tells_the_size() {
     let a = known("\"a\"");
-    for (offset, total) in [(100, 100), (140, 100), (40, 100), (0, 0)] {
+    for (offset, total) in [(100, 100), (140, 100), (0, 0)] {
         let head = format!("Content-Range: bytes */{total}");
         assert_eq!(answer(416, &head, from(offset)), Decision::Empty { size: total, version: None });
         let version = Some(a.clone());
@@ -221,20 +295,32 @@ fn a_416_with_a_total_tells_the_size() {
 }
 
 #[test]
+fn a_416_about_a_resource_that_the_request_did_not_name_is_no_proof() {
+    let weak = known("W/\"a\" Tue, 24 Nov 2026 12:00:00 GMT");
+    let head = "Content-Range: bytes */100";
+    assert_eq!(answer(416, head, knowing(100, &weak)), Decision::Ask(Form::Whole));
+    let head = "Content-Range: bytes */100\nETag: W/\"a\"\nLast-Modified: Tue, 24 Nov 2026 12:00:00 GMT";
+    let version = Some(weak.clone());
+    assert_eq!(answer(416, head, knowing(100, &weak)), Decision::Empty { size: 100, version });
+}
+
+#[test]
 fn a_416_without_a_total_is_asked_again_without_a_range() {
     for head in ["", "Content-Range: bytes */*", "Content-Range: bytes 0-9/10"] {
         for offset in [0, 40] {
-            assert_eq!(answer(416, head, from(offset)), Decision::AskWithoutRange, "{head}");
-            assert!(is_refused(416, head, Asked { ranged: false, ..from(offset) }), "{head}");
+            assert_eq!(answer(416, head, from(offset)), Decision::Ask(Form::Whole), "{head}");
+            assert!(is_refused(416, head, Asked { form: Form::Whole, ..from(offset) }), "{head}");
         }
     }
-    // There is a byte at 0, so the server does not mean the end.
-    assert_eq!(answer(416, "Content-Range: bytes */100", from(0)), Decision::AskWithoutRange);
+    // There is a byte at the requested offset, so the server does not mean the end.
+    for offset in [0, 40, 99] {
+        assert_eq!(answer(416, "Content-Range: bytes */100", from(offset)), Decision::Ask(Form::Whole));
+    }
 }
 
 #[test]
 fn an_address_that_does_not_serve_the_resource_is_replaced() {
-    for status in [401, 403, 404, 410] {
+    for status in [400, 401, 403, 404, 410] {
         assert_eq!(answer(status, "", from(40)), Decision::AskForAddress, "{status}");
     }
 }
@@ -256,7 +342,7 @@ fn a_busy_server_is_asked_again_when_it_says() {
 
 #[test]
 fn every_other_status_is_refused() {
-    for status in [201, 202, 203, 204, 205, 207, 300, 302, 304, 400, 402, 405, 406, 412, 418, 451] {
+    for status in [201, 202, 203, 204, 205, 207, 300, 302, 304, 402, 405, 406, 412, 418, 451] {
         let found = answer(status, "Content-Length: 5", from(0));
         assert!(matches!(found, Decision::Refuse { kind: ErrorKind::Other, .. }), "{status}: {found:?}");
     }
