@@ -234,8 +234,8 @@
 //!     request waits for a missing byte or for the size, or while `read_ahead(u64::MAX)` loads all bytes. It
 //!     is called for the first missing byte that the request needs. Only an `Anywhere` source with versions
 //!     can have holes and several streams: at most [`streams`](Builder::streams) are open or being opened at
-//!     once. All others are loaded from front to back by one stream. A stream of an `Anywhere` source that
-//!     was not needed for 30 s is closed, and the next read opens the source again.
+//!     once. All others are loaded from front to back by one stream. A stream of an `Anywhere` source from
+//!     which the buffer wanted no byte for 30 s is closed, and the next read opens the source again.
 //! 22. Bytes of different versions are never mixed. After each opening, new bytes count only if they are
 //!     proven to belong to the same resource: by an equal [`Version`], or, without versions, by an equal size
 //!     (where it is known) and by up to 64 KiB of received bytes that compare equal. For this comparison, a
@@ -251,7 +251,8 @@
 //!     [`io::Error`](std::io::Error) except `NotFound`, `PermissionDenied`, `InvalidInput`, `InvalidData` and
 //!     `Unsupported`; an end before the known size; and an opening or a needed stream that is silent for
 //!     [`stall_timeout`](Retry::stall_timeout). A [`SourceError`] inside the `io::Error` overrides its kind
-//!     and can ask for a longer delay. Panics are permanent. The delay starts at 100 ms and doubles up to 15 s, less a random part of up to one half. During a delay nothing is opened, and open streams go on.
+//!     and can ask for a longer delay. Panics are permanent. The delay starts at 100 ms and doubles up to
+//!     15 s, less a random part of up to one half. During a delay nothing is opened, and open streams go on.
 //!     After 10 attempts in a row without a *new* byte from any stream, the waiting requests fail with the
 //!     last error, and the next request starts a new series. If all failures of a series were early ends and
 //!     the size is known, this error is [`Truncated`](ErrorKind::Truncated). An end at [`OpenAt::end`] is no
@@ -259,17 +260,18 @@
 //!     declared one, the buffer fails at once, with `Truncated` or [`Oversized`](ErrorKind::Oversized). Only
 //!     this, permanent failures and `Changed` are final. Without a timer in the runtime, the first failure
 //!     fails the waiting requests.
-//! 25. Where several streams are possible (rule 21), a waiting request gets a stream of its own if that is faster than waiting: if its first missing byte
-//!     is behind all streams, or further ahead of them than the *jump distance*. This is the number of bytes
-//!     that a stream brings while another one is opened: the rate times the time to the first byte. Both are
-//!     medians of the last five measurements, without the time in which the buffer wanted no bytes. The
-//!     distance is never less than 64 KiB, and 128 KiB until both are measured. If all `streams` are in use,
-//!     one of them moves there. A stream that no request waits for moves at once: first one that is not
-//!     reading ahead, and of these the one whose last new byte is the oldest. A stream that a request waits
-//!     for brings 256 KiB before it moves. The request that has waited longest comes first. A stream runs
-//!     through loaded ranges that are shorter than the jump distance: it receives and skips their bytes. It
-//!     stops before a longer one, before one at whose end another stream goes on, and where nothing is
-//!     missing after it. Where such a stop is known at the opening, [`OpenAt::end`] tells it.
+//! 25. Where several streams are possible (rule 21), a waiting request gets a stream of its own if that is
+//!     faster than waiting: if its first missing byte is behind all streams, or further ahead of them than
+//!     the *jump distance*. This is the number of bytes that a stream brings while another one is opened: the
+//!     rate times the time to the first byte. Both are medians of the last five measurements, without the
+//!     time in which the buffer wanted no bytes. The distance is never less than 64 KiB, and 128 KiB until
+//!     both are measured. If all `streams` are in use, one of them moves there. A stream that no request
+//!     waits for moves at once: first one that is not reading ahead, and of these the one whose last new byte
+//!     is the oldest. A stream that a request waits for brings 256 KiB before it moves. The request that has
+//!     waited longest comes first. A stream runs through loaded ranges that are shorter than the jump
+//!     distance: it receives and skips their bytes. It stops before a longer one, before one at whose end
+//!     another stream goes on, and where nothing is missing after it. Where such a stop is known at the
+//!     opening, [`OpenAt::end`] tells it.
 //! 26. Read-ahead counts from the ends of the last ranges delivered, as many as there may be streams; with
 //!     one stream, from the furthest byte delivered. A range that continues another one takes its place. Only
 //!     a stream that is open already reads ahead: except for `read_ahead(u64::MAX)`, read-ahead never opens,
