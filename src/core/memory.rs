@@ -30,7 +30,7 @@ const MIN_SEGMENT: usize = 4 * 1024;
 /// a shared slice (`cargo bench --bench parts -- short`).
 const COPY_MOST: usize = 1024;
 
-/// The smallest buffer that the first block of a stream grows by.
+/// The smallest allocation for the first block of a stream.
 const MIN_GROWTH: usize = 1024;
 
 struct Block {
@@ -46,7 +46,7 @@ struct Open {
     stream: usize,
     /// The offset of the next byte.
     end: u64,
-    /// The number of bytes that the stream has filled in.
+    /// The number of bytes that the stream has filled in since this buffer was opened.
     filled: u64,
     /// The last bytes before `end`, which are not frozen yet, and room for more.
     buffer: BytesMut,
@@ -58,7 +58,7 @@ impl Open {
         self.end - self.buffer.len() as u64
     }
 
-    /// Whether the stream fills this block now.
+    /// Whether the stream is inside this block. At the start of a block it has filled nothing in yet.
     fn fills(&self, number: u64) -> bool {
         within(self.end) != 0 && number_of(self.end) == number
     }
@@ -162,7 +162,8 @@ impl Memory {
         }
     }
 
-    /// The stream fills no more bytes in: gives back the unused room of its block, and makes it one segment.
+    /// The stream has stopped. Gives back the unused room of its block, and joins the segments of the block
+    /// that touch, unless another stream fills it.
     pub(super) fn close(&mut self, stream: usize) {
         let Some(index) = self.open.iter().position(|open| open.stream == stream) else { return };
         self.close_buffer(index);
@@ -181,7 +182,7 @@ impl Memory {
         }
     }
 
-    /// All streams have ended.
+    /// All streams have stopped.
     pub(super) fn close_all(&mut self) {
         while let Some(open) = self.open.first() {
             self.close(open.stream);
@@ -249,9 +250,9 @@ impl Memory {
         self.allocated > max_memory && self.arrivals.iter().any(|number| !is_filled(&self.open, *number))
     }
 
-    /// The oldest blocks that must leave to bring memory down to `max_memory`, and those with bytes of
-    /// `asked`: the segments of about `most` bytes. A block that a stream fills leaves only because it was
-    /// asked for, or if `all` is set.
+    /// The segments that leave memory next, about `most` bytes: those of the blocks that arrived first, until
+    /// memory is within `max_memory`, and those of all blocks with bytes of `asked`. A block that a stream is
+    /// filling leaves only if it has bytes of `asked`, or if `all` is set.
     pub(super) fn leaving(
         &mut self,
         max_memory: usize,
@@ -323,7 +324,7 @@ impl Memory {
     }
 }
 
-/// Whether a stream fills this block now.
+/// Whether a stream is filling this block.
 fn is_filled(open: &[Open], number: u64) -> bool {
     open.iter().any(|open| open.fills(number))
 }

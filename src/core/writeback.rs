@@ -1,4 +1,5 @@
-//! Which resident bytes are written to the store, and when: oldest first, one write at a time.
+//! Which resident bytes are written to the store, and when: the blocks that arrived first, one write at a
+//! time.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -13,8 +14,8 @@ use super::ranges::RangeSet;
 use super::segments::Segment;
 use crate::error::Error;
 
-/// How far memory may exceed its limit while the store takes in the rest. Four blocks: one that is
-/// open, and others that fill while a write is running.
+/// How far memory may exceed its limit while the store takes in the rest. Four blocks: those that streams are
+/// filling, and those that fill up while a write is running.
 const SLACK: usize = 1024 * 1024;
 
 /// The most bytes of one write: half of the slack, so that the other half fills meanwhile.
@@ -95,7 +96,8 @@ impl<T: Token> Writeback<T> {
         if self.writing.is_some() || self.has_failed() {
             return None;
         }
-        // Without room for one more block, the blocks that streams fill must leave too.
+        // Without room for one more block, the blocks that streams are filling must leave too. Otherwise
+        // memory full of partly filled blocks would never have room again.
         let all = !self.has_room(layout);
         let segments = layout.leaving(self.max_memory, &self.asked, all, WRITE_MOST);
         if segments.is_empty() {
