@@ -147,8 +147,8 @@ impl BufferHandle {
     /// Loads a range, for example `..1024` or `1_000_000..`, and waits until all of its bytes are loaded.
     ///
     /// Holes in the range are filled, others are not. No bytes are sent to the caller, so no read-ahead
-    /// follows. A range that goes on past the end of the resource ends there. A range without an end waits for
-    /// the end of the resource.
+    /// follows. A range that goes on past the end of the resource ends there. A range without an end waits
+    /// for the end of the resource.
     ///
     /// # Errors
     ///
