@@ -79,7 +79,8 @@ impl Builder {
     ///
     /// The size is checked, and no memory is allocated from it. A stream that ends before it fails with
     /// [`Truncated`](crate::ErrorKind::Truncated), and one that goes on after it with
-    /// [`Oversized`](crate::ErrorKind::Oversized).
+    /// [`Oversized`](crate::ErrorKind::Oversized). A [`Source`] that tells another size fails with one of
+    /// them at once.
     pub fn size(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.limits.declared = bytes.into();
         self
@@ -87,9 +88,9 @@ impl Builder {
 
     /// The number of bytes to keep in memory before the oldest are spilled; 5 MiB by default.
     ///
-    /// Bytes are spilled in blocks of 256 KiB, the oldest first. Memory may exceed the limit by 1 MiB and
-    /// one chunk of the source. Pulling pauses before memory exceeds that, however slow the disk is.
-    /// [`usize::MAX`] keeps everything in memory. Replies that a caller holds do not count: each may keep
+    /// Bytes are spilled in blocks of 256 KiB, in the order of their arrival. Memory may exceed the limit by
+    /// 1 MiB and one chunk of the source. Pulling pauses before memory exceeds that, however slow the disk
+    /// is. [`usize::MAX`] keeps everything in memory. Replies that a caller holds do not count: each may keep
     /// a block alive, see [`BufferHandle::read`].
     pub fn max_memory(mut self, bytes: usize) -> Self {
         self.limits.max_memory = bytes;
@@ -128,6 +129,10 @@ impl Builder {
     ///
     /// 0 pulls only the bytes that a read waits for. [`u64::MAX`] pulls everything as fast as the source
     /// sends it, also without a read. With any other value no byte is pulled before the first read.
+    ///
+    /// If a [`Source`] may have several [streams](Self::streams), each reads ahead of the range that was read
+    /// there last. Except for [`u64::MAX`], read-ahead only goes on with streams that are open: it opens
+    /// none.
     pub fn read_ahead(mut self, bytes: u64) -> Self {
         self.limits.read_ahead = bytes;
         self
@@ -140,11 +145,15 @@ impl Builder {
         self
     }
 
-    /// The most streams of a [`Source`] that may be open at once; 2 by default, and at least 1.
+    /// The most streams of a [`Source`] that may be open at once; 2 by default, and at least 1. A stream that
+    /// is being opened counts.
     ///
-    /// With more than one, a read that is far ahead gets a stream of its own, and distant readers do not
-    /// wait for each other. This concerns only sources that can be opened [`Anywhere`](crate::Reopen) and
-    /// whose openings yield a [`Version`](crate::Version).
+    /// A read that is far ahead of all streams, or behind them, gets a stream of its own. If this many are in
+    /// use, a stream that no read waits for is closed for it. If reads wait for all of them, each stream
+    /// brings 256 KiB before it may be closed: so more distant readers than streams share them in turn, and
+    /// with 1 stream a far read is a new request too. This concerns only sources that can be opened
+    /// [`Anywhere`](crate::Reopen) and whose openings yield a [`Version`](crate::Version). All others have
+    /// one stream, which loads from front to back.
     pub fn streams(mut self, most: usize) -> Self {
         self.limits.streams = most.max(1);
         self
@@ -210,8 +219,8 @@ impl Builder {
         handle
     }
 
-    /// Makes the handle and its actor for a [`Source`], which is opened when a byte is needed, and opened
-    /// again after a failure.
+    /// Makes the handle and its actor for a [`Source`], which is opened when a byte is needed, again after a
+    /// failure, and for reads far ahead.
     ///
     /// # Examples
     ///

@@ -8,7 +8,9 @@
 //! arrived yet waits for them.
 //!
 //! A [`Source`] can be opened at any offset and more than once, such as a file or a resource of a server.
-//! `streamspool` opens it again after a failure, and proves that it still yields the same bytes.
+//! `streamspool` opens it again after a failure, and proves that it still yields the same bytes. A read far
+//! ahead opens a stream of its own there, if the source has [versions](Version): it waits for the bytes that
+//! it needs, and not for all bytes before them.
 //!
 //! # Quick start
 //!
@@ -92,8 +94,8 @@
 //! ## A source that can be opened again
 //!
 //! [`spawn_source`](StreamBuffer::spawn_source) takes a [`Source`]. It is opened when a byte is needed. If
-//! its stream breaks, it is opened again at the first missing byte. [`source_fn`] makes a source of a
-//! closure. The stream of this one breaks after each 4 bytes:
+//! its stream breaks, it is opened again at the first byte that is missing. [`source_fn`] makes a source of
+//! a closure. The stream of this one breaks after each 4 bytes:
 //!
 //! ```
 //! use std::io;
@@ -119,6 +121,32 @@
 //! the last bytes that it has with the new stream. [`retry`](Builder::retry) sets how often and how fast it
 //! tries again. With the feature `http`, `HttpSource` is a source for a resource of an HTTP server.
 //!
+//! With versions, distant reads do not wait for each other. A read far ahead of all streams, or behind them,
+//! opens the source where its bytes are. The loaded bytes then [have holes](#meaning-with-holes), which are
+//! filled when a caller needs them. [`streams`](Builder::streams) sets how many streams may be open at once.
+//! This source prints where it is opened:
+//!
+//! ```
+//! use streamspool::{Bytes, Opened, StreamBuffer, Version, source_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), streamspool::Error> {
+//! let source = source_fn(|at| async move {
+//!     println!("opened at {}", at.offset); // 0, then 31999990
+//!     let rest = futures::stream::iter((at.offset..32_000_000).step_by(1000).map(|from| {
+//!         let to = 32_000_000.min(from + 1000);
+//!         Ok((from..to).map(|offset| offset as u8).collect::<Bytes>())
+//!     }));
+//!     Ok(Opened::new(rest).size(32_000_000).version(Version::strong("v1")))
+//! });
+//! let buffer = StreamBuffer::builder().read_ahead(0).spawn_source(source);
+//! buffer.read(0, 1000).await?;
+//! buffer.read(31_999_990, 10).await?;
+//! assert_eq!(buffer.ranges().await?.resident, [0..1000, 31_999_990..32_000_000]);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # The contract
 //!
 //! The tests cite these rules by their numbers.
@@ -131,14 +159,17 @@
 //! 3. A read of length 0 is answered at once and pulls nothing. A range past [`u64::MAX`] means "to the
 //!    end". However large a length is, memory is allocated only for bytes that exist.
 //! 4. A read that can be answered is answered, whatever other requests wait for.
-//! 5. Replies of more than 1 KiB are slices of resident blocks where the range lies in one block. Replies
-//!    of up to 1 KiB are copies, unless they are a large part of a small block. The actor never copies more
+//! 5. Replies of more than 1 KiB are slices of resident memory where the range lies in one segment of it. A
+//!    segment is a block of 256 KiB, or a part of a block that was read while it was filled, or that several
+//!    streams filled. Replies of up to 1 KiB are copies, unless they are a large part of a small block, and
+//!    so are the newest bytes of a block, up to 4 KiB, while a stream fills it. The actor never copies more
 //!    than one block for one request: it sends pieces, and the caller's task joins them.
 //!
 //! ## Pulling
 //!
 //! 6. The source is pulled only while a caller needs bytes: up to the furthest waiting read, and
-//!    [`read_ahead`](Builder::read_ahead) bytes past the furthest byte delivered.
+//!    [`read_ahead`](Builder::read_ahead) bytes past the furthest byte delivered. If a source has several
+//!    streams, each is pulled only while a request waits for its bytes, or for read-ahead (rule 26).
 //! 7. Dropping a request's future withdraws its demand. At most one more chunk is pulled for it. Bytes that
 //!    were pulled stay, other requests are not affected, and abandoned reads do not pile up.
 //! 8. Empty chunks are harmless, and a source that is always ready does not starve requests. After its end
@@ -146,10 +177,11 @@
 //!
 //! ## Keeping
 //!
-//! 9. Memory holds the newest bytes: at most [`max_memory`](Builder::max_memory) plus 1 MiB plus one
-//!    chunk, however slow the disk is. Older full blocks are moved to the file, oldest first. A small stream
-//!    costs little more memory than its size, and no file. A reply that is a slice keeps its whole block of
-//!    up to 256 KiB alive while the caller holds it. That memory is not counted.
+//! 9. Memory holds the bytes that arrived last: at most [`max_memory`](Builder::max_memory) plus 1 MiB plus
+//!    one chunk, however slow the disk is and however many streams are open. Older blocks are moved to the
+//!    file, in the order of their arrival (rule 29). A small stream costs little more memory than its size,
+//!    and no file. A reply that is a slice keeps its whole block of up to 256 KiB alive while the caller
+//!    holds it. That memory is not counted.
 //! 10. Bytes are readable at all times, also while they are written to the file.
 //! 11. The file has no name, is private to the user (where the file system has permissions), and is made
 //!     when it is first needed. By default it [avoids a tmpfs](TempFileStore#where-the-file-is).
@@ -162,15 +194,17 @@
 //!
 //! ## Ending
 //!
-//! 14. The declared [size](Builder::size) is checked, and nothing is allocated from it. An early end of a
-//!     source that can be opened again is retried first (rule 24).
+//! 14. The declared [size](Builder::size) is checked, and nothing is allocated from it: it must equal the
+//!     size that the source tells, or the offset at which the resource ends. So a read past it waits until
+//!     one of them is known. An early end of a source that can be opened again is retried first (rule 24).
 //! 15. An error or a panic of the source is final, is shared by all requests that it concerns, and keeps
-//!     its kind. Bytes that arrived before stay readable, and requests that need more get the error.
-//!     Transient failures of a source that can be opened again are retried first, and are not final
-//!     (rule 24). A failure is never an end of file: kinds that decoders misread
-//!     [are mapped](Error#as-an-ioerror), for errors of the store and of a save too.
-//! 16. A failed write to the store loses no byte. Waiting requests that need the memory get the error.
-//!     Until a write succeeds, [`Progress::store_failing`] and
+//!     its kind. It closes all streams. Bytes that arrived before stay readable, also after a hole, and
+//!     requests that need missing bytes get the error. Transient failures of a source that can be opened
+//!     again are retried first, and are not final (rule 24). A failure is never an end of file: kinds that
+//!     decoders misread [are mapped](Error#as-an-ioerror), for errors of the store and of a save too.
+//! 16. A failed write to the store loses no byte. If memory exceeds its limit then, no stream is opened or
+//!     pulled, and waiting requests get the error; if only a [`spill`](BufferHandle::spill) needed the write,
+//!     reading goes on. Until a write succeeds, [`Progress::store_failing`] and
 //!     [`store_error`](BufferHandle::store_error) report the failure. The next request that needs missing
 //!     bytes retries the write at once. While bytes are needed, it is also retried in the background, with
 //!     delays that grow up to 15 s. A failed read from the store fails only that read.
@@ -185,42 +219,90 @@
 //!
 //! ## Observing
 //!
-//! 20. [`progress`](BufferHandle::progress) and [`subscribe`](BufferHandle::subscribe) report how much has
-//!     arrived, where it is, the [`State`] with the attempt that is waited for, and whether the store fails.
-//!     [`error`](BufferHandle::error) and [`store_error`](BufferHandle::store_error) return the failure
-//!     that lasts now. Spans and events of `tracing` name the buffer.
+//! 20. [`progress`](BufferHandle::progress) and [`subscribe`](BufferHandle::subscribe) report how many bytes
+//!     are loaded, in memory and in the store, the first missing byte, the number of open streams, the
+//!     [`State`] with the attempt that is waited for, and whether the store fails.
+//!     [`ranges`](BufferHandle::ranges) returns the loaded ranges. [`error`](BufferHandle::error) and
+//!     [`store_error`](BufferHandle::store_error) return the failure that lasts now. Spans and events of
+//!     `tracing` name the buffer.
 //!
 //! ## Sources that can be opened again
 //!
 //! 21. A source says how it can be opened again: [`Never`](Reopen::Never),
 //!     [`FromStart`](Reopen::FromStart) or [`Anywhere`](Reopen::Anywhere). A stream that starts before the
 //!     requested offset downgrades `Anywhere` to `FromStart`. [`Source::open`] is called only while a
-//!     request needs a missing byte or the size, or while `read_ahead(u64::MAX)` loads all bytes; smaller
-//!     read-aheads only pull a stream that is open. It is called for the first missing byte: bytes are loaded
-//!     from front to back, and at most one stream is open. A stream of an `Anywhere` source that was not
-//!     needed for 30 s is closed, and the next read opens the source again.
+//!     request waits for a missing byte or for the size, or while `read_ahead(u64::MAX)` loads all bytes. It
+//!     is called for the first missing byte that the request needs. Only an `Anywhere` source with versions
+//!     can have holes and several streams: at most [`streams`](Builder::streams) are open or being opened at
+//!     once. All others are loaded from front to back by one stream. A stream of an `Anywhere` source from
+//!     which the buffer wanted no byte for 30 s is closed, and the next read opens the source again.
 //! 22. Bytes of different versions are never mixed. After each opening, new bytes count only if they are
 //!     proven to belong to the same resource: by an equal [`Version`], or, without versions, by an equal size
 //!     (where it is known) and by up to 64 KiB of received bytes that compare equal. For this comparison, a
 //!     source without versions keeps its last 64 KiB in memory, outside `max_memory`, and is opened that much
-//!     earlier. A stream that lacks the known version is a transient failure. If the resource is another
-//!     one, waiting and later requests for missing bytes get [`Changed`](ErrorKind::Changed), the stream is
-//!     closed, and loaded bytes stay readable.
-//! 23. If a stream starts before the requested offset, the bytes before the first missing one are skipped,
-//!     and compared where the kept bytes allow it. If it starts after that offset, the resource has
-//!     `Changed`. Bytes past the size that the source told are cut off.
+//!     earlier. If its very first opening was past offset 0, that stream is dropped and the source is opened
+//!     at 0, because nothing would prove the bytes before it. A stream that lacks the known version is a
+//!     transient failure. If the resource is another one, all streams are closed, waiting and later requests
+//!     for missing bytes get [`Changed`](ErrorKind::Changed), and loaded bytes stay readable.
+//! 23. A stream may start before the requested offset. Its bytes that are loaded already are skipped, and
+//!     compared where the kept bytes allow it. If it starts after that offset, the resource has `Changed`.
+//!     Bytes past the size that the source told are cut off.
 //! 24. A transient failure is retried while a request waits for missing bytes. Transient are: all kinds of
 //!     [`io::Error`](std::io::Error) except `NotFound`, `PermissionDenied`, `InvalidInput`, `InvalidData` and
 //!     `Unsupported`; an end before the known size; and an opening or a needed stream that is silent for
 //!     [`stall_timeout`](Retry::stall_timeout). A [`SourceError`] inside the `io::Error` overrides its kind
-//!     and can ask for a longer delay. Panics are permanent. The delay starts at 100 ms and doubles up
-//!     to 15 s, less a random part of up to one half. After 10 attempts in a row without a *new* byte, the
-//!     waiting requests fail with the last error, and the next request starts a new series. If all failures
-//!     of a series were early ends and the size is known, this error is
-//!     [`Truncated`](ErrorKind::Truncated). [`Retry`] changes these numbers. If the source tells a size that
-//!     differs from the declared one, the buffer fails at once, with `Truncated` or
-//!     [`Oversized`](ErrorKind::Oversized). Only this, permanent failures and `Changed` are final. Without a
-//!     timer in the runtime, the first failure fails the waiting requests.
+//!     and can ask for a longer delay. Panics are permanent. The delay starts at 100 ms and doubles up to
+//!     15 s, less a random part of up to one half. During a delay nothing is opened, and open streams go on.
+//!     After 10 attempts in a row without a *new* byte from any stream, the waiting requests fail with the
+//!     last error, and the next request starts a new series. If all failures of a series were early ends and
+//!     the size is known, this error is [`Truncated`](ErrorKind::Truncated). An end at [`OpenAt::end`] is no
+//!     failure (rule 25). [`Retry`] changes these numbers. If the source tells a size that differs from the
+//!     declared one, the buffer fails at once, with `Truncated` or [`Oversized`](ErrorKind::Oversized). Only
+//!     this, permanent failures and `Changed` are final. Without a timer in the runtime, the first failure
+//!     fails the waiting requests.
+//! 25. Where several streams are possible (rule 21), a waiting request gets a stream of its own if that is
+//!     faster than waiting: if its first missing byte is behind all streams, or further ahead of them than
+//!     the *jump distance*. This is the number of bytes that a stream brings while another one is opened: the
+//!     rate times the time to the first byte. Both are medians of the last five measurements, without the
+//!     time in which the buffer wanted no bytes. The distance is never less than 64 KiB, and 128 KiB until
+//!     both are measured. If all `streams` are in use, one of them moves there. A stream that no request
+//!     waits for moves at once: first one that is not reading ahead, and of these the one whose last new byte
+//!     is the oldest. A stream that a request waits for brings 256 KiB before it moves. The request that has
+//!     waited longest comes first. A stream runs through loaded ranges that are shorter than the jump
+//!     distance: it receives and skips their bytes. It stops before a longer one, before one at whose end
+//!     another stream goes on, and where nothing is missing after it. Where such a stop is known at the
+//!     opening, [`OpenAt::end`] tells it.
+//! 26. Read-ahead counts from the ends of the last ranges delivered, as many as there may be streams; with
+//!     one stream, from the furthest byte delivered. A range that continues another one takes its place. Only
+//!     a stream that is open already reads ahead: except for `read_ahead(u64::MAX)`, read-ahead never opens,
+//!     moves or retries one. So a hole that no open stream reaches is filled only by reads,
+//!     [`load`](BufferHandle::load), [`load_range`](BufferHandle::load_range), `save` and
+//!     `read_ahead(u64::MAX)`.
+//!
+//! ## Limits
+//!
+//! 29. Bytes are moved to the store by blocks of 256 KiB, which may have gaps. A block that no stream is
+//!     filling may be written, in the order in which the blocks began to arrive. If memory has no room for
+//!     one more block, the blocks that streams are filling are written too, so that memory full of partly
+//!     filled blocks stops nothing. Each byte is written once, at its own offset, and the file has the same
+//!     holes as the resource.
+//!
+//! ## Meaning with holes
+//!
+//! Loaded bytes have holes only where a stream has jumped over bytes, or where the first stream did not start
+//! at offset 0 (rules 21 and 25).
+//!
+//! - [`Progress::loaded`] is the number of loaded bytes, each counted once: `resident + spilled`.
+//!   [`Progress::start`] is the first offset that is kept, and [`Progress::frontier`] the first missing byte
+//!   from there. [`Progress::locate`] knows only these two, so it calls a range after a hole `AfterIndex`,
+//!   even if the range is loaded. [`ranges`](BufferHandle::ranges) returns all.
+//! - A request waits for its own missing bytes and for no others. A read at or past the known end is empty,
+//!   whatever is missing before it.
+//! - [`State::Complete`] means that the size is known and no byte is missing.
+//! - [`size`](BufferHandle::size) and a seek from the end use the known size. If no size is known, a source
+//!   that has loaded nothing is opened at 0 to look; otherwise bytes are pulled from the end of the last
+//!   loaded range to the end of the resource, and holes stay.
+//! - [`load`](BufferHandle::load) and `save` fill all holes, and `load_range` those of its range.
 //!
 //! # Cancel safety
 //!

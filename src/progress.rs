@@ -33,23 +33,24 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes that can be read without waiting for the source: those in memory and those in the spill store.
-    /// Of a source that can be opened anywhere, they may have gaps;
-    /// [`BufferHandle::ranges`](crate::BufferHandle::ranges) returns them.
+    /// The number of bytes that can be read without waiting for the source: `resident + spilled`. It is no
+    /// offset: of a source that can be opened anywhere, the loaded bytes may have holes.
+    /// [`BufferHandle::ranges`](crate::BufferHandle::ranges) returns their ranges.
     pub loaded: u64,
-    /// The size of the whole stream: the declared one, or the real one after the stream has ended.
-    /// `None` while it is unknown, and after the declared size has turned out to be wrong.
+    /// The size of the whole resource: the declared one, the one that the source told, or the real one after
+    /// a stream has ended there. `None` while it is unknown, and after the declared size has turned out to be
+    /// wrong.
     pub size: Option<u64>,
-    /// Bytes in memory: the newest ones.
+    /// The number of bytes in memory: those that arrived last.
     pub resident: u64,
-    /// Bytes that are only in the spill store: the oldest ones.
+    /// The number of bytes that are only in the spill store: those that arrived first.
     pub spilled: u64,
-    /// The offset of the first byte that is kept. Bytes before it were discarded.
+    /// The offset of the first byte that is kept: 0, because no byte is discarded yet.
     pub start: u64,
     /// The offset of the first missing byte from `start` on: `[start, frontier)` can be read without
-    /// waiting for the source.
+    /// waiting for the source. Bytes after a hole are loaded too, but do not move it.
     pub frontier: u64,
-    /// The number of streams of the source that are open.
+    /// The number of streams of the source that are open. Openings that still run do not count.
     pub streams: usize,
     /// What the buffer is doing.
     pub state: State,
@@ -60,6 +61,8 @@ pub struct Progress {
 }
 
 /// The ranges of bytes that a buffer has: sorted, without overlaps, and never empty.
+///
+/// A byte in neither list is missing. A range in memory may touch one in the spill store.
 ///
 /// [`BufferHandle::ranges`](crate::BufferHandle::ranges) returns them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,7 +80,7 @@ pub struct Ranges {
 pub enum State {
     /// No caller needs a byte that is missing, so the source is not polled.
     Waiting,
-    /// The source is polled: a read waits for bytes, or read-ahead is due.
+    /// The source is opened or polled: a request waits for bytes, or read-ahead is due.
     Pulling,
     /// The source failed. It is opened again after a delay, because a request waits for its bytes.
     /// [`BufferHandle::error`](crate::BufferHandle::error) says why it failed.
@@ -87,14 +90,14 @@ pub enum State {
         /// The delay before the attempt.
         delay: Duration,
     },
-    /// The source has ended, and all of its bytes are loaded.
+    /// The size is known, and all bytes are loaded: there are no holes.
     Complete,
     /// The source has failed for good. Bytes that arrived before stay readable.
     Failed,
 }
 
 impl State {
-    /// Whether no more bytes will come: the source has ended, or failed.
+    /// Whether no more bytes will come: all are loaded, or the source has failed.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Complete | Self::Failed)
@@ -125,25 +128,29 @@ impl Progress {
         store_failing: false,
     };
 
-    /// Where `len` bytes from `offset` lie, seen from the bytes that have arrived.
+    /// Where `len` bytes from `offset` lie, seen from the [`frontier`](Self::frontier).
     #[must_use]
     pub fn locate(&self, offset: u64, len: u64) -> Location {
         Location::of(offset, len, self.frontier)
     }
 }
 
-/// Where a range of bytes lies, seen from the *index*: the offset of the first byte that has not
-/// arrived yet.
+/// Where a range of bytes lies, seen from the *index*: the offset of the first missing byte, which is
+/// [`Progress::frontier`].
 ///
-/// A range can lie before the index, across it, start exactly at it, or start after it. This decides
-/// whether a read is answered now or waits.
+/// A range can lie before the index, across it, start exactly at it, or start after it. For a stream that
+/// is loaded from front to back, this decides whether a read is answered now or waits.
 ///
 /// | location | the range | an exact read | `read_some` |
 /// |---|---|---|---|
 /// | `BeforeIndex` | has arrived completely | is answered now | is answered now |
 /// | `Bisected` | has arrived in part: its start | waits for the rest | is answered now, shorter |
-/// | `AtIndex` | starts with the next byte to arrive | waits | waits for the next byte |
-/// | `AfterIndex` | starts after the next byte to arrive | waits | waits |
+/// | `AtIndex` | starts with the first missing byte | waits | waits for that byte |
+/// | `AfterIndex` | starts after the first missing byte | waits | waits |
+///
+/// If the loaded bytes have holes, a range `AfterIndex` may be loaded, and then its reads are answered now.
+/// The same holds for the rest of a `Bisected` range.
+/// [`BufferHandle::ranges`](crate::BufferHandle::ranges) tells what is loaded after the index.
 ///
 /// [`Progress::locate`] returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -151,11 +158,11 @@ impl Progress {
 pub enum Location {
     /// All of the range has arrived.
     BeforeIndex,
-    /// The start of the range has arrived, its end has not.
+    /// The start of the range has arrived. At least one of its later bytes has not.
     Bisected,
-    /// The range starts with the next byte to arrive.
+    /// The range starts with the first missing byte.
     AtIndex,
-    /// The range starts after the next byte to arrive.
+    /// The range starts after the first missing byte.
     AfterIndex,
 }
 

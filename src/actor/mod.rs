@@ -39,7 +39,8 @@ const PULL_MOST: usize = BLOCK;
 /// From this many bytes on, memory is freed on a disk thread. It takes about 150 microseconds.
 const FREE_LATER: usize = 2 * 1024 * 1024;
 
-/// The actor: owns the stream, the spilled file and the index of one buffer, and serves its handles.
+/// The actor: owns the source, its streams, the spilled file and the index of one buffer, and serves its
+/// handles.
 ///
 /// [`Builder::build`](crate::Builder::build) makes it and [`run`](Self::run) runs it;
 /// [`spawn`](Self::spawn) does both. Dropping it closes the buffer, whether it was run or not.

@@ -1,4 +1,4 @@
-//! The source of a buffer, its opening and its stream.
+//! The source of a buffer, its openings and its streams.
 
 use std::io;
 use std::mem;

@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use super::chunk::Chunk;
 use super::{Action, Core, Token};
 
-/// The ends of the ranges that were delivered last, one for each stream that may be open. Read-ahead counts
-/// from them.
+/// The ends of the ranges that were delivered last, at most as many as there may be streams. Read-ahead
+/// counts from them.
 pub(super) struct Delivered {
     /// Most recent last.
     ends: Vec<u64>,
@@ -56,7 +56,7 @@ impl Delivered {
 }
 
 impl<T: Token> Core<T> {
-    /// Whether the stream's next missing byte is needed.
+    /// Whether the next missing byte of this stream is needed: the first one at its position or after it.
     pub(super) fn needs(&mut self, id: usize) -> bool {
         let Some(at) = self.feeds.at(id) else { return false };
         let at = self.layout.first_missing(at);
@@ -68,13 +68,13 @@ impl<T: Token> Core<T> {
         self.limits.read_ahead == u64::MAX && !self.feeds.gave_up()
     }
 
-    /// Whether a request waits for the stream, whose next missing byte is at `at`.
+    /// Whether a request waits for this stream. `at` is its next missing byte.
     fn is_waited_for(&mut self, id: usize, at: u64) -> bool {
         if self.feeds.is_one_way() {
             return self.waiters.furthest().is_some_and(|until| until > at);
         }
-        // A request that started before `at` waits for this byte if the stream came past its start: then
-        // all bytes between are loaded. Of these requests the last one has the nearest start, so if any
+        // A request that starts before `at` waits for this byte if all bytes between are loaded: then the
+        // stream has come past its start. Of these requests the last one has the nearest start, so if any
         // of them waits, the last one does.
         if let Some((range, _)) = self.waiters.last_to(at)
             && range.end > at
@@ -82,12 +82,13 @@ impl<T: Token> Core<T> {
         {
             return true;
         }
+        // A request that starts after `at` waits for the stream if its start is within reach.
         let Some(next) = at.checked_add(1) else { return false };
         let most = self.feeds.at(id).unwrap_or(at).saturating_add(self.feeds.reach());
         next <= most && self.waiters.first_from(next..=most).is_some()
     }
 
-    /// The first missing byte of the request that has waited longest for a stream of its own.
+    /// Of the requests that no stream serves, the first missing byte of the one that came first.
     fn unserved(&mut self) -> Option<u64> {
         let mut oldest: Option<(u64, u64)> = None;
         let mut from = Some(0);
@@ -100,7 +101,8 @@ impl<T: Token> Core<T> {
             if served_from.is_none() {
                 oldest = Some(oldest.map_or((order, offset), |oldest| oldest.min((order, offset))));
             }
-            // All requests up to there are served by the same stream.
+            // The same stream serves all requests that start up to there. Without one, the stream that is
+            // opened for this request will serve them.
             let served_to = served_from.unwrap_or(offset).saturating_add(self.feeds.reach());
             from = served_to.max(range.start).checked_add(1);
         }
@@ -146,8 +148,8 @@ impl<T: Token> Core<T> {
             let Some(at) = self.feeds.at(id) else { continue };
             let at = self.layout.first_missing(at);
             let is_waited_for = self.is_waited_for(id, at);
-            // A stream that a request waits for brings one block first. If the source cannot be opened
-            // anywhere, its only stream is behind all other requests.
+            // A stream that a request waits for brings one block first. If the source cannot jump, its only
+            // stream is already past the byte that is needed, so it moves at once.
             if is_waited_for && self.feeds.can_jump() && self.feeds.brought(id) < BLOCK {
                 continue;
             }
@@ -166,7 +168,8 @@ impl<T: Token> Core<T> {
         }
     }
 
-    /// The stream fills no more bytes in: requests that wait for it need another one.
+    /// The stream stops here, and the rest of its chunk is dropped. The requests that it served may need
+    /// another stream.
     pub(super) fn stop(&mut self, id: usize) {
         self.layout.close(id);
         if self.arriving_from == id {
@@ -178,5 +181,5 @@ impl<T: Token> Core<T> {
     }
 }
 
-/// The bytes that a stream brings before it is moved away from a waiting request.
+/// The number of new bytes that a stream brings before it is moved away from a waiting request.
 const BLOCK: u64 = super::memory::BLOCK as u64;

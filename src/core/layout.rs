@@ -1,6 +1,6 @@
 //! Where each byte of the resource is. No other module knows it.
 //!
-//! Two sets of ranges say it: the bytes that are loaded, and those of them that are in the store. The other
+//! It keeps two sets of ranges: the bytes that are loaded, and those of them that are in the store. The other
 //! loaded bytes are in memory. A stream that is loaded from front to back has one range in each set.
 //!
 //! With a limit on the store, bytes are discarded. If they cannot be fetched again, they are discarded from
@@ -159,12 +159,12 @@ impl Layout {
         taken
     }
 
-    /// The stream has ended, or is at another offset now: gives back the unused room of its block.
+    /// The stream has stopped: gives back the unused room of its block.
     pub(super) fn close(&mut self, stream: usize) {
         self.memory.close(stream);
     }
 
-    /// All streams have ended.
+    /// All streams have stopped.
     pub(super) fn close_all(&mut self) {
         self.memory.close_all();
     }

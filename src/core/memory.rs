@@ -30,7 +30,7 @@ const MIN_SEGMENT: usize = 4 * 1024;
 /// a shared slice (`cargo bench --bench parts -- short`).
 const COPY_MOST: usize = 1024;
 
-/// The smallest buffer that the first block of a stream grows by.
+/// The smallest allocation for the first block of a stream.
 const MIN_GROWTH: usize = 1024;
 
 struct Block {
@@ -48,7 +48,7 @@ struct Open {
     stream: usize,
     /// The offset of the next byte.
     end: u64,
-    /// The number of bytes that the stream has filled in.
+    /// The number of bytes that the stream has filled in since this buffer was opened.
     filled: u64,
     /// The last bytes before `end`, which are not frozen yet, and room for more.
     buffer: BytesMut,
@@ -60,7 +60,7 @@ impl Open {
         self.end - self.buffer.len() as u64
     }
 
-    /// Whether the stream fills this block now.
+    /// Whether the stream is inside this block. At the start of a block it has filled nothing in yet.
     fn fills(&self, number: u64) -> bool {
         within(self.end) != 0 && number_of(self.end) == number
     }
@@ -173,7 +173,8 @@ impl Memory {
         }
     }
 
-    /// The stream fills no more bytes in: gives back the unused room of its block, and makes it one segment.
+    /// The stream has stopped. Gives back the unused room of its block, and joins the segments of the block
+    /// that touch, unless another stream fills it.
     pub(super) fn close(&mut self, stream: usize) {
         let Some(index) = self.open.iter().position(|open| open.stream == stream) else { return };
         self.close_buffer(index);
@@ -192,7 +193,7 @@ impl Memory {
         }
     }
 
-    /// All streams have ended.
+    /// All streams have stopped.
     pub(super) fn close_all(&mut self) {
         while let Some(open) = self.open.first() {
             self.close(open.stream);
@@ -346,7 +347,7 @@ impl Memory {
     }
 }
 
-/// Whether a stream fills this block now.
+/// Whether a stream is filling this block.
 fn is_filled(open: &[Open], number: u64) -> bool {
     open.iter().any(|open| open.fills(number))
 }

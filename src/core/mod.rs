@@ -1,11 +1,12 @@
-//! The core decides: what a read gets and when, when to pull the source, what to write to the store.
+//! The core decides: what a read gets and when, which streams to open and to pull, what to write to the
+//! store.
 //!
-//! It is pure: no tokio, no I/O, no clock. So every order of events can be tried in a plain test
-//! against a `Vec<u8>`. A driver (the actor, or a test) does the following, and nothing else:
+//! It is pure: no tokio, no I/O, no clock. So a plain test can run every order of events, and compare the
+//! bytes with a `Vec<u8>`. A driver (the actor, or a test) does the following, and nothing else:
 //!
 //! - [`handle_event`](Core::handle_event) for everything that happens. It may return an action to carry
 //!   out at once: a read whose bytes are there costs no more than that.
-//! - [`permit`](Core::permit) before it polls the source. The permit takes the result of one poll.
+//! - [`permit`](Core::permit) before it polls a stream. The permit takes the result of one poll.
 //! - [`poll_action`](Core::poll_action) until it returns `None`: then the core is idle, and stays idle
 //!   until the next event.
 //! - [`next_deadline`](Core::next_deadline) while the core is idle: at that time it reports
@@ -68,7 +69,7 @@ pub(crate) enum Event<T> {
     Load { range: Range<u64>, token: T },
     /// A caller asks that all bytes that are resident now are spilled. The reply has no bytes.
     Spill { token: T },
-    /// A caller asks for the size of the resource. The reply has no bytes, and comes as soon as the size
+    /// A caller asks for the size of the resource. The reply has no bytes, and is sent as soon as the size
     /// is published.
     Size { token: T },
     /// A caller changes limits. The reply has no bytes, and comes when the buffer is within them.
@@ -122,11 +123,11 @@ pub(crate) struct Limits {
     pub(crate) max_disk: u64,
     /// Bytes to pull past the bytes that were delivered last.
     pub(crate) read_ahead: u64,
-    /// The most streams of a source that may be open at once.
+    /// The most streams of a source that may be open or being opened at once.
     pub(crate) streams: usize,
 }
 
-/// How the stream ended.
+/// How the source ended.
 enum Ending {
     Complete,
     Failed(Error),
@@ -139,8 +140,8 @@ pub(crate) struct Core<T> {
     layout: Layout,
     waiters: Waiters<Waiter<T>>,
     writeback: Writeback<T>,
-    /// The rest of the chunk pulled last. A chunk can have any size, so it is absorbed block by block,
-    /// between other work.
+    /// The rest of the chunk that was pulled last. A chunk can have any size, so it is absorbed block by
+    /// block, between other work. No stream is pulled before all of it is absorbed.
     arriving: Chunk,
     /// The stream that yielded it.
     arriving_from: usize,
@@ -269,13 +270,13 @@ impl<T: Token> Core<T> {
         self.layout.ranges()
     }
 
-    /// The numbers of all streams. Some may not be in use.
+    /// The numbers of all streams. Some of them may not be in use.
     pub(crate) fn streams(&self) -> Range<usize> {
         self.feeds.ids()
     }
 
-    /// Whether the driver must report the time of every event, and not only of failures: the source can
-    /// be opened again.
+    /// Whether time matters for this source, because it can be opened again. Then the driver must report the
+    /// time of every event, and not only of failures.
     pub(crate) fn keeps_time(&self) -> bool {
         !self.feeds.is_one_way()
     }
@@ -295,7 +296,7 @@ impl<T: Token> Core<T> {
         let retry_source = retrying.filter(|_| self.needs_opening());
         let mut deadline = [retry_write, retry_source].into_iter().flatten().min();
         for stream in self.feeds.ids() {
-            // The rest of a chunk waits for memory: it would be lost with its stream.
+            // The rest of its chunk waits for memory. It would be lost if the stream were closed now.
             if self.arriving_from == stream && !self.arriving.is_empty() {
                 continue;
             }

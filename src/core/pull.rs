@@ -35,6 +35,7 @@ impl<T: Token> Core<T> {
         self.can_take_chunk() && self.needs(stream)
     }
 
+    /// Whether a chunk can be taken in, whichever stream brings it.
     pub(super) fn can_take_chunk(&self) -> bool {
         self.arriving.is_empty() && !self.has_ended() && self.writeback.has_room(&self.layout)
     }
@@ -99,7 +100,8 @@ impl<T: Token> Core<T> {
             self.waiters.wake(at..at + bytes as u64);
             self.arriving.advance(bytes);
             if at + bytes as u64 > self.end && self.feeds.size().is_none() {
-                // A stream ended past the end, as it seemed, but it broke.
+                // A stream at `end` brought no byte, so the resource seemed to end there or before. These
+                // bytes show that this stream only broke.
                 self.end = u64::MAX;
             }
             self.learn_size();
@@ -118,7 +120,8 @@ impl<T: Token> Core<T> {
         Some(Action::Absorbed { bytes })
     }
 
-    /// Stops the stream if it has reached bytes that make it unnecessary.
+    /// Stops the stream if it has reached the end of the resource, or an island before which it stops. The
+    /// buffer is complete if no byte is missing.
     fn pass_loaded(&mut self, stream: usize) {
         if self.layout.is_whole(self.end) && self.is_final_when_whole() {
             return self.finish(Ending::Complete);
@@ -132,7 +135,7 @@ impl<T: Token> Core<T> {
 
     // ---- the end of the resource ----
 
-    /// The source may have told the size.
+    /// Takes in the size, if the source has told one.
     fn learn_size(&mut self) {
         if let Some(size) = self.feeds.size()
             && size != self.end
@@ -147,7 +150,7 @@ impl<T: Token> Core<T> {
         self.waiters.wake(end..u64::MAX);
     }
 
-    /// Whether no stream must be polled again.
+    /// Whether no stream is polled any more.
     pub(super) fn has_ended(&self) -> bool {
         self.ending.is_some() || self.excess
     }

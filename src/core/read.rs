@@ -38,7 +38,7 @@ impl Read {
 
 /// What becomes of a read.
 pub(super) enum Decision {
-    /// It waits for the last byte of this range, in which no byte is loaded, or until the source has ended.
+    /// It waits for all of this range, in which no byte is loaded, or until the source has ended.
     Wait(Range<u64>),
     /// It is answered.
     Act(Outcome),
@@ -69,7 +69,8 @@ pub(super) fn decide(
     let end = read_end.min(end);
     let mut parts = layout.split(read.offset..end);
     let Some(Part { range, place }) = parts.next() else {
-        // No resource has a byte at `u64::MAX`, but only its end shows that.
+        // The range is empty because the read is of no bytes, or past the known end; or because it starts at
+        // `u64::MAX`. No resource has a byte there, but only its end proves that.
         let is_past = read.len == 0 || end < read_end;
         return if is_past {
             Decision::Act(Outcome::Nothing)

@@ -37,7 +37,7 @@ impl<T> Waiter<T> {
 }
 
 impl<T: Token> Core<T> {
-    /// All requests that need bytes that are not loaded fail. Others only wait for their turn.
+    /// Fails all parked requests: they need missing bytes. Requests that were woken only wait for their turn.
     pub(super) fn fail_needy(&mut self, error: &Error) {
         let failed =
             |waiter: Waiter<T>| Action::Reply { token: waiter.into_token(), result: Err(error.clone()) };

@@ -1,11 +1,11 @@
-//! The segments of one block: frozen bytes at offsets of the stream, sorted, without overlaps.
+//! The segments of one block: frozen bytes at offsets of the resource, sorted, without overlaps.
 
 use std::ops::Range;
 use std::{mem, slice};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Bytes of the stream from `start` on; never empty.
+/// Bytes of the resource from `start` on; never empty.
 #[derive(Clone, Debug)]
 pub(super) struct Segment {
     pub(super) start: u64,
@@ -18,8 +18,8 @@ impl Segment {
     }
 }
 
-/// One segment if the block was filled by one stream and was not read meanwhile. Then a look-up touches no
-/// other memory.
+/// The segments of a block. Most blocks are filled by one stream and not read meanwhile, so they have one
+/// segment, and a look-up touches no other memory.
 #[derive(Debug)]
 pub(super) enum Segments {
     One(Segment),

@@ -1,4 +1,4 @@
-//! Requests that cannot be answered yet, ordered by the bytes that they wait for.
+//! Requests that cannot be answered yet, by the missing ranges that they wait for.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -16,7 +16,8 @@ struct Parked<W> {
     waiter: W,
 }
 
-/// Parked requests. Each waits for a range without a loaded byte, and is woken when its last byte arrives.
+/// Parked requests. Each is parked with a range in which no byte is loaded, and is woken when the last byte
+/// of the range arrives.
 pub(super) struct Waiters<W> {
     /// By (end of the range, order of arrival).
     parked: BTreeMap<(u64, u64), Parked<W>>,
@@ -81,7 +82,8 @@ impl<W: Token> Waiters<W> {
         while let Some(first) = self.parked.first_entry() {
             let mut key = *first.key();
             if key.0 <= arrived.start {
-                // A request waits for bytes before these.
+                // The first request waits for an earlier byte, which another stream brings. Look for the
+                // first request that waits for these bytes.
                 let later = (arrived.start + 1, 0)..=(arrived.end, u64::MAX);
                 let Some((found, _)) = self.parked.range(later).next() else { return };
                 key = *found;
@@ -141,7 +143,7 @@ impl<W: Token> Waiters<W> {
         self.find(|starts| starts.range(keys.clone()).next())
     }
 
-    /// As [`first_from`](Self::first_from), for the last range that starts at `most` or before.
+    /// As [`first_from`](Self::first_from), but the last range that starts at `most` or before.
     pub(super) fn last_to(&mut self, most: u64) -> Option<(Range<u64>, u64)> {
         self.find(|starts| starts.range(..=(most, u64::MAX)).next_back())
     }
@@ -161,7 +163,8 @@ impl<W: Token> Waiters<W> {
         }
     }
 
-    /// A stream has stopped: the requests wait for missing bytes from another offset on.
+    /// A stream has stopped. The starts of the requests that it served may be loaded now, so all starts are
+    /// computed again.
     pub(super) fn move_starts(&mut self, first_missing: impl Fn(u64) -> u64) {
         let Some(starts) = &mut self.starts else { return };
         starts.clear();

@@ -1,4 +1,5 @@
-//! Which resident bytes are written to the store, and when: oldest first, one write at a time.
+//! Which resident bytes are written to the store, and when: the blocks that arrived first, one write at a
+//! time.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -15,8 +16,8 @@ use super::memory::{BLOCK, block_range};
 use super::ranges::RangeSet;
 use crate::error::Error;
 
-/// How far memory may exceed its limit while the store takes in the rest. Four blocks: one that is
-/// open, and others that fill while a write is running.
+/// How far memory may exceed its limit while the store takes in the rest. Four blocks: those that streams are
+/// filling, and those that fill up while a write is running.
 const SLACK: usize = 1024 * 1024;
 
 /// The most blocks of one write: half of the slack, so that the other half fills meanwhile.

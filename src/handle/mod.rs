@@ -75,11 +75,12 @@ impl BufferHandle {
         Self { requests, snapshots, shared }
     }
 
-    /// The size of the whole stream in bytes.
+    /// The size of the whole resource in bytes.
     ///
     /// A known size is returned at once: the declared one, or the one that the source told. If a
-    /// [source](crate::Source) was not opened yet, it is opened to look. Otherwise the stream is pulled to
-    /// its end; for an endless stream the future does not return then.
+    /// [source](crate::Source) has loaded nothing yet, it is opened at offset 0 to look. If the size is still
+    /// not known, bytes are pulled from the end of the last loaded range to the end of the resource, and
+    /// holes before that are not filled. Then the future does not return for an endless stream.
     ///
     /// # Errors
     ///
@@ -114,8 +115,8 @@ impl BufferHandle {
         }
     }
 
-    /// Pulls the stream to its end and returns the number of bytes. It does not return for an endless
-    /// stream.
+    /// Loads all bytes of the resource and returns their number. Holes are filled. It does not return for an
+    /// endless stream.
     ///
     /// # Errors
     ///
@@ -145,8 +146,9 @@ impl BufferHandle {
 
     /// Loads a range, for example `..1024` or `1_000_000..`, and waits until all of its bytes are loaded.
     ///
-    /// Holes are filled, and no other bytes are loaded. A range that goes on past the end of the resource
-    /// ends there. A range without an end waits for the end of the resource.
+    /// Holes in the range are filled, others are not. No bytes are sent to the caller, so no read-ahead
+    /// follows. A range that goes on past the end of the resource ends there. A range without an end waits
+    /// for the end of the resource.
     ///
     /// # Errors
     ///
@@ -179,8 +181,8 @@ impl BufferHandle {
 
     /// The ranges of bytes that are loaded now: those in memory, and those in the spill store.
     ///
-    /// A stream that is loaded from front to back has one range of each at most. A source that can be opened
-    /// anywhere may have gaps.
+    /// A stream that is loaded from front to back has at most one range of each kind. The bytes of a source
+    /// that can be opened anywhere may have holes: what is in no range is missing.
     ///
     /// # Errors
     ///

@@ -22,10 +22,10 @@ impl BufferHandle {
     /// [`u64::MAX`] means "to the end". A `len` of 0 is answered at once and pulls nothing. Memory is
     /// allocated for bytes that exist, never for the `len` that is asked for.
     ///
-    /// The bytes are a slice of the buffer's memory if the range lies in one block there and is not
-    /// short. A held slice keeps its block of up to 256 KiB alive, outside of
+    /// The bytes are a slice of the buffer's memory if the range lies in one segment of a block there and is
+    /// not short. A held slice keeps its block of up to 256 KiB alive, outside of
     /// [`max_memory`](crate::Builder::max_memory). Replies of up to 1 KiB are copies, and hold no more
-    /// than themselves; so do replies that are joined from several blocks.
+    /// than themselves; so do replies that are joined from several segments or blocks.
     ///
     /// # Errors
     ///

@@ -24,7 +24,8 @@ const RUN: u64 = 4 * BLOCK as u64;
 /// it delivers the bytes that have arrived. The reader holds slices of the buffer's memory as its read
 /// buffer: at most 1 MiB while it reads sequentially, and 256 KiB otherwise. So a `BufReader` around it
 /// gains nothing. A seek costs nothing, and inside the held slices it sends no request. Only a seek from
-/// the end waits if the size is not known: see [`BufferHandle::size`].
+/// the end waits if the size is not known. It finds the end as [`BufferHandle::size`] does: it fills no
+/// holes, and a source that tells its size is only opened.
 ///
 /// A read at or past the end returns 0 bytes. A position past the end is legal; a negative one is
 /// [`InvalidInput`](io::ErrorKind::InvalidInput). A failure of the source is never an end of file: the

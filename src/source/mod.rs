@@ -29,9 +29,12 @@ pub use self::version::Version;
 /// [`source_fn`].
 ///
 /// Bytes of different versions are never mixed. If each opening yields the resource's
-/// [`version`](Opened::version), a buffer compares versions and fetches no byte again. Without
-/// versions it opens up to 64 KiB before the first missing byte and compares these bytes with the
-/// ones that it has.
+/// [`version`](Opened::version), a buffer compares versions, and continues a broken stream without fetching
+/// a byte again. Then it also jumps: a read far ahead opens a stream of its own at its first missing byte,
+/// so [`open`](Self::open) is called while other streams are open, or still being opened, up to
+/// [`Builder::streams`](crate::Builder::streams). Without versions there is one stream, and bytes are loaded
+/// from front to back. After a failure it is opened up to 64 KiB before the first missing byte, and these
+/// bytes are compared with the ones that the buffer has.
 ///
 /// # Examples
 ///
@@ -70,8 +73,9 @@ pub use self::version::Version;
 pub trait Source: Send + Sync + 'static {
     /// Opens the resource at an offset. `async fn open` implements it.
     ///
-    /// The stream may start before the offset; then [`Opened::starting_at`] must say so. The future is
-    /// dropped if the buffer is closed, or if it takes longer than [`Retry::stall_timeout`].
+    /// The stream may start before the offset; then [`Opened::starting_at`] must say so. It may end at
+    /// [`OpenAt::end`]. The future is dropped if the buffer is closed, if it takes longer than
+    /// [`Retry::stall_timeout`], or if its stream is not needed any more and another one is.
     ///
     /// # Errors
     ///
@@ -133,7 +137,8 @@ where
 pub struct OpenAt {
     /// The offset of the first byte that is needed.
     pub offset: u64,
-    /// The offset after the last byte that is needed, if it is known. The stream may go on after it.
+    /// The offset after the last byte that is needed, if it is known: the buffer has the bytes after it. The
+    /// stream may end there, and that is no failure. It may also go on: then it is dropped there.
     pub end: Option<u64>,
     /// The version that the buffer has bytes of, if there is one: for a conditional request.
     pub version: Option<Version>,
@@ -169,8 +174,8 @@ impl Opened {
 
     /// The offset of the stream's first byte, if it is not the requested one.
     ///
-    /// A stream that starts earlier is skipped to the requested offset. A stream that starts later
-    /// means that the resource has changed.
+    /// Of a stream that starts earlier, the bytes that are loaded already are skipped. A stream that starts
+    /// later means that the resource has changed.
     #[must_use]
     pub fn starting_at(mut self, offset: u64) -> Self {
         self.start = Some(offset);
@@ -184,7 +189,8 @@ impl Opened {
         self
     }
 
-    /// The version of the resource, if it is known: a [`Version`] or an `Option<Version>`.
+    /// The version of the resource, if it is known: a [`Version`] or an `Option<Version>`. Only a source with
+    /// versions has several streams.
     #[must_use]
     pub fn version(mut self, version: impl Into<Option<Version>>) -> Self {
         self.version = version.into();
@@ -251,7 +257,7 @@ pub enum Reopen {
     Never,
     /// Only from its start: a server that ignores ranges. The bytes that the buffer has are skipped.
     FromStart,
-    /// At any offset.
+    /// At any offset. With a [`Version`], far reads get streams of their own.
     #[default]
     Anywhere,
 }

@@ -56,8 +56,8 @@ pub(super) enum Fault {
 pub(super) enum Admission {
     /// The stream is pulled.
     Admitted,
-    /// Nothing proves bytes that would arrive before those of this stream. So it is dropped, and the
-    /// source is opened from its start.
+    /// The stream starts after offset 0, and has no version that could later prove the bytes before it. So
+    /// it is dropped, and the source is opened at offset 0.
     FromStart,
 }
 
@@ -80,7 +80,7 @@ pub(super) struct Feeds {
     is_one_way: bool,
     /// How the source can be opened again.
     reopen: Reopen,
-    /// Whether the source was opened past its start, and no version proves other bytes: see
+    /// Whether the source must be opened at offset 0, because it has no versions: see
     /// [`Admission::FromStart`].
     from_start: bool,
     series: Series,
@@ -212,7 +212,8 @@ impl Feeds {
         self.reopen == Reopen::Anywhere && self.version.is_some()
     }
 
-    /// A read this far ahead of a stream waits for it; one that is further ahead gets its own stream.
+    /// A request up to this far ahead of a stream waits for it. One that is further ahead gets its own
+    /// stream.
     pub(super) fn reach(&self) -> u64 {
         if self.can_jump() { self.pace.distance() } else { u64::MAX }
     }
@@ -227,13 +228,13 @@ impl Feeds {
         self.at(id).and_then(|at| offset.checked_sub(at)).is_some_and(|gap| gap <= self.reach())
     }
 
-    /// Whether every stream stops before loaded bytes: at a long island, and where nothing is missing after
-    /// it.
+    /// Whether any stream stops before this island: it is long, or reaches to the end of the resource.
     fn is_stop(&self, island: &Range<u64>) -> bool {
         self.can_jump() && (island.end - island.start >= self.reach() || self.size == Some(island.end))
     }
 
-    /// Whether this stream stops before loaded bytes: also if another stream goes on at their end.
+    /// Whether this stream stops before this island: as any stream does, or because another stream goes on at
+    /// the end of the island.
     pub(super) fn stops_before(&self, id: usize, island: &Range<u64>) -> bool {
         let is_at_end = |(other, stream): (usize, &Option<Stream>)| {
             let at_end = stream.as_ref().is_some_and(|stream| stream.is_open() && stream.at == island.end);
@@ -242,7 +243,7 @@ impl Feeds {
         self.is_stop(island) || self.can_jump() && (0..).zip(&self.streams).any(is_at_end)
     }
 
-    /// Where a stream that starts at `from` stops before loaded bytes.
+    /// The start of the first island before which a stream from `from` on will stop, if there is one.
     fn end_for(&self, from: u64, layout: &Layout) -> Option<u64> {
         let mut at = from;
         while self.can_jump() {
@@ -361,7 +362,7 @@ impl Feeds {
 
     // ---- a stream ----
 
-    /// The buffer waits for bytes of the stream, or wants none.
+    /// Whether the buffer wants bytes of the stream now.
     pub(super) fn want(&mut self, now: Instant, id: usize, wanted: bool) {
         if !self.is_one_way
             && let Some(stream) = self.streams.get_mut(id).and_then(Option::as_mut)
@@ -442,7 +443,7 @@ impl Feeds {
         // All bytes that prove the stream have compared equal, so the size that it told counts.
         let size = if at >= layout.end() { self.size.or(stream.told.0) } else { self.size };
         if at >= size.or(declared).unwrap_or(layout.end()) {
-            // A stream that was opened past the end has no bytes. Then the size is smaller than its offset.
+            // A stream that was opened past the end has no bytes. Then the size stays unknown.
             self.size = size.or((at == layout.end()).then_some(at));
             return End::Resource { most: at };
         }
@@ -496,9 +497,9 @@ impl Feeds {
 
 /// What the end of a stream is.
 pub(super) enum End {
-    /// The end of the resource: its size is known, or is at least not larger than this.
+    /// The end of the resource, whose size is at most this.
     Resource { most: u64 },
-    /// The end that the core gave it.
+    /// The end that the core gave to this stream. The resource goes on.
     Stream,
     /// A fault.
     Early,

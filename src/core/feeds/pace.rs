@@ -1,4 +1,5 @@
-//! How far ahead a read must be to get a stream of its own: when opening one is faster than waiting.
+//! How far ahead of a stream a read must be to get a stream of its own: so far that opening one is faster
+//! than waiting.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ const SAMPLE: u64 = 64 * 1024;
 /// The distance before anything was measured.
 const FIRST_DISTANCE: u64 = 128 * 1024;
 
-/// No read is so close that it gets a stream of its own within this distance.
+/// The least distance: a read that is no further ahead never gets a stream of its own.
 const MIN_DISTANCE: u64 = 64 * 1024;
 
 /// What was measured of recent openings and streams.

@@ -60,7 +60,7 @@ impl Stream {
         matches!(self.phase, Phase::Open { .. })
     }
 
-    /// The buffer waits for bytes of the stream, or wants none.
+    /// Whether the buffer wants bytes of the stream now.
     pub(super) fn want(&mut self, now: Instant, wanted: bool, pace: &mut Pace) {
         if wanted {
             return self.meter.wait(now);
@@ -69,7 +69,8 @@ impl Stream {
         if let Phase::Open { started, .. } = &mut self.phase
             && let Some(started) = started.take()
         {
-            // The time to its first byte will never be known. Nearly all of it was the opening.
+            // The stream is not polled now, so the time to its first byte cannot be measured. The time of the
+            // opening is nearly all of it.
             pace.opened_after(self.used.saturating_duration_since(started));
         }
     }
@@ -79,7 +80,7 @@ impl Stream {
         let Phase::Open { silent, started, .. } = &mut self.phase else { return };
         *silent = None;
         match started.take() {
-            // The first chunk was sent during the time to the first byte.
+            // The first chunk was sent during the time to the first byte, so it says nothing about the rate.
             Some(started) => {
                 pace.opened_after(now.saturating_duration_since(started));
                 self.meter.pause();
@@ -88,7 +89,7 @@ impl Stream {
         }
     }
 
-    /// When to look at the stream again. `unused_most` is how long it may be unused.
+    /// When the stream is overdue if nothing happens before. `unused_most` is how long it may be unused.
     pub(super) fn next_deadline(
         &mut self,
         now: Instant,
@@ -109,7 +110,7 @@ impl Stream {
         }
     }
 
-    /// What the time has come for.
+    /// Why the stream is to be given up now, if it is.
     pub(super) fn overdue(
         &self,
         now: Instant,

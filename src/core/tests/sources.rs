@@ -1,10 +1,10 @@
-//! Sources at random: they refuse, hang, fall silent, die after any byte, start early or late, send too
-//! little or too much, ignore offsets, and change with and without notice. Reads are far apart, so that
-//! several streams are open at once, their openings cross each other, and their bytes meet. Memory is small,
-//! and the disk is slow or fails. Rules 21 to 26 and 29.
+//! Sources at random: they refuse, hang, fall silent, break after any byte, start early or late, send too
+//! little or too much, ignore offsets, and change with and without a new version. Reads are far apart, so
+//! that several streams are open at once, their openings cross each other, and their bytes meet. Memory is
+//! small, and the disk is slow or fails. Rules 21 to 26 and 29.
 //!
-//! One run is one seed. `STREAMSPOOL_RUNS=30000 cargo test --lib sources_at_random` looks harder, and
-//! `STREAMSPOOL_SEED=77` repeats one run.
+//! One seed decides one run. `STREAMSPOOL_RUNS=30000 cargo test --lib sources_at_random` makes more runs, and
+//! `STREAMSPOOL_SEED=77` repeats one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -48,7 +48,7 @@ struct Server {
     has_versions: bool,
     tells_size: bool,
     ignores_offsets: bool,
-    /// Of 100 steps so many have a fault.
+    /// How many of 100 steps have a fault.
     faults: u64,
     version: u8,
     /// The version of each open stream.

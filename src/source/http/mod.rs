@@ -27,9 +27,11 @@ const MAX_NEW_ADDRESSES: u32 = 2;
 ///
 /// A buffer of it fetches with range requests. It continues after a broken connection, and it never mixes
 /// two versions of the resource: a strong `ETag` is its [`Version`](super::Version), else a
-/// `Last-Modified` that is at least 60 s older than the answer. Servers that ignore ranges work too; then
-/// a broken download starts again at byte 0. Redirects are followed, and each opening starts again at the
-/// address that was given.
+/// `Last-Modified` that is at least 60 s older than the answer. With a version, a read far ahead sends a
+/// request of its own, and up to [`Builder::streams`](crate::Builder::streams) answers arrive at once.
+/// Without one, bytes are loaded from front to back. Servers that ignore ranges work too; then a broken
+/// download starts again at byte 0. Redirects are followed, and each opening starts again at the address
+/// that was given.
 ///
 /// Which failures are transient: no connection, a body that breaks off or is shorter than its headers
 /// say, and the statuses 408, 425, 429 and 5xx. `Retry-After` is obeyed, up to 60 s. All other answers
