@@ -14,6 +14,8 @@ use crate::error::Error;
 use crate::progress::{Ranges, Snapshot};
 
 mod blocking;
+#[cfg(feature = "symphonia")]
+mod blocking_media;
 mod blocking_thread;
 mod chunks;
 mod pending_read;
