@@ -268,6 +268,8 @@ pub use crate::handle::{
 pub use crate::progress::{Location, Progress, Ranges, State};
 #[cfg(feature = "http")]
 pub use crate::source::HttpSource;
+#[cfg(feature = "object_store")]
+pub use crate::source::ObjectSource;
 pub use crate::source::{OpenAt, Opened, Reopen, Retry, Source, SourceError, Version, source_fn};
 pub use crate::store::{SeekStore, SpillStore, TempFileStore};
 

@@ -3,6 +3,8 @@
 pub(crate) mod error;
 #[cfg(feature = "http")]
 pub(crate) mod http;
+#[cfg(feature = "object_store")]
+pub(crate) mod object;
 pub(crate) mod reader;
 pub(crate) mod retry;
 pub(crate) mod version;
@@ -19,6 +21,8 @@ use tokio_stream::Stream;
 pub use self::error::SourceError;
 #[cfg(feature = "http")]
 pub use self::http::HttpSource;
+#[cfg(feature = "object_store")]
+pub use self::object::ObjectSource;
 pub use self::retry::Retry;
 pub use self::version::Version;
 

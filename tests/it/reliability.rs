@@ -17,6 +17,8 @@ fn file(name: &str) -> String {
         [binary @ ("it" | "real"), file, _] => format!("tests/{binary}/{file}.rs"),
         ["footprint", _] => "tests/footprint.rs".into(),
         ["interleavings", file, _] => format!("tests/interleavings/src/{file}.rs"),
+        ["objects", _] => "tests/objects/main.rs".into(),
+        ["objects", file, _] => format!("tests/objects/{file}.rs"),
         ["decoders", _] => "tests/decoders/main.rs".into(),
         ["simulation", _] => "tests/simulation/main.rs".into(),
         ["simulation", file, _] => format!("tests/simulation/{file}.rs"),
