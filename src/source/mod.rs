@@ -181,6 +181,13 @@ impl Opened {
         self
     }
 
+    /// The offset of the stream's first byte, if it is not the requested one: for sources that wrap another
+    /// one.
+    #[must_use]
+    pub fn start(&self) -> Option<u64> {
+        self.start
+    }
+
     /// The size of the whole resource in bytes, if it is known: a `u64` or an `Option<u64>`.
     #[must_use]
     pub fn size(mut self, bytes: impl Into<Option<u64>>) -> Self {
