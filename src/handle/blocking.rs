@@ -18,9 +18,9 @@ impl BufferHandle {
     /// they have arrived.
     ///
     /// Call it on a thread that may block: a thread of [`spawn_blocking`](tokio::task::spawn_blocking), the
-    /// closure of [`block_in_place`](tokio::task::block_in_place), or a thread of your own, with or without a
-    /// runtime. The wait ends with the bytes, with an error, or when the buffer is closed. To end it early,
-    /// [`close`](Self::close) the buffer from another thread.
+    /// closure of `block_in_place`, or a thread of your own, with or without a runtime. The wait ends with the
+    /// bytes, with an error, or when the buffer is closed. To end it early, [`close`](Self::close) the buffer
+    /// from another thread.
     ///
     /// The buffer must be served meanwhile. One that was spawned on a current-thread runtime is served only
     /// while a thread is in `block_on` of that runtime.

@@ -8,7 +8,7 @@ use crate::progress::State;
 /// With the feature `symphonia`.
 ///
 /// Give the reader to Symphonia as it is: `MediaSourceStream::new(Box::new(reader), Default::default())`.
-/// Decode on a thread that may block. A player that reads a `Vec` in memory instead plays the same samples.
+/// Decode on a thread that may block.
 ///
 /// # The length
 ///
