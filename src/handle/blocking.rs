@@ -23,7 +23,8 @@ impl BufferHandle {
     /// from another thread.
     ///
     /// The buffer must be served meanwhile. One that was spawned on a current-thread runtime is served only
-    /// while a thread is in `block_on` of that runtime.
+    /// while a thread is in `block_on` of that runtime. So do not read in the destructor of a task: the end of
+    /// the runtime may run it.
     ///
     /// # Errors
     ///
