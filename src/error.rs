@@ -103,7 +103,8 @@ pub enum ErrorKind {
     Spill,
     /// [`save`](crate::BufferHandle::save) could not write its file.
     Save,
-    /// The request itself makes no sense, for example a range whose end lies before its start.
+    /// The request itself makes no sense: a range whose end lies before its start, or a blocking read on a
+    /// thread that runs async tasks.
     InvalidInput,
     /// The buffer was closed, or its actor is gone.
     Closed,
@@ -176,6 +177,14 @@ impl Error {
     pub(crate) fn invalid_range(start: u64, end: u64) -> Self {
         let message = format!("the range starts at offset {start}, past its end at {end}");
         Self::new(ErrorKind::InvalidInput, start, message, None)
+    }
+
+    pub(crate) fn on_async_thread(offset: u64) -> Self {
+        let message = format!(
+            "a blocking call at offset {offset} was made on a thread that runs async tasks; \
+             make it in spawn_blocking, or use the async methods"
+        );
+        Self::new(ErrorKind::InvalidInput, offset, message, None)
     }
 
     pub(crate) fn closed(offset: u64) -> Self {

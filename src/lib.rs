@@ -304,6 +304,14 @@
 //!   loaded range to the end of the resource, and holes stay.
 //! - [`load`](BufferHandle::load) and `save` fill all holes, and `load_range` those of its range.
 //!
+//! ## Blocking callers
+//!
+//! 32. [`blocking_read`](BufferHandle::blocking_read) and the [`BlockingReader`] work on any thread that may
+//!     block: in `spawn_blocking` and `block_in_place`, and on threads of your own, with or without a runtime.
+//!     On a thread that runs async tasks of tokio they return `InvalidInput`, even if the bytes are loaded,
+//!     and request nothing. They never panic, and they do not deadlock while the buffer is served. A wait
+//!     ends when the buffer is closed.
+//!
 //! # Cancel safety
 //!
 //! A future is *cancel safe* in this crate if dropping it at any await point withdraws its request and
@@ -336,10 +344,14 @@ pub use bytes::Bytes;
 pub use crate::actor::StreamBuffer;
 pub use crate::builder::Builder;
 pub use crate::error::{Error, ErrorKind};
-pub use crate::handle::{BufferHandle, BufferReader, Chunks, ProgressUpdates, WeakBufferHandle};
+pub use crate::handle::{
+    BlockingReader, BufferHandle, BufferReader, Chunks, ProgressUpdates, WeakBufferHandle,
+};
 pub use crate::progress::{Location, Progress, Ranges, State};
 #[cfg(feature = "http")]
 pub use crate::source::HttpSource;
+#[cfg(feature = "object_store")]
+pub use crate::source::ObjectSource;
 pub use crate::source::{OpenAt, Opened, Reopen, Retry, Source, SourceError, Version, source_fn};
 pub use crate::store::{SeekStore, SpillStore, TempFileStore};
 

@@ -16,14 +16,16 @@ const PIPE: u64 = 512 << 10;
 #[derive(Debug, Parser)]
 #[command(name = "tour")]
 pub(crate) struct Args {
-    /// What to stream: a file, or - for standard input [default: the tune of the repository]
-    pub file: Option<PathBuf>,
+    /// What to stream: a file, an http or https address, or - for standard input [default: the tune of the
+    /// repository]
+    #[arg(value_name = "FILE|URL")]
+    pub input: Option<PathBuf>,
 
     /// Also save the stream to PATH, and compare the file with the bytes that were sent
     #[arg(long, value_name = "PATH")]
     pub save: Option<PathBuf>,
 
-    /// Bytes per second, e.g. 96KiB [default: all in 7 s; 512KiB for a pipe]
+    /// Bytes per second, e.g. 96KiB [default: all in 7 s; 512KiB for a pipe]. A server sends as it likes
     #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "fast")]
     rate: Option<u64>,
 
@@ -45,6 +47,12 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// The address, if the input is one.
+    pub(crate) fn url(&self) -> Option<&str> {
+        let text = self.input.as_deref()?.to_str()?;
+        (text.starts_with("http://") || text.starts_with("https://")).then_some(text)
+    }
+
     /// Bytes per second. `None` means no limit.
     pub(crate) fn pace(&self, size: Option<u64>) -> Option<u64> {
         if self.fast {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressStyle};
-use streamspool::{Progress, ProgressUpdates, State};
+use streamspool::{BufferHandle, Error, Progress, State};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::interval;
@@ -20,9 +20,9 @@ pub(crate) struct Bars {
 }
 
 /// Shows the progress of a buffer and the number of checked bytes, until `stop`.
-pub(crate) fn show(progress: ProgressUpdates, checked: Arc<AtomicU64>) -> Bars {
+pub(crate) fn show(buffer: BufferHandle, checked: Arc<AtomicU64>) -> Bars {
     let (stop, stopped) = oneshot::channel();
-    Bars { stop, task: tokio::spawn(run(progress, checked, stopped)) }
+    Bars { stop, task: tokio::spawn(run(buffer, checked, stopped)) }
 }
 
 impl Bars {
@@ -33,7 +33,7 @@ impl Bars {
     }
 }
 
-async fn run(progress: ProgressUpdates, checked: Arc<AtomicU64>, mut stopped: oneshot::Receiver<()>) {
+async fn run(buffer: BufferHandle, checked: Arc<AtomicU64>, mut stopped: oneshot::Receiver<()>) {
     let screen = MultiProgress::new();
     let plain = screen.is_hidden();
     let lines = Lines::new(&screen);
@@ -43,11 +43,12 @@ async fn run(progress: ProgressUpdates, checked: Arc<AtomicU64>, mut stopped: on
             _ = &mut stopped => true,
             _ = tick.tick() => false,
         };
-        let (now, checked) = (progress.latest(), checked.load(Ordering::Relaxed));
+        let (now, checked) = (buffer.progress(), checked.load(Ordering::Relaxed));
+        let state = state(&now, buffer.error().as_ref());
         if plain {
-            eprintln!("{}", line(&now, checked));
+            eprintln!("{} ({state})", line(&now, checked));
         } else {
-            lines.set(&now, checked);
+            lines.set(&now, checked, &state);
         }
         if stop {
             break;
@@ -67,6 +68,25 @@ fn line(now: &Progress, checked: u64) -> String {
         BinaryBytes(now.spilled),
         BinaryBytes(checked),
     )
+}
+
+/// The state, with the cause of a failure that lasts.
+fn state(now: &Progress, error: Option<&Error>) -> String {
+    let cause = error.map(|error| {
+        let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+        format!(": {}", causes.last().map(ToString::to_string).unwrap_or_default())
+    });
+    let cause = cause.unwrap_or_default();
+    match now.state {
+        State::Waiting => "waiting".to_owned(),
+        State::Pulling => "loading".to_owned(),
+        State::Complete => "complete".to_owned(),
+        State::Failed => format!("failed{cause}"),
+        State::Retrying { attempt, delay } => {
+            format!("trying again in {:.1} s, attempt {attempt}{cause}", delay.as_secs_f64())
+        }
+        _ => String::new(),
+    }
 }
 
 fn of(part: u64, whole: Option<u64>) -> String {
@@ -98,7 +118,7 @@ impl Lines {
         }
     }
 
-    fn set(&self, now: &Progress, checked: u64) {
+    fn set(&self, now: &Progress, checked: u64, state: &str) {
         let whole = now.size.unwrap_or(now.loaded).max(1);
         for (bar, part) in
             [(&self.loaded, now.loaded), (&self.resident, now.resident), (&self.spilled, now.spilled)]
@@ -108,13 +128,6 @@ impl Lines {
             bar.set_message(BinaryBytes(part).to_string());
         }
         self.loaded.set_message(of(now.loaded, now.size));
-        let state = match now.state {
-            State::Waiting => "waiting",
-            State::Pulling => "pulling",
-            State::Complete => "complete",
-            State::Failed => "failed",
-            _ => "",
-        };
         self.checked.set_message(format!("{} read and compared ({state})", BinaryBytes(checked)));
     }
 

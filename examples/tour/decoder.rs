@@ -45,13 +45,11 @@ pub(crate) enum Played {
 /// Plays the stream of the buffer. Blocks. Fails if the buffer fails.
 pub(crate) fn play(buffer: &BufferHandle, witness: Witness, seed: u64) -> Result<Played> {
     let fault = Fault::default();
-    let played = Media::new(buffer, witness, Fault::clone(&fault))
-        .map_err(Error::from)
-        .and_then(|media| Player::open(media, seed))
-        .map(|mut player| {
-            let end = player.play();
-            player.judge(end)
-        });
+    let media = Media::new(buffer, witness, Fault::clone(&fault));
+    let played = Player::open(media, seed).map(|mut player| {
+        let end = player.play();
+        player.judge(end)
+    });
     match (fault.get(), played) {
         (Some(error), _) => Err(error.clone().into()),
         (None, Ok(played)) => Ok(played),

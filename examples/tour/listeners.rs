@@ -84,6 +84,8 @@ fn range(random: &mut Rng, progress: &Progress) -> (u64, usize) {
 /// Splits the stream into pages with a codec: first from the middle as it arrives, then from the first
 /// eighth.
 pub(crate) async fn framed(buffer: BufferHandle, witness: Witness) -> Result<()> {
+    // A server tells the size with its first byte.
+    buffer.read(0, 1).await?;
     let middle = buffer.progress().size.unwrap_or(256 * 1024) / 2;
     for start in [middle, middle / 4] {
         let mut pages = FramedRead::new(buffer.reader_at(start), Pages);

@@ -7,10 +7,11 @@
 //! ```sh
 //! cargo run --release -p tour                      # the tune of the repository
 //! cargo run --release -p tour -- song.flac         # your own file
+//! cargo run --release -p tour -- https://…         # a resource that is requested again after a failure
 //! curl -s https://… | cargo run --release -p tour -- -
 //! ```
 //!
-//! - `source` sends the input, and `sent` keeps a copy of it.
+//! - `source` sends the input, or `remote` fetches it, and `sent` keeps a copy of it.
 //! - `listeners` and `decoder` read, the decoder through `media`.
 //! - `check` compares their bytes with the copy and counts them. `waits` records how long they waited.
 //! - `bars` and `report` show the progress and the result.
@@ -21,6 +22,7 @@ mod check;
 mod decoder;
 mod listeners;
 mod media;
+mod remote;
 mod report;
 mod sent;
 mod source;
@@ -37,6 +39,7 @@ use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use crate::args::Args;
 use crate::check::{Checker, Tally, Who};
 use crate::decoder::Played;
+use crate::remote::Remote;
 use crate::sent::Sent;
 use crate::source::Input;
 
@@ -57,21 +60,22 @@ async fn main() -> ExitCode {
 }
 
 async fn tour(args: Args) -> Result<()> {
-    let input = Input::open(args.file.as_deref())?;
-    let size = args.size.or(input.size);
-    let name = input.name.clone();
-
     let sent = Sent::new().context("can't make a temporary file")?;
-    let stream = source::send(input, args.pace(size), args.seed, sent.clone());
-    let buffer = StreamBuffer::builder()
-        .name(&name)
-        .size(size)
-        .max_memory(args.memory)
-        .read_ahead(READ_AHEAD)
-        .spawn(stream);
+    let builder = StreamBuffer::builder().max_memory(args.memory).read_ahead(READ_AHEAD);
+    let (name, buffer, fetched) = if let Some(url) = args.url() {
+        let (remote, fetched) = Remote::new(url, sent.clone()).with_context(|| url.to_owned())?;
+        let buffer = builder.name(url).size(args.size).spawn_source(remote);
+        (url.to_owned(), buffer, Some(fetched))
+    } else {
+        let input = Input::open(args.input.as_deref())?;
+        let (name, size) = (input.name.clone(), args.size.or(input.size));
+        let stream = source::send(input, args.pace(size), args.seed, sent.clone());
+        let buffer = builder.name(&name).size(size).spawn(stream);
+        (name, buffer, None)
+    };
 
     let (checker, witnesses) = Checker::new(&buffer, sent.clone());
-    let bars = bars::show(buffer.subscribe(), checker.checked());
+    let bars = bars::show(buffer.clone(), checker.checked());
     let checking = spawn_blocking(move || checker.run());
 
     let (seed, paced) = (args.seed, !args.fast);
@@ -104,7 +108,7 @@ async fn tour(args: Args) -> Result<()> {
     listened.with_context(|| name.clone())?;
     let played = played.with_context(|| name.clone())?;
     let loaded = whole(&buffer, &sent, &tally).with_context(|| name.clone())?;
-    report::summary(&tally, loaded, &played)?;
+    report::summary(&tally, loaded, fetched.as_deref(), &played)?;
     if let Some(path) = args.save {
         let verifying = path.clone();
         ended(spawn_blocking(move || sent.verify(&verifying, loaded)).await)?;

@@ -10,6 +10,7 @@ use streamspool::Location;
 
 use crate::check::{Reads, Tally, Who};
 use crate::decoder::Played;
+use crate::remote::Fetched;
 
 const COLUMNS: [(Who, &str); 4] = [
     (Who::Decoder, "decoder"),
@@ -61,9 +62,18 @@ fn write_row(out: &mut impl Write, name: &str, cells: impl Iterator<Item = impl 
 }
 
 /// Prints the summary.
-pub(crate) fn summary(tally: &Tally, loaded: u64, played: &Played) -> io::Result<()> {
+pub(crate) fn summary(
+    tally: &Tally,
+    loaded: u64,
+    fetched: Option<&Fetched>,
+    played: &Played,
+) -> io::Result<()> {
     let all = tally.all();
     let mut out = io::stdout().lock();
+    if let Some(fetched) = fetched {
+        let (requests, bytes) = (HumanCount(fetched.requests()), BinaryBytes(fetched.bytes()));
+        writeln!(out, "Fetched {bytes} of {}; requests: {requests}.", BinaryBytes(loaded))?;
+    }
     writeln!(
         out,
         "Sent {}; read {} in {} reads, every byte as it was sent.",

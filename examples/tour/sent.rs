@@ -35,11 +35,16 @@ impl Sent {
     }
 
     pub(crate) fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        let end = self.len();
+        self.put(end, bytes)
+    }
+
+    /// Keeps bytes that were sent at `offset`. A server may send some bytes twice, or leave out others.
+    pub(crate) fn put(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut copied = self.lock();
-        let end = SeekFrom::Start(copied.len);
-        copied.file.seek(end)?;
+        copied.file.seek(SeekFrom::Start(offset))?;
         copied.file.write_all(bytes)?;
-        copied.len += bytes.len() as u64;
+        copied.len = copied.len.max(offset + bytes.len() as u64);
         Ok(())
     }
 

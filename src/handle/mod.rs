@@ -13,6 +13,10 @@ use crate::core::read::{Read, Want};
 use crate::error::Error;
 use crate::progress::{Ranges, Snapshot};
 
+mod blocking;
+#[cfg(feature = "symphonia")]
+mod blocking_media;
+mod blocking_thread;
 mod chunks;
 mod pending_read;
 mod read;
@@ -21,6 +25,7 @@ mod save;
 mod updates;
 mod weak;
 
+pub use self::blocking::BlockingReader;
 pub use self::chunks::Chunks;
 pub use self::reader::BufferReader;
 pub use self::updates::ProgressUpdates;

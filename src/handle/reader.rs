@@ -177,7 +177,7 @@ impl BufferReader {
     }
 
     /// The held bytes at the position.
-    fn at_hand(&self) -> &[u8] {
+    pub(super) fn at_hand(&self) -> &[u8] {
         let skip = self.position.checked_sub(self.piece_start).and_then(|skip| usize::try_from(skip).ok());
         skip.and_then(|skip| self.piece.get(skip..)).unwrap_or_default()
     }

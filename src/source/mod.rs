@@ -3,6 +3,8 @@
 pub(crate) mod error;
 #[cfg(feature = "http")]
 pub(crate) mod http;
+#[cfg(feature = "object_store")]
+pub(crate) mod object;
 pub(crate) mod reader;
 pub(crate) mod retry;
 pub(crate) mod version;
@@ -19,6 +21,8 @@ use tokio_stream::Stream;
 pub use self::error::SourceError;
 #[cfg(feature = "http")]
 pub use self::http::HttpSource;
+#[cfg(feature = "object_store")]
+pub use self::object::ObjectSource;
 pub use self::retry::Retry;
 pub use self::version::Version;
 
@@ -180,6 +184,13 @@ impl Opened {
     pub fn starting_at(mut self, offset: u64) -> Self {
         self.start = Some(offset);
         self
+    }
+
+    /// The offset of the stream's first byte, if it is not the requested one: for sources that wrap another
+    /// one.
+    #[must_use]
+    pub fn start(&self) -> Option<u64> {
+        self.start
     }
 
     /// The size of the whole resource in bytes, if it is known: a `u64` or an `Option<u64>`.

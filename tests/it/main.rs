@@ -18,6 +18,7 @@
 )]
 
 mod article;
+mod blocking;
 mod cancelling;
 mod disk_threads;
 mod drops;

@@ -246,14 +246,14 @@ fn rules_11_and_17_the_file_is_private_and_gone_with_the_last_handle() {
         let (buffer, actor) = StreamBuffer::builder().spill_dir(dir.path()).build(ready(4 << 20, BLOCK));
         let actor = tokio::spawn(actor.run());
         buffer.load().await.unwrap();
-        assert_eq!(unnamed_files(dir.path()), []);
+        assert_eq!(unnamed_files(dir.path()), [0_u32; 0]);
         buffer.spill().await.unwrap();
         assert_eq!(unnamed_files(dir.path()), [0o600]);
         let reader = buffer.reader();
         drop(buffer);
         drop(reader);
         actor.await.unwrap();
-        assert_eq!(unnamed_files(dir.path()), []);
+        assert_eq!(unnamed_files(dir.path()), [0_u32; 0]);
     });
 }
 
