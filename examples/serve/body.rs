@@ -36,8 +36,8 @@ impl Outgoing {
         Self { chunks, ticket }
     }
 
-    fn whole(resource: &Resource, label: &str) -> Self {
-        Self::new(resource, label, resource.buffer.chunks(..), resource.buffer.progress().size)
+    fn onward(resource: &Resource, label: &str, first: u64) -> Self {
+        Self::new(resource, label, resource.buffer.chunks(first..), resource.buffer.progress().size)
     }
 
     fn part(resource: &Resource, label: &str, part: Part) -> Self {
@@ -48,7 +48,12 @@ impl Outgoing {
 
 /// The whole resource.
 pub(crate) fn whole(resource: &Resource, label: &str) -> Body {
-    Body::from_stream(Outgoing::whole(resource, label))
+    onward(resource, label, 0)
+}
+
+/// All bytes from this offset on.
+pub(crate) fn onward(resource: &Resource, label: &str, first: u64) -> Body {
+    Body::from_stream(Outgoing::onward(resource, label, first))
 }
 
 /// One range.

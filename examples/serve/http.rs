@@ -14,7 +14,7 @@ use serde_json::json;
 use streamspool::{Bytes, Error, State as BufferState};
 
 use crate::explain;
-use crate::ranges::{Part, Selection, asked, select};
+use crate::ranges::{ENDLESS, Part, Selection, asked, select};
 use crate::resource::Resource;
 use crate::{body, events, save};
 
@@ -84,6 +84,14 @@ async fn media(
                 response
             }
             Selection::Parts { parts, size } => partial(&resource, &label, &parts, size, content_type)?,
+            Selection::Onward { first } => {
+                fail_early(&resource, first)?;
+                let mut response = Response::new(body::onward(&resource, &label, first));
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                let range = text(&format!("bytes {first}-{ENDLESS}/*"));
+                response.headers_mut().insert(header::CONTENT_RANGE, range);
+                response
+            }
             Selection::Nothing { size } => {
                 let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
                 response.headers_mut().insert(header::CONTENT_RANGE, text(&format!("bytes */{size}")));

@@ -46,6 +46,10 @@ struct Args {
     #[arg(long)]
     one_way: bool,
 
+    /// The size of the source in bytes, if the source does not tell it. A wrong size is an error.
+    #[arg(long, value_name = "BYTES")]
+    size: Option<u64>,
+
     /// The port to listen on. 0 means any free port.
     #[arg(long, default_value_t = 0)]
     port: u16,
@@ -70,7 +74,11 @@ struct Args {
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let args = Args::parse();
-    let options = Options { rate: args.rate, memory: args.memory, read_ahead: args.read_ahead };
+    if args.size.is_some() && args.sources.len() != 1 {
+        return Err("--size needs exactly one source".into());
+    }
+    let options =
+        Options { size: args.size, rate: args.rate, memory: args.memory, read_ahead: args.read_ahead };
 
     let mut resources: Vec<Arc<Resource>> = Vec::new();
     let mut serve = |opened: Opened| {

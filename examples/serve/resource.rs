@@ -38,9 +38,16 @@ impl Resource {
             builder = builder.read_ahead(u64::from(kib) * 1024);
         }
         let rate = options.rate.or(defaults.rate).map(|kib| kib.saturating_mul(1024));
+        if let Feed::OneWay { size, .. } = feed {
+            builder = builder.size(size);
+        }
+        // The size of the command line is compared with that of the source.
+        if options.size.is_some() {
+            builder = builder.size(options.size);
+        }
         let buffer = match (feed, rate) {
-            (Feed::OneWay { stream, size }, None) => builder.size(size).spawn(stream),
-            (Feed::OneWay { stream, size }, Some(rate)) => builder.size(size).spawn(paced(stream, rate)),
+            (Feed::OneWay { stream, .. }, None) => builder.spawn(stream),
+            (Feed::OneWay { stream, .. }, Some(rate)) => builder.spawn(paced(stream, rate)),
             (Feed::Http(source), None) => builder.spawn_source(source),
             (Feed::Http(source), Some(rate)) => builder.spawn_source(Slow(source, rate)),
         };

@@ -50,9 +50,11 @@ impl Source for Slow {
     }
 }
 
-/// The options of the buffer, in KiB.
+/// The options of the buffer. The limits are in KiB.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Options {
+    /// In bytes.
+    pub(crate) size: Option<u64>,
     pub(crate) rate: Option<u32>,
     pub(crate) memory: Option<u32>,
     pub(crate) read_ahead: Option<u32>,
@@ -69,7 +71,12 @@ pub(crate) fn shipped() -> [Opened; 2] {
             name: name.into(),
             source: format!("shipped, delivered at {rate} KiB/s"),
             feed: Feed::OneWay { stream: stream::iter(pieces).boxed(), size: Some(bytes.len() as u64) },
-            defaults: Options { rate: Some(rate), memory: Some(256), read_ahead: Some(64) },
+            defaults: Options {
+                rate: Some(rate),
+                memory: Some(256),
+                read_ahead: Some(64),
+                ..Options::default()
+            },
         }
     })
 }
