@@ -22,6 +22,10 @@ const HTML: &str = include_str!("page/index.html");
 const CSS: &str = include_str!("page/style.css");
 const JS: &str = include_str!("page/page.js");
 
+/// The page loads its own files only, and no other page can embed it.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
+    media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// The state of every handler.
 #[derive(Clone)]
 pub(crate) struct App {
@@ -37,7 +41,10 @@ impl App {
 }
 
 pub(crate) fn routes(resources: Vec<Arc<Resource>>, save_to: PathBuf) -> Router {
-    let page = |kind, text: &'static str| get(async move || ([(header::CONTENT_TYPE, kind)], text));
+    let page = |kind, text: &'static str| {
+        let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_SECURITY_POLICY, PAGE_POLICY)];
+        get(async move || (headers, text))
+    };
     Router::new()
         .route("/", page("text/html; charset=utf-8", HTML))
         .route("/style.css", page("text/css; charset=utf-8", CSS))

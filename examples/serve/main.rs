@@ -14,6 +14,7 @@
 mod body;
 mod events;
 mod http;
+mod listen;
 mod pace;
 mod ranges;
 mod readers;
@@ -53,6 +54,10 @@ struct Args {
     /// The port to listen on. 0 means any free port.
     #[arg(long, default_value_t = 0)]
     port: u16,
+
+    /// The most connections at a time. Further ones wait.
+    #[arg(long, value_name = "NUMBER", default_value_t = 256)]
+    connections: usize,
 
     /// The rate limit of each source, in KiB per second.
     #[arg(long, value_name = "KIB")]
@@ -102,7 +107,7 @@ async fn main() -> Result<(), BoxError> {
     for resource in &resources {
         let _ = writeln!(out, "  http://{address}{}  {}", resource.path(), resource.source);
     }
-    axum::serve(listener, http::routes(resources, args.save_to)).await?;
+    listen::serve(listener, http::routes(resources, args.save_to), args.connections).await?;
     Ok(())
 }
 

@@ -24,5 +24,6 @@ mod ranges;
 mod resuming;
 mod saving;
 mod sources;
+mod strangers;
 mod support;
 mod table;
