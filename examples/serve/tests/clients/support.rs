@@ -70,9 +70,15 @@ pub(crate) fn uneven(bytes: &[u8]) -> impl Stream<Item = io::Result<Bytes>> + Se
 
 /// The running server. It ends when this is dropped.
 pub(crate) struct Server {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) url: String,
+    /// The lines before its address, and the later ones up to now.
+    pub(crate) output: Arc<Mutex<String>>,
+    /// What it has written to standard error.
+    pub(crate) errors: Arc<Mutex<String>>,
 }
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_serve");
 
 impl Server {
     /// Runs the server with these arguments.
@@ -81,18 +87,45 @@ impl Server {
     }
 
     pub(crate) async fn start_with(args: &[&str], stdin: Stdio) -> Self {
-        let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_serve"))
-            .args(args)
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let mut command = tokio::process::Command::new(PROGRAM);
+        command.args(args).stdin(stdin);
+        Self::launch(command).await
+    }
+
+    pub(crate) async fn launch(mut command: tokio::process::Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let errors = kept(BufReader::new(child.stderr.take().unwrap()).lines());
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = in_time("the server's address", lines.next_line()).await.unwrap();
-        let line = line.expect("the example ended without telling its address");
+        let line = line.unwrap_or_else(|| panic!("no address: {}", errors.lock().unwrap()));
         let url = line.strip_prefix("Serving on ").unwrap().trim_end_matches('/').to_owned();
-        Self { child, url }
+        Self { child, url, output: kept(lines), errors }
+    }
+
+    /// Runs the server until it ends by itself: its exit code and its standard error.
+    pub(crate) async fn refuses(args: &[&str]) -> (Option<i32>, String) {
+        let mut command = tokio::process::Command::new(PROGRAM);
+        command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+        let output = in_time("the end of the server", command.output()).await.unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// Waits until it has written this to standard error.
+    pub(crate) async fn reports(&self, text: &str) {
+        let reported = async {
+            while !self.errors.lock().unwrap().contains(text) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        in_time(&format!("a report of {text:?}"), reported).await;
+    }
+
+    /// A request that changes something, as the page sends it.
+    pub(crate) async fn ask(&self, method: reqwest::Method, name: &str, what: &str) -> u16 {
+        let url = format!("{}/{what}", self.media(name));
+        let request = http().request(method, url).header("x-streamspool", "test");
+        in_time("an answer", request.send()).await.unwrap().status().as_u16()
     }
 
     /// The address of a resource.
@@ -124,7 +157,7 @@ impl Server {
                 text.push_str(std::str::from_utf8(&piece).unwrap());
                 while let Some(end) = text.find("\n\n") {
                     let event: String = text.drain(..end + 2).collect();
-                    let data = event.strip_prefix("data: ");
+                    let data = event.lines().find_map(|line| line.strip_prefix("data: "));
                     let snapshot = data.and_then(|data| serde_json::from_str(data).ok());
                     if let Some(snapshot) = snapshot.filter(&fits) {
                         return snapshot;
@@ -135,6 +168,22 @@ impl Server {
         };
         in_time(what, found).await
     }
+}
+
+/// Keeps the lines of a stream, and prints them for a test that fails.
+fn kept<R>(mut lines: tokio::io::Lines<BufReader<R>>) -> Arc<Mutex<String>>
+where
+    R: tokio::io::AsyncRead + Unpin + Send + 'static,
+{
+    let kept = Arc::new(Mutex::new(String::new()));
+    let shared = Arc::clone(&kept);
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            println!("{line}");
+            shared.lock().unwrap().extend([&line, "\n"]);
+        }
+    });
+    kept
 }
 
 pub(crate) fn http() -> reqwest::Client {
