@@ -20,7 +20,12 @@ use crate::{body, save, state};
 
 const HTML: &str = include_str!("page/index.html");
 const CSS: &str = include_str!("page/style.css");
-const JS: &str = include_str!("page/page.js");
+const SCRIPTS: [(&str, &str); 4] = [
+    ("/page.js", include_str!("page/page.js")),
+    ("/bar.js", include_str!("page/bar.js")),
+    ("/player.js", include_str!("page/player.js")),
+    ("/text.js", include_str!("page/text.js")),
+];
 
 /// The page loads its own files only, and no other page can embed it.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
@@ -44,10 +49,13 @@ pub(crate) fn routes(resources: Vec<Arc<Resource>>) -> Router {
         let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_SECURITY_POLICY, PAGE_POLICY)];
         get(async move || (headers, text))
     };
-    Router::new()
+    let mut routes = Router::new()
         .route("/", page("text/html; charset=utf-8", HTML))
-        .route("/style.css", page("text/css; charset=utf-8", CSS))
-        .route("/page.js", page("text/javascript; charset=utf-8", JS))
+        .route("/style.css", page("text/css; charset=utf-8", CSS));
+    for (path, script) in SCRIPTS {
+        routes = routes.route(path, page("text/javascript; charset=utf-8", script));
+    }
+    routes
         .route("/resources", get(list))
         .route("/media/{name}", get(media))
         .route("/media/{name}/state", get(state::state))

@@ -7,14 +7,20 @@ use crate::resource::Described;
 use crate::sources::{Options, Origin};
 
 /// Name, description, bytes and rate in KiB per second.
-const MEDIA: [(&str, &str, &[u8], u32); 2] = [
+const MEDIA: [(&str, &str, &[u8], u32); 3] = [
+    (
+        "film.mp4",
+        "A film with its index at the front. It plays at once.",
+        include_bytes!("../../assets/film.mp4"),
+        24,
+    ),
     (
         "clip.mp4",
         "A film with its index at the end. The player jumps there first, and shows nothing until all has arrived.",
         include_bytes!("../../assets/clip.mp4"),
-        256,
+        96,
     ),
-    ("tune.mp3", "A tune.", include_bytes!("../../assets/tune.mp3"), 48),
+    ("tune.mp3", "A tune.", include_bytes!("../../assets/tune.mp3"), 32),
 ];
 
 pub(crate) fn all(options: &Options, rate: Option<u32>, save_to: &Path) -> Vec<Described> {

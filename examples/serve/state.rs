@@ -117,6 +117,8 @@ fn snapshot(resource: &Resource, run: &Run, progress: Progress) -> String {
         "resident": progress.resident,
         "spilled": progress.spilled,
         "ranges": ranges(progress),
+        // The first byte that is missing.
+        "frontier": progress.loaded,
         "state": state,
         "error": error.map(|error| explain(&error)),
         "retry": retry,

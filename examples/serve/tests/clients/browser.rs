@@ -279,16 +279,6 @@ async fn the_page_works_by_keyboard_on_a_narrow_screen_and_saves() {
     upstream.send(&CLIP[..1_200_000]);
     browser.open(&server.url).await;
     browser.until("the player", HAS_PLAYER, |has| has == true).await;
-    // A window cannot be narrower than 500 pixels, but a frame can.
-    let frame = "document.body.innerHTML = '<iframe src=/ width=360 height=800></iframe>'; return true;";
-    browser.eval(frame).await;
-    let fits = "const inner = document.querySelector('iframe').contentDocument;
-        const shown = inner.getElementById('in-memory')?.textContent.includes('iB');
-        const { scrollWidth, clientWidth } = inner.documentElement;
-        return shown ? [clientWidth <= 360, scrollWidth - clientWidth] : null;";
-    let fits = browser.until("the page in a frame", fits, Value::is_array).await;
-    assert_eq!(fits, json!([true, 0]));
-
     browser.open(&server.url).await;
     browser.until("the picture", &text_of("in-memory"), |text| text.as_str().unwrap().contains("iB")).await;
     let body = browser.client.find(Locator::Css("body")).await.unwrap();
