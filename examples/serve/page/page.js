@@ -53,7 +53,7 @@ function listen(resource) {
   events.onmessage = (event) => {
     const next = JSON.parse(event.data);
     if (latest && latest.run !== next.run) restart();
-    if (latest && latest.size === null && next.size !== null) sizeIsKnown();
+    if (next.size !== null) sizeIsKnown();
     latest = next;
     announce(latest.retry);
     draw();

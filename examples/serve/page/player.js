@@ -11,12 +11,18 @@ const problems = {
 
 let player = null;
 let resource = null;
+let loads = 0; // how often a player was loaded
+let known = false; // the page has been told the size
 let openEnded = false; // the size was unknown when the player was loaded
+
+// Browsers keep what they know of an address for later players, such as that its size is unknown.
+const address = () => `${resource.path}?load=${++loads}`;
 
 // Puts a player for the resource on the page.
 export async function play(next) {
   resource = next;
   player = null;
+  known = false;
   trouble("");
   $("player").replaceChildren(element("p", "", "Waiting for the first bytes …"));
   // The response waits until the first bytes have arrived, because they determine the type.
@@ -29,7 +35,7 @@ export async function play(next) {
     $("player").replaceChildren(element("p", "", why));
     return;
   }
-  openEnded = !response.headers.has("content-length");
+  openEnded = !known && !response.headers.has("content-length");
   player = element(kind);
   player.controls = true;
   player.preload = "metadata";
@@ -37,7 +43,7 @@ export async function play(next) {
   const own = player;
   player.addEventListener("error", () => { if (own === player) failed(own.error); });
   player.addEventListener("loadedmetadata", () => trouble(""));
-  player.src = next.path;
+  player.src = address();
   $("player").replaceChildren(player);
 }
 
@@ -60,7 +66,7 @@ export function reload() {
   const { currentTime, paused, ended, playbackRate } = player;
   openEnded = false;
   trouble("");
-  player.src = resource.path;
+  player.src = address();
   player.addEventListener("loadedmetadata", () => {
     player.currentTime = currentTime;
     player.playbackRate = playbackRate;
@@ -72,6 +78,7 @@ export function reload() {
 
 // A player that was loaded without a size may not seek, and may have the wrong duration.
 export function sizeIsKnown() {
+  known = true;
   if (!player || !openEnded) return;
   openEnded = false;
   const { seekable, duration } = player;

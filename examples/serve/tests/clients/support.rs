@@ -32,17 +32,24 @@ pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T
     tokio::time::timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("waited too long: {what}"))
 }
 
-/// Whether a client that is not a crate is installed. If not, prints so directly to standard error, because
-/// the test harness hides the output of passing tests.
+/// Whether a client that is not a crate is installed.
 pub(crate) fn has_client(program: &str, version_flag: &str) -> bool {
     let asked = Command::new(program).arg(version_flag).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let here = asked.is_ok_and(|status| status.success());
     if !here {
-        let required = std::env::var_os("STREAMSPOOL_REQUIRE_CLIENTS").is_some_and(|value| value == "1");
-        assert!(!required, "`{program}` is missing, and STREAMSPOOL_REQUIRE_CLIENTS=1");
-        let _ = writeln!(io::stderr(), "SKIPPED: `{program}` is not installed, so its test did not run");
+        assert!(!is_required(), "`{program}` is missing, and STREAMSPOOL_REQUIRE_CLIENTS=1");
+        skipped(program);
     }
     here
+}
+
+pub(crate) fn is_required() -> bool {
+    std::env::var_os("STREAMSPOOL_REQUIRE_CLIENTS").is_some_and(|value| value == "1")
+}
+
+/// Prints directly to standard error, because the test harness hides the output of passing tests.
+pub(crate) fn skipped(client: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED: `{client}` is not installed, so its test did not run");
 }
 
 /// Bytes that depend on their offset, in a pattern whose length divides no block size.
