@@ -139,6 +139,19 @@ async fn waiting_at_the_live_edge_is_no_problem() {
 }
 
 #[tokio::test]
+async fn a_resource_that_is_html_runs_no_script() {
+    let Some(browser) = Browser::start(1280, 800).await else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("page.html");
+    std::fs::write(&path, "<!doctype html><title>read</title><script>document.title = 'ran'</script>")
+        .unwrap();
+    let server = Server::start(&[path.to_str().unwrap()]).await;
+    browser.open(&server.media("page.html")).await;
+    assert_eq!(browser.client.title().await.unwrap(), "read");
+    browser.close().await;
+}
+
+#[tokio::test]
 async fn the_controls_start_over_and_set_the_pace() {
     let Some(browser) = Browser::start(1280, 800).await else { return };
     let server = Server::start(&[&clip_path(), "--rate", "24"]).await;
@@ -168,15 +181,19 @@ async fn the_page_works_by_keyboard_on_a_narrow_screen_and_saves() {
     browser.open(&server.url).await;
     browser.until("the picture", &text_of("in-memory"), |text| text.as_str().unwrap().contains("iB")).await;
     let body = browser.client.find(Locator::Css("body")).await.unwrap();
-    let mut reached = false;
-    for _ in 0..40 {
+    let target = browser.eval(&text_of("target")).await;
+    let expected = format!("It will be {}", dir.path().canonicalize().unwrap().join("clip.mp4").display());
+    assert_eq!(target, expected, "the target is shown before the save starts");
+    let mut reached = Vec::new();
+    while reached.last() != Some(&json!("save")) {
+        assert!(reached.len() < 40, "Tab leads to the save button: {reached:?}");
         body.send_keys("\u{e004}").await.unwrap();
-        reached = browser.eval("return document.activeElement.id;").await == "save";
-        if reached {
-            break;
-        }
+        reached
+            .push(browser.eval("return document.activeElement.id || document.activeElement.tagName;").await);
     }
-    assert!(reached, "Tab leads to the save button");
+    for control in ["VIDEO", "jump", "pace", "start-over"] {
+        assert!(reached.contains(&json!(control)), "Tab leads to {control}: {reached:?}");
+    }
     browser.client.active_element().await.unwrap().send_keys("\u{e007}").await.unwrap();
     let progress = "const all = document.getElementById('saving');
         return all.hidden ? 0 : document.getElementById('saving-bar').value;";

@@ -1,5 +1,4 @@
-//! Players and libraries on a stream of unknown size, and on one whose size is given: mpv, VLC, GStreamer, fsspec and
-//! Firefox. The sound that they decode must be that of the file.
+//! mpv, VLC, `GStreamer`, fsspec and Firefox on a stream of unknown size, and on one whose size is given. The sound that they decode must be that of the file.
 
 use std::path::Path;
 use std::process::Stdio;
