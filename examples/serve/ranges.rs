@@ -97,7 +97,7 @@ pub(crate) async fn select(buffer: &BufferHandle, ranges: Option<ParsedRanges>) 
 
 /// The selection for all bytes from `first` on.
 async fn onward(buffer: &BufferHandle, ranges: &ParsedRanges, first: u64) -> Result<Selection, Error> {
-    if first >= buffer.progress().loaded {
+    if first >= buffer.progress().frontier {
         if buffer.read_some(first, 1).await?.is_empty() {
             return Ok(within(ranges, buffer.size().await?));
         }

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Sse};
 use futures::Stream;
 use futures::stream::unfold;
 use serde_json::{Value, json};
+use std::ops::Range;
 use streamspool::{Progress, ProgressUpdates, State as BufferState};
 use tokio::time::{sleep, timeout};
 
@@ -41,7 +42,7 @@ pub(crate) async fn state(
 ) -> Result<impl IntoResponse, StatusCode> {
     let resource = app.find(&name)?;
     let run = resource.run();
-    let now = snapshot(&resource, &run, run.buffer.progress());
+    let now = snapshot(&resource, &run, run.buffer.progress()).await;
     Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], now))
 }
 
@@ -56,12 +57,12 @@ pub(crate) async fn events(
     let start = Watching { resource, run, progress, told: None };
     let stream = unfold(start, async |mut watching| {
         loop {
-            let now = watching.snapshot();
+            let now = watching.snapshot().await;
             if watching.told.as_ref() != Some(&now) {
                 if watching.told.is_some() {
                     sleep(BEAT).await;
                 }
-                let now = watching.snapshot();
+                let now = watching.snapshot().await;
                 let event = Event::default().retry(AGAIN).data(&now);
                 watching.told = Some(now);
                 return Some((Ok(event), watching));
@@ -75,23 +76,21 @@ pub(crate) async fn events(
 }
 
 impl Watching {
-    fn snapshot(&mut self) -> String {
-        snapshot(&self.resource, &self.run, self.progress.latest())
+    async fn snapshot(&mut self) -> String {
+        snapshot(&self.resource, &self.run, self.progress.latest()).await
     }
 }
 
-/// The loaded ranges of each kind, sorted and disjoint: the one place that knows how the buffer is laid out.
-/// Each range is `[start, end]`, and its end is exclusive.
-fn ranges(progress: Progress) -> Value {
-    let list = |start: u64, end: u64| if start < end { json!([[start, end]]) } else { json!([]) };
-    json!({
-        "resident": list(progress.spilled, progress.loaded),
-        "spilled": list(0, progress.spilled),
-        "discarded": [],
-    })
+/// The loaded ranges of each kind, sorted and disjoint. Each range is `[start, end]`, and its end is exclusive.
+async fn ranges(run: &Run, progress: Progress) -> Value {
+    // Fails only if the resource starts over, and then another buffer is shown.
+    let loaded = run.buffer.ranges().await.unwrap_or_default();
+    let list = |ranges: &[Range<u64>]| ranges.iter().map(|it| json!([it.start, it.end])).collect::<Value>();
+    let discarded = if progress.start > 0 { json!([[0, progress.start]]) } else { json!([]) };
+    json!({ "resident": list(&loaded.resident), "spilled": list(&loaded.spilled), "discarded": discarded })
 }
 
-fn snapshot(resource: &Resource, run: &Run, progress: Progress) -> String {
+async fn snapshot(resource: &Resource, run: &Run, progress: Progress) -> String {
     let state = match progress.state {
         BufferState::Waiting => "waiting",
         BufferState::Pulling => "pulling",
@@ -116,9 +115,10 @@ fn snapshot(resource: &Resource, run: &Run, progress: Progress) -> String {
         "size": progress.size,
         "resident": progress.resident,
         "spilled": progress.spilled,
-        "ranges": ranges(progress),
+        "ranges": ranges(run, progress).await,
         // The first byte that is missing.
-        "frontier": progress.loaded,
+        "frontier": progress.frontier,
+        "streams": progress.streams,
         "state": state,
         "error": error.map(|error| explain(&error)),
         "retry": retry,

@@ -10,6 +10,12 @@ export function scaleOf(now) {
   return Math.max(1, now.size ?? now.loaded * 1.2, ...now.readers.map((reader) => reader.position));
 }
 
+// The end of the loaded bytes before an offset.
+export function loadedBefore(now, offset) {
+  const ends = [...now.ranges.resident, ...now.ranges.spilled].filter(([start]) => start <= offset).map(([, end]) => end);
+  return Math.min(offset, Math.max(0, ...ends));
+}
+
 const sum = (ranges) => ranges.reduce((total, [start, end]) => total + end - start, 0);
 
 export function drawBar(now, readers, time) {
@@ -25,10 +31,12 @@ export function drawBar(now, readers, time) {
     child.style.width = percent(part.end - part.start);
   });
 
-  // The distance from the loaded bytes to the furthest reader that waits for them.
-  const furthest = Math.max(now.frontier, ...readers.filter((reader) => reader.waits).map((reader) => reader.position));
-  $("wanted").style.left = percent(now.frontier);
-  $("wanted").style.width = failed ? "0" : percent(furthest - now.frontier);
+  // The distance that the source has to go for each reader that waits.
+  const awaited = failed ? [] : readers.filter((reader) => reader.waits && !reader.edge);
+  keep($("awaited"), awaited, () => element("div", "wanted"), (child, reader) => {
+    child.style.left = percent(reader.before);
+    child.style.width = percent(reader.position - reader.before);
+  });
 
   // The player knows its position as a time only, so its place on the bar is about right.
   const hasTime = time !== null && !open;

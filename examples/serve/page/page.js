@@ -1,6 +1,6 @@
 // Shows the state of one buffer and its readers, as the server sends it, and the controls.
 
-import { classes, drawBar, scaleOf } from "./bar.js";
+import { classes, drawBar, loadedBefore, scaleOf } from "./bar.js";
 import { play, reload, sizeIsKnown, time } from "./player.js";
 import { $, Rate, bytes, capital, element, keep, letter, say, seconds } from "./text.js";
 
@@ -100,9 +100,10 @@ function draw() {
   const now = latest;
   if (!now) return;
   source.feed(now.loaded);
-  const readers = remember(now.readers, now.frontier);
+  const readers = remember(now);
   drawBar(now, readers, time());
-  $("rate").textContent = source.value ? `${bytes(source.value)}/s` : "nothing";
+  const streams = now.streams > 1 ? `, ${now.streams} streams` : "";
+  $("rate").textContent = (source.value ? `${bytes(source.value)}/s` : "nothing") + streams;
   $("state").dataset.state = now.state;
   say("state", now.state);
   tell(now, readers);
@@ -112,14 +113,16 @@ function draw() {
 }
 
 // Adds the rate of each reader. There is space for the latest six.
-function remember(readers, frontier) {
+function remember(now) {
+  const { readers } = now;
   const ids = new Set(readers.map((reader) => reader.id));
   for (const id of known.keys()) if (!ids.has(id)) known.delete(id);
   for (const reader of readers) {
     const rate = known.get(reader.id)?.rate ?? new Rate();
     rate.feed(reader.position);
     const waits = !reader.gone && reader.waiting_ms > 250;
-    known.set(reader.id, { ...reader, rate, waits, edge: waits && reader.position <= frontier });
+    const before = loadedBefore(now, reader.position);
+    known.set(reader.id, { ...reader, rate, waits, before, edge: waits && reader.position === before });
   }
   return [...known.values()].slice(-6);
 }
@@ -133,9 +136,11 @@ function tell(now, readers) {
   } else if (now.state === "retrying" && retry) {
     text = retryText(now);
   } else if (first) {
-    const left = first.position - now.frontier;
+    const left = first.position - first.before;
     const soon = source.value ? `, in about ${Math.ceil(left / source.value)} s` : "";
-    text = `${first.label} (${letter(first)}) has jumped ahead and waits for the ${bytes(left)} before its position${soon}.`;
+    text = now.streams > 1
+      ? `${first.label} (${letter(first)}) has jumped ahead, and the source is opened at its position too.`
+      : `${first.label} (${letter(first)}) has jumped ahead and waits for the ${bytes(left)} before its position${soon}.`;
   } else if (now.state === "complete") {
     text = "All bytes are loaded. Reads are answered at once, from memory or from disk.";
   } else if (readers.some((reader) => reader.edge)) {
