@@ -40,6 +40,7 @@ async fn a_save_shows_its_progress_and_leaves_the_whole_resource() {
     upstream.send(&bytes[1_300_000..]);
     let saved = server.wait_for(NAME, "the save", |now| now["saving"]["state"] == "saved").await;
     assert_eq!(saved["saving"]["size"], 2_800_000);
+    assert!(saved["saving"]["target"].as_str().unwrap().ends_with("2-bytes.bin"), "the next one: {saved}");
     assert_eq!(files(dir.path()), [NAME]);
     assert!(std::fs::read(dir.path().join(NAME)).unwrap() == bytes);
 
