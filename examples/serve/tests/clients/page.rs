@@ -7,6 +7,7 @@ use std::time::Duration;
 use fantoccini::Locator;
 use serde_json::{Value, json};
 
+use crate::origin::Origin;
 use crate::support::{CLIP, Server, Upstream, clip_path, is_required, pattern, skipped};
 use crate::webdriver::{Browser, HAS_PLAYER, PLAY, TIME, text_of};
 
@@ -135,6 +136,28 @@ async fn waiting_at_the_live_edge_is_no_problem() {
     assert_eq!(browser.eval("return document.querySelectorAll('.waits').length;").await, 0);
     let story = browser.eval(&text_of("story")).await;
     assert_eq!(story, "A reader at the live edge gets each byte as it arrives.");
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_read_far_ahead_is_shown_with_its_own_stream_and_range() {
+    let Some(browser) = Browser::start(1280, 800).await else { return };
+    let bytes = pattern(3_000_000);
+    let origin = Origin::start("bytes.bin", bytes.clone()).await;
+    let server = Server::start(&[&origin.url, "--read-ahead", "0"]).await;
+    origin.send_to(1000);
+    server.get("bytes.bin", &[("range", "bytes=0-999")]).await.bytes().await.unwrap();
+    browser.open(&server.url).await;
+    let far = tokio::spawn(server.get("bytes.bin", &[("range", "bytes=2000000-2000999")]).await.bytes());
+    let jumped =
+        |story: &Value| story.as_str().unwrap().contains("has jumped ahead, and the source is opened");
+    browser.until("the jump", &text_of("story"), jumped).await;
+    let streams = |rate: &Value| rate.as_str().unwrap().ends_with(", 2 streams");
+    browser.until("the streams", &text_of("rate"), streams).await;
+    origin.send_to(bytes.len());
+    assert!(far.await.unwrap().unwrap() == bytes[2_000_000..2_001_000]);
+    let parts = "return [...document.querySelectorAll('.part')].map((part) => Math.round(parseFloat(part.style.left)));";
+    browser.until("both ranges", parts, |parts| *parts == json!([0, 67])).await;
     browser.close().await;
 }
 

@@ -55,6 +55,7 @@ async fn mpv_seeks_in_a_stream_of_unknown_size_and_plays_on() {
     assert!(plain == remote, "{} and {} bytes", plain.len(), remote.len());
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn vlc_seeks_in_a_stream_of_unknown_size() {
     // As root it does not even tell its version.
