@@ -10,7 +10,7 @@ use streamspool::{Bytes, Chunks, Error};
 
 use crate::ranges::Part;
 use crate::readers::Ticket;
-use crate::resource::Resource;
+use crate::resource::Run;
 
 /// A range that is being sent, without a copy: `Chunks` returns slices of the buffer's memory, and hyper
 /// writes them to the connection. After an error hyper breaks the connection, so that no client takes half a
@@ -31,34 +31,39 @@ impl Stream for Outgoing {
 }
 
 impl Outgoing {
-    fn new(resource: &Resource, label: &str, chunks: Chunks, end: Option<u64>) -> Self {
-        let ticket = resource.readers.enter(label, chunks.position(), end);
+    fn new(run: &Run, label: &str, chunks: Chunks, end: Option<u64>) -> Self {
+        let ticket = run.readers.enter(label, chunks.position(), end);
         Self { chunks, ticket }
     }
 
-    fn whole(resource: &Resource, label: &str) -> Self {
-        Self::new(resource, label, resource.buffer.chunks(..), resource.buffer.progress().size)
+    fn onward(run: &Run, label: &str, first: u64) -> Self {
+        Self::new(run, label, run.buffer.chunks(first..), run.buffer.progress().size)
     }
 
-    fn part(resource: &Resource, label: &str, part: Part) -> Self {
-        let chunks = resource.buffer.chunks(part.first..=part.last);
-        Self::new(resource, label, chunks, Some(part.last.saturating_add(1)))
+    fn part(run: &Run, label: &str, part: Part) -> Self {
+        let chunks = run.buffer.chunks(part.first..=part.last);
+        Self::new(run, label, chunks, Some(part.last.saturating_add(1)))
     }
 }
 
 /// The whole resource.
-pub(crate) fn whole(resource: &Resource, label: &str) -> Body {
-    Body::from_stream(Outgoing::whole(resource, label))
+pub(crate) fn whole(run: &Run, label: &str) -> Body {
+    onward(run, label, 0)
+}
+
+/// All bytes from this offset on.
+pub(crate) fn onward(run: &Run, label: &str, first: u64) -> Body {
+    Body::from_stream(Outgoing::onward(run, label, first))
 }
 
 /// One range.
-pub(crate) fn part(resource: &Resource, label: &str, part: Part) -> Body {
-    Body::from_stream(Outgoing::part(resource, label, part))
+pub(crate) fn part(run: &Run, label: &str, part: Part) -> Body {
+    Body::from_stream(Outgoing::part(run, label, part))
 }
 
 /// Several ranges as `multipart/byteranges` (RFC 9110, section 14.6), and the length of that body.
 pub(crate) fn parts(
-    resource: &Arc<Resource>,
+    run: &Arc<Run>,
     label: &str,
     parts: &[Part],
     size: Option<u64>,
@@ -78,9 +83,9 @@ pub(crate) fn parts(
     length += tail.len() as u64;
     pieces.push((Bytes::from(tail), None));
 
-    let (resource, label) = (Arc::clone(resource), label.to_owned());
+    let (run, label) = (Arc::clone(run), label.to_owned());
     let stream = stream::iter(pieces).flat_map(move |(head, part)| {
-        let body = part.map(|part| Outgoing::part(&resource, &label, part));
+        let body = part.map(|part| Outgoing::part(&run, &label, part));
         stream::iter([Ok(head)]).chain(stream::iter(body).flatten())
     });
     (Body::from_stream(stream), length)

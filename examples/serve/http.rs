@@ -1,32 +1,40 @@
 //! The routes, and the response to a GET or HEAD of a resource.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use futures::stream;
 use serde_json::json;
-use streamspool::{Bytes, Error, State as BufferState};
+use streamspool::{Bytes, Error, ErrorKind, State as BufferState};
 
-use crate::explain;
-use crate::ranges::{Part, Selection, asked, select};
-use crate::resource::Resource;
-use crate::{body, events, save};
+use crate::ranges::{ENDLESS, Part, Selection, asked, select};
+use crate::report::explain;
+use crate::resource::{Resource, Run};
+use crate::{body, save, state};
 
 const HTML: &str = include_str!("page/index.html");
 const CSS: &str = include_str!("page/style.css");
-const JS: &str = include_str!("page/page.js");
+const SCRIPTS: [(&str, &str); 4] = [
+    ("/page.js", include_str!("page/page.js")),
+    ("/bar.js", include_str!("page/bar.js")),
+    ("/player.js", include_str!("page/player.js")),
+    ("/text.js", include_str!("page/text.js")),
+];
+
+/// The page loads its own files only, and no other page can embed it.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
+    media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The state of every handler.
 #[derive(Clone)]
 pub(crate) struct App {
     resources: Arc<[Arc<Resource>]>,
-    pub(crate) save_to: Arc<PathBuf>,
 }
 
 impl App {
@@ -36,23 +44,78 @@ impl App {
     }
 }
 
-pub(crate) fn routes(resources: Vec<Arc<Resource>>, save_to: PathBuf) -> Router {
-    let page = |kind, text: &'static str| get(async move || ([(header::CONTENT_TYPE, kind)], text));
-    Router::new()
+pub(crate) fn routes(resources: Vec<Arc<Resource>>) -> Router {
+    let page = |kind, text: &'static str| {
+        let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_SECURITY_POLICY, PAGE_POLICY)];
+        get(async move || (headers, text))
+    };
+    let mut routes = Router::new()
         .route("/", page("text/html; charset=utf-8", HTML))
-        .route("/style.css", page("text/css; charset=utf-8", CSS))
-        .route("/page.js", page("text/javascript; charset=utf-8", JS))
+        .route("/style.css", page("text/css; charset=utf-8", CSS));
+    for (path, script) in SCRIPTS {
+        routes = routes.route(path, page("text/javascript; charset=utf-8", script));
+    }
+    routes
         .route("/resources", get(list))
         .route("/media/{name}", get(media))
-        .route("/media/{name}/events", get(events::events))
+        .route("/media/{name}/state", get(state::state))
+        .route("/media/{name}/events", get(state::events))
         .route("/media/{name}/save", post(save::start).delete(save::cancel))
-        .with_state(App { resources: resources.into(), save_to: Arc::new(save_to) })
+        .route("/media/{name}/start-over", post(start_over))
+        .route("/media/{name}/pace/{kib}", put(set_pace))
+        .with_state(App { resources: resources.into() })
 }
 
 async fn list(State(app): State<App>) -> Response {
-    let one = |resource: &Arc<Resource>| json!({ "name": resource.name, "path": resource.path(), "source": resource.source });
+    let one = |resource: &Arc<Resource>| {
+        json!({
+            "name": resource.name,
+            "path": resource.path(),
+            "about": resource.about,
+            "source": resource.source,
+            "can_start_over": resource.origin.can_start_over(),
+        })
+    };
     let list: serde_json::Value = app.resources.iter().map(one).collect();
     ([(header::CONTENT_TYPE, "application/json")], list.to_string()).into_response()
+}
+
+/// A request that changes something. A page of another site cannot send it: because of the header, the browser
+/// first asks this server for permission, and the server does not grant it.
+pub(crate) struct FromThePage;
+
+impl<S: Sync> FromRequestParts<S> for FromThePage {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
+        parts.headers.get("x-streamspool").map(|_| Self).ok_or(StatusCode::FORBIDDEN)
+    }
+}
+
+/// Reads the source from its start again.
+async fn start_over(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    _: FromThePage,
+) -> Result<StatusCode, Refused> {
+    let resource = app.find(&name)?;
+    if !resource.origin.can_start_over() {
+        return Err(Refused(StatusCode::CONFLICT, "The source can't be read again.\n".into()));
+    }
+    match resource.start_over().await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(error) => Err(Refused(StatusCode::BAD_GATEWAY, format!("{}\n", explain(&*error)))),
+    }
+}
+
+/// Sets the rate limit of the source in KiB per second. 0 means no limit.
+async fn set_pace(
+    State(app): State<App>,
+    Path((name, kib)): Path<(String, u32)>,
+    _: FromThePage,
+) -> Result<StatusCode, StatusCode> {
+    app.find(&name)?.pace.set(Some(kib));
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Any range of the resource, whether it has arrived or not.
@@ -63,27 +126,36 @@ async fn media(
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
     let resource = app.find(&name)?;
-    let content_type = resource.content_type().await?;
+    let run = resource.run();
+    let content_type = resource.content_type(&run).await?;
     let label = label(&headers);
 
     let mut response = if method == Method::HEAD {
         // A HEAD ignores ranges. `Body::empty` would send a length of 0 for an unknown size.
         let mut response = Response::new(Body::from_stream(stream::empty::<Result<Bytes, Error>>()));
-        if let Some(size) = resource.buffer.progress().size {
+        if let Some(size) = run.buffer.progress().size {
             response.headers_mut().insert(header::CONTENT_LENGTH, size.into());
         }
         response
     } else {
-        match select(&resource.buffer, asked(&headers, &resource.etag)).await? {
+        match select(&run.buffer, asked(&headers, &run.etag)).await? {
             Selection::Whole { size } => {
-                fail_early(&resource, 0)?;
-                let mut response = Response::new(body::whole(&resource, &label));
+                fail_early(&run, 0)?;
+                let mut response = Response::new(body::whole(&run, &label));
                 if let Some(size) = size {
                     response.headers_mut().insert(header::CONTENT_LENGTH, size.into());
                 }
                 response
             }
-            Selection::Parts { parts, size } => partial(&resource, &label, &parts, size, content_type)?,
+            Selection::Parts { parts, size } => partial(&run, &label, &parts, size, content_type)?,
+            Selection::Onward { first } => {
+                fail_early(&run, first)?;
+                let mut response = Response::new(body::onward(&run, &label, first));
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                let range = text(&format!("bytes {first}-{ENDLESS}/*"));
+                response.headers_mut().insert(header::CONTENT_RANGE, range);
+                response
+            }
             Selection::Nothing { size } => {
                 let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
                 response.headers_mut().insert(header::CONTENT_RANGE, text(&format!("bytes */{size}")));
@@ -93,34 +165,34 @@ async fn media(
     };
 
     let headers = response.headers_mut();
-    headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
+    headers.entry(header::CONTENT_TYPE).or_insert(text(content_type));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::ETAG, text(&resource.etag));
+    headers.insert(header::ETAG, text(&run.etag));
     // The buffer is the cache, so no client needs one.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
 fn partial(
-    resource: &Arc<Resource>,
+    run: &Arc<Run>,
     label: &str,
     parts: &[Part],
     size: Option<u64>,
     content_type: &str,
 ) -> Result<Response, Refused> {
     if let Some(first) = parts.first() {
-        fail_early(resource, first.first)?;
+        fail_early(run, first.first)?;
     }
     let mut response;
     if let &[part] = parts {
-        response = Response::new(body::part(resource, label, part));
+        response = Response::new(body::part(run, label, part));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_LENGTH, part.len().into());
         headers.insert(header::CONTENT_RANGE, text(&part.content_range(size)));
     } else {
-        // A boundary must not occur in the resource. It is very unlikely that this one does.
-        let boundary = format!("streamspool-{}", resource.etag.trim_matches('"'));
-        let (body, length) = body::parts(resource, label, parts, size, content_type, &boundary);
+        // A boundary must not occur in the run. It is very unlikely that this one does.
+        let boundary = format!("streamspool-{}", run.etag.trim_matches('"'));
+        let (body, length) = body::parts(run, label, parts, size, content_type, &boundary);
         response = Response::new(body);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_LENGTH, length.into());
@@ -132,10 +204,10 @@ fn partial(
 }
 
 /// Refuses a request at or after the offset at which the source has failed. Its body would break at once.
-fn fail_early(resource: &Resource, offset: u64) -> Result<(), Refused> {
+fn fail_early(run: &Run, offset: u64) -> Result<(), Refused> {
     // An error of another state does not last: the source is opened again.
-    let is_final = resource.buffer.progress().state == BufferState::Failed;
-    match resource.buffer.error() {
+    let is_final = run.buffer.progress().state == BufferState::Failed;
+    match run.buffer.error() {
         Some(error) if is_final && error.offset() <= offset => Err(error.into()),
         _ => Ok(()),
     }
@@ -147,6 +219,10 @@ pub(crate) struct Refused(StatusCode, String);
 impl From<Error> for Refused {
     /// The source or the disk has failed, so this is a 502.
     fn from(error: Error) -> Self {
+        if error.kind() == ErrorKind::Closed {
+            let text = "The resource has started over.\n";
+            return Self(StatusCode::SERVICE_UNAVAILABLE, text.into());
+        }
         Self(StatusCode::BAD_GATEWAY, format!("{}\n", explain(&error)))
     }
 }

@@ -12,33 +12,43 @@
 //! Open the address that it prints. The page plays the resource and shows its buffer.
 
 mod body;
-mod events;
+mod command;
 mod http;
+mod listen;
+mod media_type;
 mod pace;
 mod ranges;
 mod readers;
+mod report;
 mod resource;
 mod save;
+mod shipped;
 mod sources;
+mod state;
+mod upstream;
 
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use tokio::net::TcpListener;
 
-use crate::resource::Resource;
-use crate::sources::{Opened, Options};
+use crate::report::{explain, line, plain};
+use crate::resource::{Described, Resource};
+use crate::sources::{Options, Origin};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves streams over HTTP on loopback. Clients can request any range, although the streams only go forward.
 #[derive(Parser)]
 struct Args {
-    /// A path, `-` for standard input, `http(s)://…`, or `exec:COMMAND` for the output of a command. Without
-    /// a source, the server uses the media of the repository.
+    /// A path, `-` for standard input, `http(s)://…`, `file://…`, or `exec:COMMAND` for the output of a command.
+    /// Without a source, the server uses the media of the repository.
     sources: Vec<String>,
 
     /// Requests an http(s) source once, when the server starts. Without this option, the source is requested
@@ -46,12 +56,20 @@ struct Args {
     #[arg(long)]
     one_way: bool,
 
+    /// The size of the source in bytes, if the source does not tell it. A wrong size is an error.
+    #[arg(long, value_name = "BYTES")]
+    size: Option<u64>,
+
     /// The port to listen on. 0 means any free port.
     #[arg(long, default_value_t = 0)]
     port: u16,
 
-    /// The rate limit of each source, in KiB per second.
-    #[arg(long, value_name = "KIB")]
+    /// The most connections at a time. Further ones wait.
+    #[arg(long, value_name = "NUMBER", default_value_t = 256, value_parser = RangedU64ValueParser::<usize>::new().range(1..100_000))]
+    connections: usize,
+
+    /// The rate limit of each source, in KiB per second. The page can change it.
+    #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
 
     /// The memory limit of each resource, in KiB. Older bytes go to disk.
@@ -62,49 +80,127 @@ struct Args {
     #[arg(long, value_name = "KIB")]
     read_ahead: Option<u32>,
 
+    /// How long a connection to an http(s) source may take to be made, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    connect_timeout: u64,
+
+    /// How long an http(s) source may be silent while its bytes are needed, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    silence_timeout: u64,
+
     /// The directory for files that the page's save button writes.
     #[arg(long, value_name = "DIR", default_value = ".")]
     save_to: PathBuf,
 }
 
-#[tokio::main]
-async fn main() -> Result<(), BoxError> {
+fn main() -> ExitCode {
     let args = Args::parse();
-    let options = Options { rate: args.rate, memory: args.memory, read_ahead: args.read_ahead };
-
-    let mut resources: Vec<Arc<Resource>> = Vec::new();
-    let mut serve = |opened: Opened| {
-        let taken = |name: &str| resources.iter().any(|other| other.name == name);
-        let resource = Resource::new(opened, &options, taken);
-        resources.push(Arc::new(resource));
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            line(&explain(&error));
+            return ExitCode::FAILURE;
+        }
     };
-    if args.sources.is_empty() {
-        sources::shipped().into_iter().for_each(&mut serve);
+    let ended = runtime.block_on(run(args));
+    // Drops the buffers, and so ends the commands of `exec:`. A read of standard input can't be ended.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended.unwrap_or_else(|error| {
+        line(&explain(&*error));
+        ExitCode::FAILURE
+    })
+}
+
+/// Serves until a signal ends the program.
+async fn run(args: Args) -> Result<ExitCode, BoxError> {
+    if args.size.is_some() && args.sources.len() != 1 {
+        return Err("--size needs exactly one source".into());
     }
-    for source in &args.sources {
-        let opened = sources::open(source, args.one_way).await;
-        serve(opened.map_err(|error| format!("can't open {source}: {}", explain(&*error)))?);
+    let save_to = args.save_to.canonicalize().ok().filter(|path| path.is_dir());
+    let save_to =
+        save_to.ok_or_else(|| format!("--save-to {} is not a directory", args.save_to.display()))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port)).await;
+    let listener = listener.map_err(|error| format!("can't listen on port {}: {error}", args.port))?;
+    // From here on a signal ends the program in order.
+    let signal = signal();
+
+    let options = Options {
+        size: args.size,
+        memory: args.memory,
+        read_ahead: args.read_ahead,
+        silence: Duration::from_secs(args.silence_timeout),
+    };
+    let mut all = Vec::new();
+    if args.sources.is_empty() {
+        all = shipped::all(&options, args.rate, &save_to);
+    }
+    if !args.sources.is_empty() {
+        let client = upstream::client(Duration::from_secs(args.connect_timeout))?;
+        for source in &args.sources {
+            let origin = Origin::parse(source, &client, args.one_way);
+            let origin = origin.map_err(|error| format!("can't open {source}: {}", explain(&*error)))?;
+            all.push(Described {
+                name: origin.name(),
+                about: source.clone(),
+                source: source.clone(),
+                origin,
+                pace: args.rate,
+                options,
+                save_to: save_to.clone(),
+            });
+        }
+    }
+    let mut resources: Vec<Arc<Resource>> = Vec::new();
+    for described in all {
+        let source = described.source.clone();
+        let taken = |name: &str| resources.iter().any(|other| other.name == name);
+        let resource = Resource::open(described, taken).await;
+        let resource = resource.map_err(|error| format!("can't open {source}: {}", explain(&*error)))?;
+        resources.push(Arc::new(resource));
     }
 
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port)).await?;
     let address = listener.local_addr()?;
     // The reader of standard output may have closed it. The server runs anyway.
     let mut out = std::io::stdout();
     let _ = writeln!(out, "Serving on http://{address}/");
     for resource in &resources {
-        let _ = writeln!(out, "  http://{address}{}  {}", resource.path(), resource.source);
+        let _ = writeln!(out, "  http://{address}{}  {}", resource.path(), plain(&resource.source));
     }
-    axum::serve(listener, http::routes(resources, args.save_to)).await?;
-    Ok(())
+    tokio::select! {
+        ended = listen::serve(listener, http::routes(resources), args.connections) => {
+            ended?;
+            Ok(ExitCode::SUCCESS)
+        }
+        number = signal => Ok(ExitCode::from(128 + number)),
+    }
 }
 
-/// The message of an error and of each cause behind it, for a person.
-fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
+/// Waits for a signal that ends the program, and returns its number.
+#[cfg(unix)]
+fn signal() -> impl Future<Output = u8> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    // Registers the handlers now. A signal whose handler can't be registered ends the program at once.
+    let [mut hangup, mut interrupt, mut terminate] =
+        [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()]
+            .map(|kind| signal(kind).ok());
+    async move {
+        let next = async |signal: &mut Option<tokio::signal::unix::Signal>| match signal {
+            Some(signal) => signal.recv().await,
+            None => std::future::pending().await,
+        };
+        tokio::select! {
+            _ = next(&mut hangup) => 1,
+            _ = next(&mut interrupt) => 2,
+            _ = next(&mut terminate) => 15,
+        }
     }
-    text
+}
+
+#[cfg(not(unix))]
+async fn signal() -> u8 {
+    match tokio::signal::ctrl_c().await {
+        Ok(()) => 2,
+        Err(_) => std::future::pending().await,
+    }
 }

@@ -2,15 +2,24 @@
 //! section 14. This module decides the rest, such as the response while the size is unknown.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
 use http_range_header::{
     ParsedRanges, RangeUnsatisfiableError, SyntacticallyCorrectRange, parse_range_header_with_max_ranges,
 };
 use streamspool::{BufferHandle, Error};
+use tokio::time::timeout;
 
 /// The most ranges of one request. A PDF viewer asks for fewer.
 const MOST: NonZeroUsize = NonZeroUsize::new(32).unwrap();
+
+/// In RFC 8673 this last position says that a response goes on as long as bytes arrive.
+pub(crate) const ENDLESS: u64 = (1 << 53) - 1;
+
+/// How long a response waits for the end of the stream, after the first byte of a range that was not loaded.
+/// A player that jumps to the index at the end of a film needs the size, and it comes soon after the index.
+const SOON: Duration = Duration::from_secs(2);
 
 /// What a response contains.
 #[derive(Debug)]
@@ -19,6 +28,8 @@ pub(crate) enum Selection {
     Whole { size: Option<u64> },
     /// 206: these ranges, in the order of the request.
     Parts { parts: Vec<Part>, size: Option<u64> },
+    /// 206: all bytes from this offset on, as they arrive. The size is unknown.
+    Onward { first: u64 },
     /// 416: no requested byte exists.
     Nothing { size: u64 },
 }
@@ -53,11 +64,12 @@ pub(crate) fn asked(headers: &HeaderMap, etag: &str) -> Option<ParsedRanges> {
     parse_range_header_with_max_ranges(range, MOST).ok()
 }
 
-/// Selects the bytes for `ranges`. While the size is unknown, it waits until a correct response is possible:
+/// Selects the bytes for `ranges`. While the size is unknown, it waits only until a correct response is possible:
 ///
 /// - `first-last` waits until `last` is loaded, and the response says `first-last/*`;
 /// - `0-` selects the whole resource;
-/// - `first-` and `-suffix` wait for the end of the stream, which is the size;
+/// - `first-` selects all bytes from there on, as they arrive. If `first` is not loaded, it waits for it;
+/// - `-suffix` waits for the end of the stream, which is the size;
 /// - several ranges select the whole resource.
 pub(crate) async fn select(buffer: &BufferHandle, ranges: Option<ParsedRanges>) -> Result<Selection, Error> {
     let size = buffer.progress().size;
@@ -65,19 +77,39 @@ pub(crate) async fn select(buffer: &BufferHandle, ranges: Option<ParsedRanges>) 
     if let Some(size) = size {
         return Ok(within(&ranges, size));
     }
-    match ranges.clone().into_ranges().as_slice() {
+    match *ranges.clone().into_ranges().as_slice() {
+        [SyntacticallyCorrectRange::FromStart(0)] => Ok(Selection::Whole { size }),
+        [SyntacticallyCorrectRange::FromStart(first)] => onward(buffer, &ranges, first).await,
+        [SyntacticallyCorrectRange::Indexed(first, last)] if last >= ENDLESS => {
+            onward(buffer, &ranges, first).await
+        }
         [SyntacticallyCorrectRange::Indexed(first, last)] => {
-            if buffer.read_some(*last, 1).await?.is_empty() {
+            if buffer.read_some(last, 1).await?.is_empty() {
                 // The stream ends before `last`.
                 return Ok(within(&ranges, buffer.size().await?));
             }
-            let part = Part { first: *first, last: *last };
-            Ok(Selection::Parts { parts: vec![part], size: buffer.progress().size })
+            Ok(Selection::Parts { parts: vec![Part { first, last }], size: buffer.progress().size })
         }
-        [SyntacticallyCorrectRange::FromStart(0)] => Ok(Selection::Whole { size }),
         [_] => Ok(within(&ranges, buffer.size().await?)),
         _ => Ok(Selection::Whole { size }),
     }
+}
+
+/// The selection for all bytes from `first` on.
+async fn onward(buffer: &BufferHandle, ranges: &ParsedRanges, first: u64) -> Result<Selection, Error> {
+    if first >= buffer.progress().frontier {
+        if buffer.read_some(first, 1).await?.is_empty() {
+            return Ok(within(ranges, buffer.size().await?));
+        }
+        // If the source fails meanwhile, the client gets the bytes before the failure.
+        if let Ok(Ok(size)) = timeout(SOON, buffer.size()).await {
+            return Ok(within(ranges, size));
+        }
+    }
+    Ok(match buffer.progress().size {
+        Some(size) => within(ranges, size),
+        None => Selection::Onward { first },
+    })
 }
 
 /// The selection for a known size.

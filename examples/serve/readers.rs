@@ -7,6 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+/// How long a reader stays in the list after it has left. Many reads take less than a millisecond.
+const SHOWN_AFTER: Duration = Duration::from_secs(5);
+
+/// The most readers in the list that have left.
+const MOST_LEFT: usize = 8;
+
 /// The readers of one resource.
 #[derive(Default)]
 pub(crate) struct Readers {
@@ -27,9 +33,10 @@ struct Reader {
     position: u64,
     waiting_since: Option<Instant>,
     waited: Duration,
+    left: Option<Instant>,
 }
 
-/// The entry of one reader. Dropping it removes the reader from the list.
+/// The entry of one reader. Dropping it tells that the reader has left.
 pub(crate) struct Ticket {
     id: u64,
     readers: Arc<Readers>,
@@ -38,7 +45,7 @@ pub(crate) struct Ticket {
 impl Readers {
     pub(crate) fn enter(self: &Arc<Self>, label: &str, start: u64, end: Option<u64>) -> Ticket {
         let (label, waited) = (label.to_owned(), Duration::ZERO);
-        let reader = Reader { label, start, end, position: start, waiting_since: None, waited };
+        let reader = Reader { label, start, end, position: start, waiting_since: None, waited, left: None };
         let id = self.with(|list| {
             list.last += 1;
             list.readers.insert(list.last, reader);
@@ -47,7 +54,7 @@ impl Readers {
         Ticket { id, readers: Arc::clone(self) }
     }
 
-    /// All readers, for the page.
+    /// All readers and those that have just left, for the page.
     pub(crate) fn to_json(&self) -> Value {
         let one = |(id, reader): (&u64, &Reader)| {
             let waiting = reader.waiting_since.map(|since| since.elapsed()).unwrap_or_default();
@@ -59,13 +66,29 @@ impl Readers {
                 "position": reader.position,
                 "waiting_ms": millis(waiting),
                 "waited_ms": millis(reader.waited + waiting),
+                "gone": reader.left.is_some(),
             })
         };
-        self.with(|list| list.readers.iter().map(one).collect())
+        self.with(|list| {
+            list.forget(SHOWN_AFTER);
+            list.readers.iter().map(one).collect()
+        })
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut List) -> T) -> T {
         work(&mut self.list.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl List {
+    /// Removes readers that have left some time ago, or before many others.
+    fn forget(&mut self, after: Duration) {
+        self.readers.retain(|_, reader| reader.left.is_none_or(|left| left.elapsed() < after));
+        let left = self.readers.iter().filter(|(_, reader)| reader.left.is_some()).map(|(id, _)| *id);
+        let left: Vec<u64> = left.collect();
+        for id in left.iter().rev().skip(MOST_LEFT) {
+            self.readers.remove(id);
+        }
     }
 }
 
@@ -86,7 +109,15 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.readers.with(|list| list.readers.remove(&self.id));
+        self.readers.with(|list| {
+            if let Some(reader) = list.readers.get_mut(&self.id) {
+                let now = Instant::now();
+                reader.waited += reader.waiting_since.take().map(|since| now - since).unwrap_or_default();
+                reader.left = Some(now);
+            }
+            // Also while no page is open.
+            list.forget(SHOWN_AFTER);
+        });
     }
 }
 

@@ -5,85 +5,114 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 use streamspool::Error;
 use tokio::task::AbortHandle;
 
-use crate::explain;
-use crate::http::App;
-use crate::resource::Resource;
+use crate::http::{App, FromThePage};
+use crate::report::explain;
+use crate::resource::{Resource, Run};
 
 /// The last number that is put before a name that is taken. Then the save fails.
 const LAST_NUMBER: u32 = 999;
 
 /// The progress of a save.
 pub(crate) enum Saving {
-    Idle,
-    Running { task: AbortHandle, written: u64 },
-    Saved { path: PathBuf, size: u64 },
-    Failed(String),
+    /// The path of the next save. A file that is made there before the save ends is not replaced.
+    Idle {
+        target: PathBuf,
+    },
+    Running {
+        task: AbortHandle,
+        target: PathBuf,
+        written: u64,
+    },
+    Saved {
+        target: PathBuf,
+        path: PathBuf,
+        size: u64,
+    },
+    Failed {
+        target: PathBuf,
+        error: String,
+    },
 }
 
 impl Saving {
     pub(crate) fn to_json(&self) -> Value {
         match self {
-            Self::Idle => json!({ "state": "idle" }),
-            Self::Running { written, .. } => json!({ "state": "running", "written": written }),
-            Self::Saved { path, size } => json!({ "state": "saved", "path": path, "size": size }),
-            Self::Failed(error) => json!({ "state": "failed", "error": error }),
+            Self::Idle { target } => json!({ "state": "idle", "target": target }),
+            Self::Running { target, written, .. } => {
+                json!({ "state": "running", "target": target, "written": written })
+            }
+            Self::Saved { target, path, size } => {
+                json!({ "state": "saved", "target": target, "path": path, "size": size })
+            }
+            Self::Failed { target, error } => json!({ "state": "failed", "target": target, "error": error }),
         }
     }
 }
 
-/// Starts to save, unless a save is running. A page of another site cannot start it: because of the header,
-/// the browser first asks this server for permission, and the server does not grant it.
+/// Starts to save, unless a save is running.
 pub(crate) async fn start(
     State(app): State<App>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    _: FromThePage,
 ) -> Result<StatusCode, StatusCode> {
-    if !headers.contains_key("x-streamspool") {
-        return Err(StatusCode::FORBIDDEN);
-    }
     let resource = app.find(&name)?;
-    resource.saving.send_if_modified(|saving| {
+    let run = resource.run();
+    run.saving.send_if_modified(|saving| {
         if matches!(saving, Saving::Running { .. }) {
             return false;
         }
-        let task = tokio::spawn(save(Arc::clone(&resource), Arc::clone(&app.save_to)));
-        *saving = Saving::Running { task: task.abort_handle(), written: 0 };
+        let target = free_path(&resource.save_to, &run.name);
+        let task = tokio::spawn(save(Arc::clone(&resource), Arc::clone(&run)));
+        *saving = Saving::Running { task: task.abort_handle(), target, written: 0 };
         true
     });
     Ok(StatusCode::ACCEPTED)
 }
 
-async fn save(resource: Arc<Resource>, dir: Arc<PathBuf>) {
-    let saved = save_to_free_name(&resource, &dir).await;
-    resource.saving.send_replace(match saved {
-        Ok((path, size)) => Saving::Saved { path: path.canonicalize().unwrap_or(path), size },
-        Err(error) => Saving::Failed(explain(&error)),
+async fn save(resource: Arc<Resource>, run: Arc<Run>) {
+    let saved = save_to_free_name(&run, &resource.save_to).await;
+    let target = free_path(&resource.save_to, &run.name);
+    run.saving.send_replace(match saved {
+        Ok((path, size)) => Saving::Saved { target, path: path.canonicalize().unwrap_or(path), size },
+        Err(error) => Saving::Failed { target, error: explain(&error) },
     });
+}
+
+/// The names that a save tries in this order.
+fn names(dir: &FilePath, name: &str) -> impl Iterator<Item = PathBuf> {
+    let numbered = (2..=LAST_NUMBER).map(move |number| format!("{number}-{name}"));
+    std::iter::once(name.to_owned()).chain(numbered).map(|name| dir.join(name))
+}
+
+/// The first path that nothing has now.
+pub(crate) fn free_path(dir: &FilePath, name: &str) -> PathBuf {
+    let free = names(dir, name).find(|path| path.symlink_metadata().is_err());
+    free.unwrap_or_else(|| dir.join(name))
 }
 
 /// Saves to the first name that nothing has. `save_new` replaces nothing, so a name that is taken, at
 /// the start or while the save runs, only means that the next one is tried.
-async fn save_to_free_name(resource: &Resource, dir: &FilePath) -> Result<(PathBuf, u64), Error> {
+async fn save_to_free_name(run: &Run, dir: &FilePath) -> Result<(PathBuf, u64), Error> {
     let tell = |so_far| {
-        resource.saving.send_modify(|saving| {
+        run.saving.send_modify(|saving| {
             if let Saving::Running { written, .. } = saving {
                 *written = so_far;
             }
         });
     };
-    let mut path = dir.join(&resource.name);
-    let mut number = 1;
+    let mut paths = names(dir, &run.name);
+    let mut path = paths.next().unwrap_or_default();
     loop {
-        match resource.buffer.save_new_with(&path, tell).await {
-            Err(error) if number < LAST_NUMBER && exists_already(&error) => number += 1,
-            result => return result.map(|size| (path, size)),
+        let saved = run.buffer.save_new_with(&path, tell).await;
+        match (&saved, paths.next()) {
+            (Err(error), Some(next)) if exists_already(error) => path = next,
+            _ => return saved.map(|size| (path, size)),
         }
-        path = dir.join(format!("{number}-{}", resource.name));
     }
 }
 
@@ -95,12 +124,13 @@ fn exists_already(error: &Error) -> bool {
 pub(crate) async fn cancel(
     State(app): State<App>,
     Path(name): Path<String>,
+    _: FromThePage,
 ) -> Result<StatusCode, StatusCode> {
     let resource = app.find(&name)?;
-    resource.saving.send_if_modified(|saving| {
+    resource.run().saving.send_if_modified(|saving| {
         let Saving::Running { task, .. } = saving else { return false };
         task.abort();
-        *saving = Saving::Idle;
+        *saving = Saving::Idle { target: free_path(&resource.save_to, &resource.name) };
         true
     });
     Ok(StatusCode::NO_CONTENT)

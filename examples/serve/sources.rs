@@ -2,137 +2,153 @@
 //! that only goes forward, with a size if it is known.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
 
-use futures::{Stream, StreamExt, TryStreamExt, stream};
-use reqwest::Url;
-use streamspool::{Bytes, HttpSource, OpenAt, Source};
+use futures::{Stream, StreamExt, stream};
+use reqwest::{Client, Url};
+use streamspool::{BufferHandle, Builder, Bytes, HttpSource, Retry};
 use tokio::fs::File;
 use tokio::io::AsyncRead;
-use tokio::process::{Child, Command};
 use tokio_util::io::ReaderStream;
 
 use crate::BoxError;
-use crate::pace::paced;
+use crate::command::Running;
+use crate::pace::{Pace, paced};
+use crate::upstream::{Once, Slow};
 
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// The longest read of a file or a pipe.
 const PIECE: usize = 64 * 1024;
 
-/// A source that is ready to be buffered.
-pub(crate) struct Opened {
-    pub(crate) name: String,
-    /// The description on the page.
-    pub(crate) source: String,
-    pub(crate) feed: Feed,
-    /// The options where the command line sets none.
-    pub(crate) defaults: Options,
+/// Where the bytes of a resource come from.
+pub(crate) enum Origin {
+    /// A file of the repository, as a part of this program.
+    Shipped(&'static [u8]),
+    Stdin,
+    Command(String),
+    /// A resource of another server. With `once`, it is requested once, when the server starts.
+    Http {
+        url: Url,
+        client: Client,
+        once: bool,
+    },
+    File(PathBuf),
 }
 
-/// The bytes of a source.
-pub(crate) enum Feed {
-    /// A stream that can't be opened again, and its size if it is known.
-    OneWay { stream: ByteStream, size: Option<u64> },
-    /// A resource that is opened again after a failure.
-    Http(HttpSource),
-}
-
-/// A resource of an HTTP server at a limited rate, in bytes per second.
-pub(crate) struct Slow(pub(crate) HttpSource, pub(crate) u32);
-
-impl Source for Slow {
-    async fn open(&self, at: OpenAt) -> io::Result<streamspool::Opened> {
-        let opened = self.0.open(at).await?;
-        Ok(opened.map_stream(|stream| paced(stream, self.1)))
-    }
-}
-
-/// The options of the buffer, in KiB.
-#[derive(Clone, Copy, Default)]
+/// The options of every buffer. The memory and the read-ahead are in KiB.
+#[derive(Clone, Copy)]
 pub(crate) struct Options {
-    pub(crate) rate: Option<u32>,
+    pub(crate) size: Option<u64>,
     pub(crate) memory: Option<u32>,
     pub(crate) read_ahead: Option<u32>,
+    /// How long an HTTP source may be silent while its bytes are needed.
+    pub(crate) silence: Duration,
 }
 
-/// The media in `assets/`. Rate, memory and read-ahead are low, so that the page shows bytes that are
-/// missing, in memory and on disk.
-pub(crate) fn shipped() -> [Opened; 2] {
-    let clip = include_bytes!("../../assets/clip.mp4").as_slice();
-    let tune = include_bytes!("../../assets/tune.mp3").as_slice();
-    [("clip.mp4", clip, 256), ("tune.mp3", tune, 48)].map(|(name, bytes, rate)| {
-        let pieces = bytes.chunks(PIECE).map(|piece| Ok(Bytes::from_static(piece)));
-        Opened {
-            name: name.into(),
-            source: format!("shipped, delivered at {rate} KiB/s"),
-            feed: Feed::OneWay { stream: stream::iter(pieces).boxed(), size: Some(bytes.len() as u64) },
-            defaults: Options { rate: Some(rate), memory: Some(256), read_ahead: Some(64) },
+impl Origin {
+    /// The source that an argument names.
+    pub(crate) fn parse(argument: &str, client: &Client, once: bool) -> Result<Self, BoxError> {
+        if argument == "-" {
+            return Ok(Self::Stdin);
         }
-    })
-}
+        if let Some(command) = argument.strip_prefix("exec:") {
+            return Ok(Self::Command(command.into()));
+        }
+        // `C:\film.mp4` and `take:2.wav` are paths.
+        let scheme = argument.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        match scheme.as_deref() {
+            Some("http" | "https") => {
+                Ok(Self::Http { url: Url::parse(argument)?, client: client.clone(), once })
+            }
+            Some("file") => {
+                let path = Url::parse(argument)?.to_file_path();
+                Ok(Self::File(path.map_err(|()| "it names no file of this machine")?))
+            }
+            Some(scheme) if scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) => {
+                Err(format!("the scheme {scheme} is not supported, only http, https and file").into())
+            }
+            _ => Ok(Self::File(argument.into())),
+        }
+    }
 
-/// Opens a source of the command line. With `one_way`, an HTTP resource is requested once, now. Without it,
-/// the first read requests it, and a later read again after a failure.
-pub(crate) async fn open(source: &str, one_way: bool) -> Result<Opened, BoxError> {
-    let of = |stream, size| Feed::OneWay { stream, size };
-    let (name, feed) = if source == "-" {
-        ("stdin".into(), of(pieces(tokio::io::stdin()), None))
-    } else if let Some(command) = source.strip_prefix("exec:") {
-        ("output".into(), of(run(command)?, None))
-    } else if source.starts_with("http://") || source.starts_with("https://") {
-        if one_way {
-            fetch(source).await?
-        } else {
-            (file_name(Url::parse(source)?.path()), Feed::Http(HttpSource::new(source)?))
+    /// A name for its resource.
+    pub(crate) fn name(&self) -> String {
+        let last = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        let name = match self {
+            Self::Shipped(_) => None,
+            Self::Stdin => Some("stdin".into()),
+            Self::Command(_) => Some("output".into()),
+            Self::Http { url, .. } => last(Path::new(url.path())),
+            Self::File(path) => last(path),
+        };
+        name.unwrap_or_else(|| "stream".into())
+    }
+
+    /// Whether it can be read from its start again.
+    pub(crate) fn can_start_over(&self) -> bool {
+        match self {
+            Self::Stdin => false,
+            Self::File(path) => path.is_file(),
+            Self::Shipped(_) | Self::Command(_) | Self::Http { .. } => true,
         }
-    } else {
-        let file = File::open(source).await?;
-        let metadata = file.metadata().await?;
-        // The size of a pipe or a device is unknown.
-        let size = metadata.is_file().then_some(metadata.len());
-        (file_name(source), of(pieces(file), size))
-    };
-    Ok(Opened { name, source: source.into(), feed, defaults: Options::default() })
+    }
+
+    /// Starts to buffer it.
+    pub(crate) async fn open(
+        &self,
+        mut builder: Builder,
+        options: &Options,
+        pace: &Arc<Pace>,
+    ) -> Result<BufferHandle, BoxError> {
+        // The size of the command line is compared with that of the source.
+        let sized = |builder: Builder, size: Option<u64>| builder.size(options.size.or(size));
+        let retry = Retry::default().stall_timeout(options.silence);
+        Ok(match self {
+            Self::Shipped(bytes) => {
+                let pieces = stream::iter(bytes.chunks(PIECE).map(|piece| Ok(Bytes::from_static(piece))));
+                sized(builder, Some(bytes.len() as u64)).spawn(paced(pieces.boxed(), pace))
+            }
+            Self::Stdin => sized(builder, None).spawn(paced(pieces(tokio::io::stdin()), pace)),
+            Self::Command(command) => {
+                let output = Running::start(command)?.output(PIECE);
+                sized(builder, None).spawn(paced(output, pace))
+            }
+            Self::File(path) => {
+                let file = File::open(path).await?;
+                let metadata = file.metadata().await?;
+                if metadata.is_dir() {
+                    return Err("it is a directory".into());
+                }
+                // The size of a pipe or a device is unknown.
+                let size = metadata.is_file().then_some(metadata.len());
+                sized(builder, size).spawn(paced(pieces(file), pace))
+            }
+            Self::Http { url, client, once } => {
+                if options.size.is_some() {
+                    builder = builder.size(options.size);
+                }
+                if *once {
+                    let source = Once::new(client.clone(), url.clone(), options.silence);
+                    // The source itself reports the silence before the response.
+                    let retry = Retry::never().stall_timeout(options.silence + Duration::from_secs(1));
+                    let buffer = builder.retry(retry).spawn_source(Slow(source, Arc::clone(pace)));
+                    let start = buffer.clone();
+                    // The request is sent now, and its failure is reported by the state of the buffer.
+                    tokio::spawn(async move { start.read(0, 1).await });
+                    buffer
+                } else {
+                    let source = HttpSource::with_client(client.clone(), url.clone())?;
+                    builder.retry(retry).spawn_source(Slow(source, Arc::clone(pace)))
+                }
+            }
+        })
+    }
 }
 
 fn pieces(reader: impl AsyncRead + Send + 'static) -> ByteStream {
     ReaderStream::with_capacity(reader, PIECE).boxed()
-}
-
-fn file_name(path: &str) -> String {
-    let name = Path::new(path).file_name().and_then(|name| name.to_str());
-    name.unwrap_or("stream").into()
-}
-
-/// The body of a GET, with the size that the server declares.
-async fn fetch(url: &str) -> Result<(String, Feed), BoxError> {
-    // Fails only if a provider is already installed.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let response = reqwest::get(url).await?.error_for_status()?;
-    let name = file_name(response.url().path());
-    let size = response.content_length();
-    let stream = response.bytes_stream().map_err(io::Error::other).boxed();
-    Ok((name, Feed::OneWay { stream, size }))
-}
-
-/// The output of a shell command. If the command fails, the stream fails, because the output may be
-/// incomplete.
-fn run(command: &str) -> Result<ByteStream, BoxError> {
-    let mut child = Command::new("sh")
-        .args(["-c", command])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let output = child.stdout.take().ok_or("the command has no output")?;
-    let verdict = stream::once(success(child)).try_filter_map(|()| async { Ok(None) });
-    Ok(ReaderStream::with_capacity(output, PIECE).chain(verdict).boxed())
-}
-
-async fn success(mut child: Child) -> io::Result<()> {
-    let status = child.wait().await?;
-    if status.success() { Ok(()) } else { Err(io::Error::other(format!("the command ended with {status}"))) }
 }

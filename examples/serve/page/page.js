@@ -1,48 +1,18 @@
-// Draws the snapshots of one buffer and its readers that the server sends.
+// Shows the state of one buffer and its readers, as the server sends it, and the controls.
 
-const $ = (id) => document.getElementById(id);
-const unit = 1024;
-
-function bytes(count) {
-  if (count === null || count === undefined) return "unknown";
-  if (count < unit) return `${Math.round(count)} B`;
-  if (count < unit * unit) return `${(count / unit).toFixed(count < 10 * unit ? 1 : 0)} KiB`;
-  return `${(count / unit / unit).toFixed(2)} MiB`;
-}
-
-const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-// The rate of a growing number of bytes per second, smoothed over about a second.
-class Rate {
-  constructor() { this.at = null; this.value = 0; }
-
-  feed(total) {
-    const now = performance.now();
-    if (this.at === null) { this.at = now; this.total = total; return; }
-    const passed = (now - this.at) / 1000;
-    if (passed < 0.15) return;
-    const fresh = Math.max(0, total - this.total) / passed;
-    this.value += (fresh - this.value) * Math.min(1, passed / (fresh ? 0.7 : 0.4));
-    if (this.value < unit / 2) this.value = 0;
-    this.at = now;
-    this.total = total;
-  }
-}
+import { classes, drawBar, loadedBefore, scaleOf } from "./bar.js";
+import { play, reload, sizeIsKnown, time } from "./player.js";
+import { $, Rate, bytes, capital, element, keep, letter, say, seconds } from "./text.js";
 
 // One resource is shown at a time.
 let resources = [];
 let shown = null;
 let events = null;
 let latest = null;
+let gone = null; // a timer while there is no connection, and then true
 let source = new Rate();
 let retry = null; // the retry that is announced, and when its delay ends
+let asked = null; // a save that was asked for, and that no state shows yet
 const known = new Map(); // reader id -> its last state and rate
 
 function choose() {
@@ -50,57 +20,60 @@ function choose() {
   const next = resources.find((resource) => resource.name === wanted) ?? resources[0];
   if (!next || next === shown) return;
   shown = next;
-  for (const link of $("resources").children) {
+  for (const link of $("resources").querySelectorAll("a")) {
     if (link.dataset.name === next.name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   $("link").href = next.path;
   $("link").textContent = next.path;
   $("source").textContent = next.source;
+  $("start-over").disabled = !next.can_start_over;
+  $("start-over").title = next.can_start_over ? "" : "This source can be read only once.";
   document.title = `${next.name} · streamspool`;
-  latest = null;
-  source = new Rate();
-  retry = null;
-  known.clear();
-  $("readers").replaceChildren();
-  $("pins").replaceChildren();
-  $("outcome").textContent = "";
-  $("player").replaceChildren();
+  restart();
   listen(next);
-  play(next);
 }
 
-async function play(resource) {
-  // The response waits until the first bytes have arrived, because they determine the type.
-  const response = await fetch(resource.path, { method: "HEAD" }).catch(() => null);
-  if (shown !== resource) return;
-  const type = response?.headers.get("content-type") ?? "";
-  const kind = type.split("/")[0];
-  if (response?.ok && (kind === "video" || kind === "audio")) {
-    const player = element(kind);
-    player.controls = true;
-    player.preload = "metadata";
-    player.setAttribute("aria-label", resource.name);
-    player.src = resource.path;
-    $("player").replaceChildren(player);
-  } else {
-    const why = response?.ok ? `No player for ${type}; any range of it can be asked for.` : "The source gave nothing to play.";
-    $("player").replaceChildren(element("p", "", why));
-  }
+// Forgets the old buffer.
+function restart() {
+  latest = null;
+  source = new Rate();
+  retry = asked = null;
+  known.clear();
+  $("readers").replaceChildren();
+  $("marks").replaceChildren();
+  say("outcome", "");
+  play(shown);
 }
 
 function listen(resource) {
   events?.close();
   events = new EventSource(`${resource.path}/events`);
+  events.onopen = () => connected(true);
   events.onmessage = (event) => {
-    latest = JSON.parse(event.data);
+    const next = JSON.parse(event.data);
+    if (latest && latest.run !== next.run) restart();
+    if (next.size !== null) sizeIsKnown();
+    latest = next;
     announce(latest.retry);
     draw();
   };
-  events.onerror = () => {
-    $("state").dataset.state = "gone";
-    $("state").textContent = "no connection";
-  };
+  events.onerror = () => connected(false);
+}
+
+// The events end when a resource starts over, and the browser connects again at once.
+function connected(is) {
+  if (is) {
+    clearTimeout(gone);
+    gone = null;
+    return;
+  }
+  gone ??= setTimeout(() => { gone = true; draw(); }, 1500);
+  // After some errors the browser does not try again by itself.
+  if (events.readyState === EventSource.CLOSED) {
+    const resource = shown;
+    setTimeout(() => { if (shown === resource) listen(resource); }, 2000);
+  }
 }
 
 // The server sends one event per attempt. The page counts down from there.
@@ -108,8 +81,6 @@ function announce(next) {
   const key = next && `${next.attempt} ${next.delay_ms}`;
   if (key !== (retry && retry.key)) retry = next && { key, until: performance.now() + next.delay_ms };
 }
-
-const capital = (text) => `${text[0].toUpperCase()}${text.slice(1)}`;
 
 // The announced retry in words.
 function retryText(now) {
@@ -119,121 +90,76 @@ function retryText(now) {
 }
 
 function draw() {
+  if (gone === true) {
+    $("state").dataset.state = "gone";
+    say("state", "no connection");
+    say("story", "The server does not answer. The page shows its last state.");
+    $("rate").textContent = "–";
+    return;
+  }
   const now = latest;
   if (!now) return;
   source.feed(now.loaded);
-  const open = now.size === null;
-  // While the size is unknown, leave space after the loaded bytes.
-  const whole = Math.max(1, now.size ?? now.loaded * 1.2, ...now.readers.map((reader) => reader.position));
-  const percent = (offset) => `${Math.min(100, (offset / whole) * 100)}%`;
-  const place = (id, from, to) => {
-    $(id).style.left = percent(from);
-    $(id).style.width = percent(to - from);
-  };
-
-  const readers = remember(now.readers, now.loaded);
-  const waiting = readers.filter((reader) => reader.waits);
-  const furthest = Math.max(0, ...waiting.map((reader) => reader.position));
-
-  place("disk", 0, now.spilled);
-  place("memory", now.spilled, now.loaded);
-  place("wanted", now.loaded, Math.max(furthest, now.loaded));
-  $("memory").classList.toggle("pulling", now.state === "pulling");
-  $("bar").classList.toggle("open", open && now.state !== "failed");
-  $("size").textContent = open ? "size unknown" : bytes(now.size);
-  $("in-memory").textContent = bytes(now.resident);
-  $("on-disk").textContent = bytes(now.spilled);
-  $("to-come").textContent = open ? (now.state === "failed" ? "lost" : "unknown") : bytes(now.size - now.loaded);
-  $("rate").textContent = source.value ? `${bytes(source.value)}/s` : "nothing";
+  const readers = remember(now);
+  drawBar(now, readers, time());
+  const streams = now.streams > 1 ? `, ${now.streams} streams` : "";
+  $("rate").textContent = (source.value ? `${bytes(source.value)}/s` : "nothing") + streams;
   $("state").dataset.state = now.state;
-  $("state").textContent = now.state;
-  say(now, readers, waiting, furthest);
-  pins(readers, percent);
-  list(readers, percent, whole);
+  say("state", now.state);
+  tell(now, readers);
+  list(readers, scaleOf(now));
   saving(now);
+  pace(now.pace);
 }
 
-// Many readers are short-lived. Each one stays visible for a moment after it has left.
-function remember(readers, loaded) {
-  const now = performance.now();
-  for (const reader of known.values()) reader.gone ??= now;
+// Adds the rate of each reader. There is space for the latest six.
+function remember(now) {
+  const { readers } = now;
+  const ids = new Set(readers.map((reader) => reader.id));
+  for (const id of known.keys()) if (!ids.has(id)) known.delete(id);
   for (const reader of readers) {
-    const before = known.get(reader.id);
-    const rate = before?.rate ?? new Rate();
+    const rate = known.get(reader.id)?.rate ?? new Rate();
     rate.feed(reader.position);
-    const waits = reader.waiting_ms > 250;
-    known.set(reader.id, { ...reader, rate, gone: null, waits, edge: waits && reader.position <= loaded });
+    const waits = !reader.gone && reader.waiting_ms > 250;
+    const before = loadedBefore(now, reader.position);
+    known.set(reader.id, { ...reader, rate, waits, before, edge: waits && reader.position === before });
   }
-  for (const [id, reader] of known) {
-    if (reader.gone !== null) reader.waits = reader.edge = false;
-    if (reader.gone !== null && now - reader.gone > 2500) known.delete(id);
-  }
-  // There is space for the latest six.
   return [...known.values()].slice(-6);
 }
 
-function say(now, readers, waiting, furthest) {
-  const first = waiting.find((reader) => reader.position === furthest);
+function tell(now, readers) {
+  const ahead = readers.filter((reader) => reader.waits && !reader.edge);
+  const first = ahead.sort((a, b) => b.position - a.position)[0];
   let text;
   if (now.state === "failed") {
-    const error = now.error ?? "the source failed";
-    text = `${capital(error)}. All bytes before that stay readable.`;
+    text = `${capital(now.error ?? "the source failed")}. All bytes before that stay readable.`;
   } else if (now.state === "retrying" && retry) {
     text = retryText(now);
   } else if (first) {
-    const left = furthest - now.loaded;
-    const soon = source.value && left > 0 ? `, in about ${Math.ceil(left / source.value)} s` : "";
-    text = left > 0
-      ? `${first.label} (${letter(first)}) has jumped ahead and waits for the ${bytes(left)} before its position${soon}.`
-      : `${first.label} (${letter(first)}) is at the live edge and gets each byte as it arrives.`;
+    const left = first.position - first.before;
+    const soon = source.value ? `, in about ${Math.ceil(left / source.value)} s` : "";
+    text = now.streams > 1
+      ? `${first.label} (${letter(first)}) has jumped ahead, and the source is opened at its position too.`
+      : `${first.label} (${letter(first)}) has jumped ahead and waits for the ${bytes(left)} before its position${soon}.`;
   } else if (now.state === "complete") {
     text = "All bytes are loaded. Reads are answered at once, from memory or from disk.";
+  } else if (readers.some((reader) => reader.edge)) {
+    text = "A reader at the live edge gets each byte as it arrives.";
   } else if (readers.some((reader) => !reader.gone)) {
     text = "Readers get loaded bytes. The source is pulled as far as they need.";
   } else {
     text = "No reader needs more bytes, so the source is not pulled.";
   }
-  if ($("story").textContent !== text) $("story").textContent = text;
+  say("story", text);
   const store = now.store_failing
     ? `The disk can't be written: ${now.store_error ?? "unknown cause"}. The bytes stay in memory, and the write is retried.`
     : "";
   $("store").hidden = !store;
-  if ($("store").textContent !== store) $("store").textContent = store;
-  const share = now.size ? `${Math.floor((now.loaded / now.size) * 100)} percent of ${bytes(now.size)}` : bytes(now.loaded);
-  $("bar").setAttribute("aria-label", `${share} loaded; ${bytes(now.spilled)} on disk, ${bytes(now.resident)} in memory, ${waiting.length} readers waiting`);
+  say("store", store);
 }
 
-const letter = (reader) => String.fromCharCode(65 + ((reader.id - 1) % 26));
-const classes = (name, reader) => `${name}${reader.waits && !reader.edge ? " waits" : ""}${reader.gone ? " gone" : ""}`;
-
-// Keeps one child of `parent` per reader. `make` creates it, and `update` changes it.
-function keep(parent, readers, make, update) {
-  const ids = new Set(readers.map((reader) => String(reader.id)));
-  for (const child of [...parent.children]) if (!ids.has(child.dataset.id)) child.remove();
-  for (const reader of readers) {
-    let child = [...parent.children].find((child) => child.dataset.id === String(reader.id));
-    if (!child) {
-      child = make(reader);
-      child.dataset.id = reader.id;
-      parent.append(child);
-    }
-    update(child, reader);
-  }
-}
-
-function pins(readers, percent) {
-  const make = (reader) => {
-    const pin = element("div");
-    pin.append(element("b", "", letter(reader)));
-    return pin;
-  };
-  keep($("pins"), readers, make, (pin, reader) => {
-    pin.className = classes("pin", reader);
-    pin.style.left = percent(reader.position);
-  });
-}
-
-function list(readers, percent, whole) {
+function list(readers, whole) {
+  const percent = (offset) => `${Math.min(100, (offset / whole) * 100)}%`;
   const make = (reader) => {
     const item = element("li");
     const line = element("div", "reader");
@@ -256,16 +182,19 @@ function list(readers, percent, whole) {
       : reader.edge ? "at the live edge"
       : reader.waits ? `waits ${seconds(reader.waiting_ms)}`
       : reader.rate.value ? `${bytes(reader.rate.value)}/s` : "idle";
-    const [asked, given] = item.querySelectorAll(".track i");
-    asked.style.left = given.style.left = percent(reader.start);
-    asked.style.width = percent(end - reader.start);
+    const [wanted, given] = item.querySelectorAll(".track i");
+    wanted.style.left = given.style.left = percent(reader.start);
+    wanted.style.width = percent(end - reader.start);
     given.style.width = percent(reader.position - reader.start);
   });
   $("nobody").hidden = readers.length > 0;
 }
 
 function saving(now) {
-  const { state, written, path, size, error } = now.saving;
+  let { state, written, target } = now.saving;
+  // The click shows its effect before the server has answered.
+  if (asked && (asked.run !== now.run || asked.before !== JSON.stringify(now.saving))) asked = null;
+  if (asked) [state, written] = ["running", 0];
   const running = state === "running";
   const focused = document.activeElement;
   $("save").disabled = running;
@@ -274,39 +203,99 @@ function saving(now) {
   if (running && focused === $("save")) $("cancel").focus();
   if (!running && focused === $("cancel")) $("save").focus();
   $("saving").hidden = !running;
+  say("target", running ? `to ${target}` : `It will be ${target}`);
   if (running) {
     if (now.size) $("saving-bar").value = written / now.size;
     else $("saving-bar").removeAttribute("value");
     const rest = now.state === "complete" ? "" : ", while the rest arrives";
     $("saving-text").textContent = `Saved ${bytes(written)} of ${now.size ? bytes(now.size) : "an unknown size"}${rest}`;
   }
-  const text = state === "saved" ? `Saved ${bytes(size)} to ${path}` : state === "failed" ? `Not saved: ${error}` : "";
-  if ($("outcome").textContent !== text) $("outcome").textContent = text;
-  $("outcome").classList.toggle("bad", state === "failed");
+  if (now.saving.state === "saved") outcome(now.saving, `Saved ${bytes(now.saving.size)} to ${now.saving.path}`, false);
+  if (now.saving.state === "failed") outcome(now.saving, `Not saved: ${now.saving.error}`, true);
 }
 
-const ask = (method) => fetch(`${shown.path}/save`, { method, headers: { "x-streamspool": "page" } });
-$("save").addEventListener("click", () => ask("POST"));
-$("cancel").addEventListener("click", () => ask("DELETE"));
+let told = ""; // the end of a save that the outcome shows or has shown
+
+function outcome(result, text, bad) {
+  const key = JSON.stringify(result);
+  if (told === key) return;
+  told = key;
+  report(text, bad);
+}
+
+function report(text, bad = false) {
+  say("outcome", text);
+  $("outcome").classList.toggle("bad", bad);
+}
+
+const paces = [8, 16, 24, 32, 64, 96, 256, 1024, 4096];
+
+// The choices, and the current one among them.
+function pace(kib) {
+  const select = $("pace");
+  const choices = [...new Set([...paces, ...(kib ? [kib] : [])])].sort((a, b) => a - b);
+  if (select.dataset.choices !== String(choices)) {
+    select.dataset.choices = choices;
+    const option = (value, text) => Object.assign(element("option", "", text), { value });
+    const unit = (value) => (value < 1024 ? `${value} KiB/s` : `${value / 1024} MiB/s`);
+    select.replaceChildren(...choices.map((value) => option(value, unit(value))), option(0, "no limit"));
+  }
+  if (document.activeElement !== select || select.value !== String(kib ?? 0)) select.value = kib ?? 0;
+}
+
+async function ask(method, what) {
+  const sent = fetch(`${shown.path}/${what}`, { method, headers: { "x-streamspool": "page" } });
+  const response = await sent.catch(() => null);
+  if (response?.ok) return true;
+  report(`That did not work: ${(await response?.text())?.trim() || "the server does not answer"}`, true);
+  return false;
+}
+
+$("save").addEventListener("click", async () => {
+  report("");
+  asked = { run: latest?.run, before: JSON.stringify(latest?.saving) };
+  draw();
+  if (!(await ask("POST", "save"))) asked = null;
+});
+$("cancel").addEventListener("click", () => { asked = null; ask("DELETE", "save"); });
+$("reload").addEventListener("click", reload);
+$("pace").addEventListener("change", () => ask("PUT", `pace/${$("pace").value}`));
+$("start-over").addEventListener("click", async () => {
+  if (await ask("POST", "start-over")) {
+    restart();
+    listen(shown);
+    report("The source is read from its start again.");
+  }
+});
 
 // Adds a reader: requests a range at a random offset, loaded or not.
 $("jump").addEventListener("click", async () => {
   const size = latest?.size ?? latest?.loaded ?? 0;
   const first = Math.floor(Math.random() * size);
-  const response = await fetch(shown.path, { headers: { range: `bytes=${first}-${first + 65535}` } });
-  await response.arrayBuffer().catch(() => null);
+  const began = performance.now();
+  report(`Reading 64 KiB at ${bytes(first)} …`);
+  const response = await fetch(shown.path, { headers: { range: `bytes=${first}-${first + 65535}` } }).catch(() => null);
+  const body = await response?.arrayBuffer().catch(() => null);
+  const took = performance.now() - began;
+  if (!body || !response.ok) report(`The read at ${bytes(first)} failed.`, true);
+  else report(`Read ${bytes(body.byteLength)} at ${bytes(first)} in ${took < 1000 ? `${Math.round(took)} ms` : seconds(took)}.`);
 });
 
 // Rates fall and old readers fade also while the server sends no event.
-setInterval(draw, 500);
+setInterval(draw, 250);
 addEventListener("hashchange", choose);
+addEventListener("resize", draw);
 
 resources = await (await fetch("/resources")).json();
 $("resources").hidden = resources.length < 2;
-$("resources").replaceChildren(...resources.map((resource) => {
-  const link = element("a", "", resource.name);
+$("resources").replaceChildren(element("ul"));
+$("resources").firstChild.append(...resources.map((resource) => {
+  const item = element("li");
+  const link = element("a");
   link.href = `#${encodeURIComponent(resource.name)}`;
   link.dataset.name = resource.name;
-  return link;
+  link.append(element("strong", "", resource.name), element("span", "", resource.about));
+  item.append(link);
+  return item;
 }));
 choose();

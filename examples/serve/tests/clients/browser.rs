@@ -5,141 +5,17 @@
 //! and compare it with `currentTime`.
 
 use std::process::Stdio;
-use std::time::Duration;
 
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use serde_json::Value;
+use tokio::process::Command;
 
 use crate::origin::Origin;
 use crate::support::{CLIP, Server, Upstream, clip_path, has_client, in_time};
+use crate::webdriver::{Browser, HAS_PLAYER, PLAY, TIME, text_of};
 
-/// A browser. Each test has its own. It ends when this is dropped.
-struct Browser {
-    client: Client,
-    _driver: Child,
-    _profile: tempfile::TempDir,
-}
-
-impl Browser {
-    async fn start(width: u32, height: u32) -> Option<Self> {
-        if !has_client("chromium", "--version") || !has_client("chromedriver", "--version") {
-            return None;
-        }
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = async {
-            loop {
-                let line = lines.next_line().await.unwrap().expect("chromedriver ended");
-                if let Some((_, port)) = line.split_once("started successfully on port ") {
-                    return port.trim_end_matches('.').to_owned();
-                }
-            }
-        };
-        let port = in_time("chromedriver", port).await;
-        let profile = tempfile::tempdir().unwrap();
-        let args = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--disable-dev-shm-usage",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--autoplay-policy=no-user-gesture-required",
-            &format!("--window-size={width},{height}"),
-            &format!("--user-data-dir={}", profile.path().display()),
-        ];
-        let wanted = json!({ "goog:chromeOptions": { "args": args } });
-        let Value::Object(wanted) = wanted else { unreachable!() };
-        let mut builder = ClientBuilder::new(HttpConnector::new());
-        builder.capabilities(wanted);
-        let address = format!("http://127.0.0.1:{port}");
-        let client = in_time("a browser", builder.connect(&address)).await.unwrap();
-        Some(Self { client, _driver: driver, _profile: profile })
-    }
-
-    async fn open(&self, url: &str) {
-        in_time("the page", self.client.goto(url)).await.unwrap();
-    }
-
-    async fn eval(&self, script: &str) -> Value {
-        in_time(script, self.client.execute(script, Vec::new())).await.unwrap()
-    }
-
-    /// Runs the script until its result fits. `WebDriver` has no notifications, so this polls.
-    async fn until(&self, what: &str, script: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        let asked = async {
-            loop {
-                let value = self.client.execute(script, Vec::new()).await.unwrap();
-                if fits(&value) {
-                    return value;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        in_time(what, asked).await
-    }
-
-    async fn close(self) {
-        in_time("the end of the browser", self.client.close()).await.unwrap();
-    }
-
-    /// The second that the picture shows and the second that the player reports, after its seek has ended.
-    async fn shows(&self) -> (f64, f64) {
-        let settled = "const v = document.querySelector('video');
-            return v && !v.seeking && v.readyState >= 2 ? [BAR, v.currentTime] : null;";
-        let bar = "(() => {
-                const canvas = document.createElement('canvas');
-                canvas.width = v.videoWidth; canvas.height = v.videoHeight;
-                const context = canvas.getContext('2d');
-                context.drawImage(v, 0, 0);
-                const row = context.getImageData(0, canvas.height - 4, canvas.width, 1).data;
-                let end = 0;
-                while (end < canvas.width && Math.min(...row.slice(end * 4, end * 4 + 3)) > 200) end++;
-                return end / canvas.width * 24;
-            })()";
-        let shown = self.until("a picture", &settled.replace("BAR", bar), Value::is_array).await;
-        (shown[0].as_f64().unwrap(), shown[1].as_f64().unwrap())
-    }
-
-    /// Pauses, seeks, and checks position and picture.
-    async fn seek_and_look(&self, second: f64) {
-        self.seek(second).await;
-        self.looks_like(second).await;
-    }
-
-    async fn seek(&self, second: f64) {
-        let script =
-            format!("const v = document.querySelector('video'); v.pause(); v.currentTime = {second};");
-        self.eval(&script).await;
-    }
-
-    async fn looks_like(&self, second: f64) {
-        let (picture, claimed) = self.shows().await;
-        assert!((claimed - second).abs() < 0.1, "at {claimed} s and not {second} s");
-        assert!((picture - second).abs() < 0.3, "the picture is of {picture} s, and not {second} s");
-    }
-}
-
-const PLAY: &str = "const v = document.querySelector('video'); v.muted = true; v.play(); return true;";
-const TIME: &str = "return document.querySelector('video')?.currentTime ?? 0;";
-const HAS_PLAYER: &str = "return !!document.querySelector('video');";
-
-fn text_of(id: &str) -> String {
-    format!("return document.getElementById('{id}').textContent;")
-}
+/// The position of a player that can seek in the whole film.
+const CAN_SEEK: &str = "const v = document.querySelector('video');
+    return v?.seekable.length && v.seekable.end(0) > 23 && !v.seeking ? v.currentTime : null;";
 
 /// The clip with its index at the start, as usual for films on the web.
 async fn with_index_first() -> Vec<u8> {
@@ -270,48 +146,49 @@ async fn a_film_with_its_index_at_the_end_plays_once_the_end_is_here() {
 }
 
 #[tokio::test]
-async fn the_page_works_by_keyboard_on_a_narrow_screen_and_saves() {
-    let Some(browser) = Browser::start(500, 900).await else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let upstream = Upstream::start("clip.mp4", Some(CLIP.len())).await;
-    let args = [&upstream.url, "--save-to", dir.path().to_str().unwrap()];
-    let server = Server::start(&args).await;
-    upstream.send(&CLIP[..1_200_000]);
+async fn a_film_of_unknown_size_plays_on_and_can_be_seeked_in_once_the_size_is_known() {
+    if !has_client("ffmpeg", "-version") {
+        return;
+    }
+    let Some(browser) = Browser::start(1100, 1200).await else { return };
+    let film = with_index_first().await;
+    let upstream = Upstream::start("film.mp4", None).await;
+    let server = Server::start(&[&upstream.url, "--memory", "256"]).await;
+    let (here, rest) = film.split_at(film.len() / 2);
+    upstream.send(here);
     browser.open(&server.url).await;
     browser.until("the player", HAS_PLAYER, |has| has == true).await;
-    // A window cannot be narrower than 500 pixels, but a frame can.
-    let frame = "document.body.innerHTML = '<iframe src=/ width=360 height=800></iframe>'; return true;";
-    browser.eval(frame).await;
-    let fits = "const inner = document.querySelector('iframe').contentDocument;
-        const shown = inner.getElementById('in-memory')?.textContent.includes('iB');
-        const { scrollWidth, clientWidth } = inner.documentElement;
-        return shown ? [clientWidth <= 360, scrollWidth - clientWidth] : null;";
-    let fits = browser.until("the page in a frame", fits, Value::is_array).await;
-    assert_eq!(fits, json!([true, 0]));
+    browser.eval(PLAY).await;
+    browser.until("it plays", TIME, |time| time.as_f64().unwrap() > 1.0).await;
+    let playing = browser.eval("return window.before = document.querySelector('video');").await;
+    assert!(!playing.is_null());
 
-    browser.open(&server.url).await;
-    browser.until("the picture", &text_of("in-memory"), |text| text.as_str().unwrap().contains("iB")).await;
-    let body = browser.client.find(Locator::Css("body")).await.unwrap();
-    let mut reached = false;
-    for _ in 0..40 {
-        body.send_keys("\u{e004}").await.unwrap();
-        reached = browser.eval("return document.activeElement.id;").await == "save";
-        if reached {
-            break;
-        }
+    // The page loads the player again, and it goes on where it was.
+    let before = browser.eval(TIME).await.as_f64().unwrap();
+    upstream.send(rest);
+    drop(upstream);
+    let after = browser.until("the player can seek", CAN_SEEK, Value::is_number).await.as_f64().unwrap();
+    assert!(after >= before - 0.1, "it went back from {before} s to {after} s");
+    browser.until("it plays on", TIME, |time| time.as_f64().unwrap() > after + 0.5).await;
+    let same = "return document.querySelector('video') === window.before && !window.before.paused;";
+    assert_eq!(browser.eval(same).await, true);
+    for second in [20.0, 3.0] {
+        browser.seek_and_look(second).await;
     }
-    assert!(reached, "Tab leads to the save button");
-    browser.client.active_element().await.unwrap().send_keys("\u{e007}").await.unwrap();
-    let progress = "const all = document.getElementById('saving');
-        return all.hidden ? 0 : document.getElementById('saving-bar').value;";
-    let value = browser.until("the progress", progress, |value| value.as_f64() > Some(0.5)).await;
-    assert!(value.as_f64() < Some(0.75), "what has not come can't be saved: {value}");
-    upstream.send(&CLIP[1_200_000..]);
-    browser
-        .until("the outcome", &text_of("outcome"), |text| {
-            text.as_str().unwrap().starts_with("Saved 1.53 MiB")
-        })
-        .await;
-    assert!(std::fs::read(dir.path().join("clip.mp4")).unwrap() == CLIP);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_film_of_unknown_size_with_its_index_at_the_end_plays_once_all_is_here() {
+    let Some(browser) = Browser::start(1100, 1200).await else { return };
+    let mut server = Server::start_with(&["-"], Stdio::piped()).await;
+    browser.open(&server.url).await;
+    let mut stdin = server.stdin();
+    tokio::io::AsyncWriteExt::write_all(&mut stdin, CLIP).await.unwrap();
+    drop(stdin);
+    browser.until("the player can seek", CAN_SEEK, Value::is_number).await;
+    for second in [20.0, 3.0] {
+        browser.seek_and_look(second).await;
+    }
     browser.close().await;
 }

@@ -1,7 +1,11 @@
 //! Contract rules 7, 14 and 15 for clients of the server: a failure of the source never looks like the end,
 //! the bytes before it stay readable, and a client that disconnects withdraws its demand.
 
-use crate::support::{Server, Upstream, in_time, pattern};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::support::{CLIP, PROGRAM, Server, Upstream, clip_path, in_time, pattern};
 
 const NAME: &str = "bytes.bin";
 
@@ -84,7 +88,9 @@ async fn a_client_that_leaves_takes_its_demand_along() {
         |now: &serde_json::Value| now["state"] == "pulling" && now["readers"][0]["position"] == 400_000;
     server.wait_for(NAME, "a client waits far ahead", waits).await;
     drop(far);
-    let left = |now: &serde_json::Value| now["readers"] == serde_json::json!([]) && now["state"] == "waiting";
+    let gone =
+        |now: &serde_json::Value| now["readers"].as_array().unwrap().iter().all(|it| it["gone"] == true);
+    let left = |now: &serde_json::Value| gone(now) && now["state"] == "waiting";
     let left = server.wait_for(NAME, "nobody reads, and the source is left alone", left).await;
     assert_eq!(left["loaded"], 1000);
 
@@ -92,4 +98,100 @@ async fn a_client_that_leaves_takes_its_demand_along() {
     upstream.send(&bytes[1000..]);
     let again = server.get(NAME, &[("range", "bytes=400000-")]).await;
     assert!(in_time("a body", again.bytes()).await.unwrap() == bytes[400_000..]);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_disk_that_is_full_is_told_in_the_state_and_on_standard_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = pattern(3_000_000);
+    let upstream = Upstream::start(NAME, Some(bytes.len())).await;
+    upstream.send(&bytes);
+    // No file may be larger than 200 KiB. A write past that fails as one to a full disk does.
+    let limited = "trap '' XFSZ; ulimit -f 400; exec \"$@\"";
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", limited, "sh", PROGRAM, &upstream.url, "--memory", "256"]).env("TMPDIR", dir.path());
+    let server = Server::launch(command).await;
+    let tail = tokio::spawn(server.get(NAME, &[("range", "bytes=2900000-")]).await.bytes());
+    let failing = server.wait_for(NAME, "the fault", |now| now["store_failing"] == true).await;
+    assert!(failing["store_error"].as_str().unwrap().contains("File too large"), "{failing}");
+    let url = format!("{}/state", server.media(NAME));
+    let state = in_time("the state", crate::support::http().get(url).send()).await.unwrap();
+    let state: serde_json::Value = serde_json::from_str(&state.text().await.unwrap()).unwrap();
+    assert_eq!(state["store_failing"], true, "{state}");
+    server.reports("bytes.bin: the disk can't be written").await;
+    server.reports("File too large").await;
+    // There is no room for the bytes before the tail, so it is not served. No loaded byte is lost.
+    in_time("the tail", tail).await.unwrap().unwrap_err();
+    let loaded = usize::try_from(state["loaded"].as_u64().unwrap()).unwrap();
+    let range = format!("bytes=0-{}", loaded - 1);
+    let here = server.get(NAME, &[("range", &range)]).await;
+    assert!(loaded > 300_000 && in_time("the loaded bytes", here.bytes()).await.unwrap() == bytes[..loaded]);
+}
+
+#[tokio::test]
+async fn a_failure_is_told_with_all_of_its_causes() {
+    for one_way in [false, true] {
+        let upstream = Upstream::start(NAME, Some(400_000)).await;
+        upstream.send(&pattern(1000));
+        let args = [&*upstream.url, "--one-way"];
+        let server = Server::start(&args[..=usize::from(one_way)]).await;
+        let near = server.get(NAME, &[("range", "bytes=0-999")]).await;
+        assert_eq!(in_time("a body", near.bytes()).await.unwrap().len(), 1000);
+        let far = server.get(NAME, &[("range", "bytes=1000-")]).await;
+        upstream.fail();
+        assert!(until_it_breaks(far).await.is_empty());
+        let failed = server.wait_for(NAME, "the fault", |now| now["state"] == "failed").await;
+        let cause = "error reading a body from connection: end of file before message length reached";
+        if one_way {
+            assert!(failed["error"].as_str().unwrap().contains(cause), "{failed}");
+        }
+        server.reports(cause).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_never_answers_holds_up_no_other_source() {
+    // The system accepts connections for it.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/{NAME}", silent.local_addr().unwrap());
+    for one_way in [false, true] {
+        let args = [&*url, &clip_path(), "--silence-timeout", "1", "--one-way"];
+        let server = Server::start(&args[..4 + usize::from(one_way)]).await;
+        let clip = server.get("clip.mp4", &[]);
+        let refused = tokio::spawn(crate::support::http().get(server.media(NAME)).send());
+        assert!(in_time("the clip", clip.await.bytes()).await.unwrap() == CLIP);
+        if one_way {
+            let failed = server.wait_for(NAME, "the failure", |now| now["state"] == "failed").await;
+            let error = failed["error"].as_str().unwrap();
+            assert!(error.contains("the server did not answer within 1 s"), "{failed}");
+            assert_eq!(in_time("an answer", refused).await.unwrap().unwrap().status(), 502);
+            server.reports("did not answer within 1 s").await;
+        } else {
+            let retries = |now: &serde_json::Value| now["state"] == "retrying";
+            let now = server.wait_for(NAME, "a retry", retries).await;
+            assert!(now["retry"]["cause"].as_str().unwrap().contains("for 1s"), "{now}");
+            refused.abort();
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_connection_that_is_not_made_in_time_is_a_failure() {
+    // A listener with a full queue: the system drops further attempts to connect.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(Duration::from_millis(500), TcpStream::connect(address)).await
+    {
+        queued.push(stream.unwrap());
+    }
+    let url = format!("http://{address}/{NAME}");
+    let server = Server::start(&[&url, "--one-way", "--connect-timeout", "1"]).await;
+    let failed = server.wait_for(NAME, "the failure", |now| now["state"] == "failed").await;
+    let error = failed["error"].as_str().unwrap();
+    assert!(error.contains("connect") && !error.contains("did not answer"), "{failed}");
 }

@@ -1,9 +1,8 @@
 //! Clients by other authors, on the library and on the server: browsers, decoders, codecs and archives. They
 //! expect something to seek in, and must not notice that they read a stream which only goes forward.
 //!
-//! Cargo builds the clients in Rust. The others are Debian's `chromium`, `chromium-driver` and `ffmpeg`. If
-//! one is missing, its tests print that they were skipped. `STREAMSPOOL_REQUIRE_CLIENTS=1` makes that a
-//! failure.
+//! Cargo builds the clients in Rust. `.ci/run` installs the others: browsers, ffmpeg, players, fsspec and axe-core. If
+//! one is missing, its tests print that they were skipped. `STREAMSPOOL_REQUIRE_CLIENTS=1` makes that a failure.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,11 +17,18 @@ mod browser;
 mod codecs;
 mod decoder;
 mod faults;
+mod marionette;
 mod media;
+mod options;
 mod origin;
+mod page;
+mod players;
 mod ranges;
 mod resuming;
 mod saving;
 mod sources;
+mod starting_over;
+mod strangers;
 mod support;
 mod table;
+mod webdriver;

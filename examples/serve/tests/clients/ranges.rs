@@ -190,6 +190,96 @@ async fn a_range_is_answered_while_the_size_is_unknown() {
 }
 
 #[tokio::test]
+async fn an_open_range_of_an_unknown_size_is_answered_at_once_and_goes_on_as_bytes_arrive() {
+    let bytes = pattern(200_000);
+    let upstream = Upstream::start(NAME, None).await;
+    let server = Server::start(&[&upstream.url]).await;
+    upstream.send(&bytes[..100_000]);
+    server.get(NAME, &[("range", "bytes=99999-99999")]).await;
+
+    // RFC 8673: this last position says that the response goes on as long as bytes arrive.
+    for range in ["bytes=1000-", "bytes=1000-9007199254740991"] {
+        let mut here = server.get(NAME, &[("range", range)]).await;
+        let expected = Some("bytes 1000-9007199254740991/*");
+        assert_eq!((here.status().as_u16(), header(&here, "content-range")), (206, expected), "{range}");
+        assert_eq!(header(&here, "content-length"), None);
+        let mut got = Vec::new();
+        while got.len() < 99_000 {
+            got.extend_from_slice(&in_time("a piece", here.chunk()).await.unwrap().unwrap());
+        }
+        assert!(got == bytes[1000..100_000], "{range}");
+    }
+
+    // Loaded bytes wait for nothing: a wait for the end of the source would take 2 s each time.
+    let began = std::time::Instant::now();
+    for _ in 0..10 {
+        assert_eq!(server.get(NAME, &[("range", "bytes=1000-")]).await.status(), 206);
+    }
+    assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
+
+    // The next byte, as a client asks for that continues a broken download.
+    let next = server.get(NAME, &[("range", "bytes=100000-")]);
+    // A player that jumps to the index at the end needs the size: it is told if the end comes soon.
+    let index = server.get(NAME, &[("range", "bytes=199000-")]);
+    let feed = async {
+        let waits = |now: &serde_json::Value| now["state"] == "pulling" && now["loaded"] == 100_000;
+        server.wait_for(NAME, "a request waits", waits).await;
+        upstream.send(&bytes[100_000..199_500]);
+        upstream.send(&bytes[199_500..]);
+        drop(upstream);
+    };
+    let (next, index, ()) = tokio::join!(next, index, feed);
+    assert_eq!(header(&next, "content-range"), Some("bytes 100000-199999/200000"));
+    assert!(body(next).await == bytes[100_000..]);
+    assert_eq!(header(&index, "content-range"), Some("bytes 199000-199999/200000"));
+    assert!(body(index).await == bytes[199_000..]);
+}
+
+#[tokio::test]
+async fn an_open_range_past_the_loaded_bytes_of_an_endless_stream_is_answered_when_its_byte_arrives() {
+    let bytes = pattern(200_000);
+    let upstream = Upstream::start(NAME, None).await;
+    let server = Server::start(&[&upstream.url]).await;
+    upstream.send(&bytes);
+    let mut live = server.get(NAME, &[("range", "bytes=150000-")]).await;
+    assert_eq!(header(&live, "content-range"), Some("bytes 150000-9007199254740991/*"));
+    let mut got = Vec::new();
+    while got.len() < 50_000 {
+        got.extend_from_slice(&in_time("a piece", live.chunk()).await.unwrap().unwrap());
+    }
+    assert!(got == bytes[150_000..]);
+}
+
+#[tokio::test]
+async fn a_size_given_on_the_command_line_is_as_good_as_one_that_the_source_tells() {
+    let mut server = Server::start_with(&["-", "--size", "200000"], std::process::Stdio::piped()).await;
+    let bytes = pattern(200_000);
+    let mut stdin = server.stdin();
+    tokio::io::AsyncWriteExt::write_all(&mut stdin, &bytes[..60_000]).await.unwrap();
+    let here = server.get("stdin", &[("range", "bytes=1000-")]).await;
+    assert_eq!(header(&here, "content-range"), Some("bytes 1000-199999/200000"));
+    let whole = server.get("stdin", &[]).await;
+    assert_eq!(header(&whole, "content-length"), Some("200000"));
+    tokio::io::AsyncWriteExt::write_all(&mut stdin, &bytes[60_000..]).await.unwrap();
+    drop(stdin);
+    assert!(body(here).await == bytes[1000..]);
+    assert!(body(whole).await == bytes);
+
+    // A wrong size is an error and never a short file.
+    for command in ["exec:printf 012345678", "exec:printf 01234567890"] {
+        let server = Server::start(&[command, "--size", "10"]).await;
+        let failed = server.wait_for("output", "the end", |now| now["state"] == "failed");
+        let (failed, _) = tokio::join!(failed, server.get("output", &[]));
+        assert!(failed["error"].is_string(), "{failed}");
+    }
+
+    let upstream = Upstream::start(NAME, None).await;
+    upstream.send(&bytes[..1000]);
+    let server = Server::start(&[&upstream.url, "--size", "200000"]).await;
+    assert_eq!(header(&server.get(NAME, &[]).await, "content-length"), Some("200000"));
+}
+
+#[tokio::test]
 async fn many_clients_seek_at_once_and_each_gets_its_own_bytes() {
     let bytes = pattern(3_000_000);
     let upstream = Upstream::start(NAME, Some(bytes.len())).await;

@@ -79,3 +79,26 @@ async fn a_one_way_source_is_requested_once() {
     assert!(got == bytes[..100_000]);
     assert_eq!(origin.requests(), [(String::new(), String::new())]);
 }
+
+#[tokio::test]
+async fn a_read_far_ahead_gets_its_own_stream_and_the_state_shows_both_ranges() {
+    let bytes = pattern(3_000_000);
+    let origin = Origin::start(NAME, bytes.clone()).await;
+    let server = Server::start(&[&origin.url, "--read-ahead", "0"]).await;
+    origin.send_to(1000);
+    let near = server.get(NAME, &[("range", "bytes=0-999")]).await;
+    assert!(in_time("a body", near.bytes()).await.unwrap() == bytes[..1000]);
+    // A stream sends what its offset has behind it, and the first one has nothing to send up to here.
+    let far = tokio::spawn(server.get(NAME, &[("range", "bytes=2000000-2000999")]).await.bytes());
+    let two = server.wait_for(NAME, "two streams", |now| now["streams"] == 2).await;
+    assert_eq!(two["frontier"], 1000, "{two}");
+    origin.send_to(bytes.len());
+    assert!(in_time("the far range", far).await.unwrap().unwrap() == bytes[2_000_000..2_001_000]);
+    let ranges = |now: &Value| now["ranges"]["resident"].as_array().map(Vec::len) == Some(2);
+    let now = server.wait_for(NAME, "two ranges", ranges).await;
+    assert_eq!(now["ranges"]["resident"][1][0], 2_000_000, "{now}");
+    assert_eq!(
+        (&now["ranges"]["spilled"], &now["ranges"]["discarded"]),
+        (&Value::Array(vec![]), &Value::Array(vec![]))
+    );
+}

@@ -15,9 +15,7 @@ fn files(dir: &Path) -> Vec<String> {
 }
 
 async fn ask(server: &Server, method: reqwest::Method) -> u16 {
-    let url = format!("{}/save", server.media(NAME));
-    let request = http().request(method, url).header("x-streamspool", "test");
-    in_time("an answer", request.send()).await.unwrap().status().as_u16()
+    server.ask(method, NAME, "save").await
 }
 
 #[tokio::test]
@@ -27,6 +25,8 @@ async fn a_save_shows_its_progress_and_leaves_the_whole_resource() {
     let upstream = Upstream::start(NAME, Some(bytes.len())).await;
     let server = Server::start(&[&upstream.url, "--save-to", dir.path().to_str().unwrap()]).await;
     upstream.send(&bytes[..1_300_000]);
+    let idle = server.wait_for(NAME, "the target of a save", |now| now["saving"]["state"] == "idle").await;
+    assert_eq!(idle["saving"]["target"], dir.path().canonicalize().unwrap().join(NAME).to_str().unwrap());
     assert_eq!(ask(&server, reqwest::Method::POST).await, 202);
     let written = |now: &Value| now["saving"]["written"].as_u64();
     let half = server.wait_for(NAME, "a save under way", |now| written(now) > Some(1_000_000)).await;
@@ -40,6 +40,7 @@ async fn a_save_shows_its_progress_and_leaves_the_whole_resource() {
     upstream.send(&bytes[1_300_000..]);
     let saved = server.wait_for(NAME, "the save", |now| now["saving"]["state"] == "saved").await;
     assert_eq!(saved["saving"]["size"], 2_800_000);
+    assert!(saved["saving"]["target"].as_str().unwrap().ends_with("2-bytes.bin"), "the next one: {saved}");
     assert_eq!(files(dir.path()), [NAME]);
     assert!(std::fs::read(dir.path().join(NAME)).unwrap() == bytes);
 
@@ -111,6 +112,20 @@ async fn a_cancelled_or_failed_save_leaves_nothing() {
     upstream.fail();
     let failed = server.wait_for(NAME, "the fault", |now| now["saving"]["state"] == "failed").await;
     assert!(failed["saving"]["error"].as_str().unwrap().contains("offset 300000"), "{failed}");
+    assert_eq!(files(dir.path()), [""; 0]);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_server_that_is_killed_during_a_save_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let upstream = Upstream::start(NAME, Some(800_000)).await;
+    let mut server = Server::start(&[&upstream.url, "--save-to", dir.path().to_str().unwrap()]).await;
+    upstream.send(&pattern(600_000));
+    assert_eq!(ask(&server, reqwest::Method::POST).await, 202);
+    let begun = |now: &Value| now["saving"]["written"].as_u64() > Some(0);
+    server.wait_for(NAME, "a save under way", begun).await;
+    server.child.kill().await.unwrap();
     assert_eq!(files(dir.path()), [""; 0]);
 }
 

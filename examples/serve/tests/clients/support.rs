@@ -32,17 +32,24 @@ pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T
     tokio::time::timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("waited too long: {what}"))
 }
 
-/// Whether a client that is not a crate is installed. If not, prints so directly to standard error, because
-/// the test harness hides the output of passing tests.
+/// Whether a client that is not a crate is installed.
 pub(crate) fn has_client(program: &str, version_flag: &str) -> bool {
     let asked = Command::new(program).arg(version_flag).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let here = asked.is_ok_and(|status| status.success());
     if !here {
-        let required = std::env::var_os("STREAMSPOOL_REQUIRE_CLIENTS").is_some_and(|value| value == "1");
-        assert!(!required, "`{program}` is missing, and STREAMSPOOL_REQUIRE_CLIENTS=1");
-        let _ = writeln!(io::stderr(), "SKIPPED: `{program}` is not installed, so its test did not run");
+        assert!(!is_required(), "`{program}` is missing, and STREAMSPOOL_REQUIRE_CLIENTS=1");
+        skipped(program);
     }
     here
+}
+
+pub(crate) fn is_required() -> bool {
+    std::env::var_os("STREAMSPOOL_REQUIRE_CLIENTS").is_some_and(|value| value == "1")
+}
+
+/// Prints directly to standard error, because the test harness hides the output of passing tests.
+pub(crate) fn skipped(client: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED: `{client}` is not installed, so its test did not run");
 }
 
 /// Bytes that depend on their offset, in a pattern whose length divides no block size.
@@ -70,9 +77,15 @@ pub(crate) fn uneven(bytes: &[u8]) -> impl Stream<Item = io::Result<Bytes>> + Se
 
 /// The running server. It ends when this is dropped.
 pub(crate) struct Server {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) url: String,
+    /// The lines before its address, and the later ones up to now.
+    pub(crate) output: Arc<Mutex<String>>,
+    /// What it has written to standard error.
+    pub(crate) errors: Arc<Mutex<String>>,
 }
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_serve");
 
 impl Server {
     /// Runs the server with these arguments.
@@ -81,18 +94,45 @@ impl Server {
     }
 
     pub(crate) async fn start_with(args: &[&str], stdin: Stdio) -> Self {
-        let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_serve"))
-            .args(args)
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let mut command = tokio::process::Command::new(PROGRAM);
+        command.args(args).stdin(stdin);
+        Self::launch(command).await
+    }
+
+    pub(crate) async fn launch(mut command: tokio::process::Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let errors = kept(BufReader::new(child.stderr.take().unwrap()).lines());
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = in_time("the server's address", lines.next_line()).await.unwrap();
-        let line = line.expect("the example ended without telling its address");
+        let line = line.unwrap_or_else(|| panic!("no address: {}", errors.lock().unwrap()));
         let url = line.strip_prefix("Serving on ").unwrap().trim_end_matches('/').to_owned();
-        Self { child, url }
+        Self { child, url, output: kept(lines), errors }
+    }
+
+    /// Runs the server until it ends by itself: its exit code and its standard error.
+    pub(crate) async fn refuses(args: &[&str]) -> (Option<i32>, String) {
+        let mut command = tokio::process::Command::new(PROGRAM);
+        command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+        let output = in_time("the end of the server", command.output()).await.unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// Waits until it has written this to standard error.
+    pub(crate) async fn reports(&self, text: &str) {
+        let reported = async {
+            while !self.errors.lock().unwrap().contains(text) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        in_time(&format!("a report of {text:?}"), reported).await;
+    }
+
+    /// A request that changes something, as the page sends it.
+    pub(crate) async fn ask(&self, method: reqwest::Method, name: &str, what: &str) -> u16 {
+        let url = format!("{}/{what}", self.media(name));
+        let request = http().request(method, url).header("x-streamspool", "test");
+        in_time("an answer", request.send()).await.unwrap().status().as_u16()
     }
 
     /// The address of a resource.
@@ -124,7 +164,7 @@ impl Server {
                 text.push_str(std::str::from_utf8(&piece).unwrap());
                 while let Some(end) = text.find("\n\n") {
                     let event: String = text.drain(..end + 2).collect();
-                    let data = event.strip_prefix("data: ");
+                    let data = event.lines().find_map(|line| line.strip_prefix("data: "));
                     let snapshot = data.and_then(|data| serde_json::from_str(data).ok());
                     if let Some(snapshot) = snapshot.filter(&fits) {
                         return snapshot;
@@ -135,6 +175,22 @@ impl Server {
         };
         in_time(what, found).await
     }
+}
+
+/// Keeps the lines of a stream, and prints them for a test that fails.
+fn kept<R>(mut lines: tokio::io::Lines<BufReader<R>>) -> Arc<Mutex<String>>
+where
+    R: tokio::io::AsyncRead + Unpin + Send + 'static,
+{
+    let kept = Arc::new(Mutex::new(String::new()));
+    let shared = Arc::clone(&kept);
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            println!("{line}");
+            shared.lock().unwrap().extend([&line, "\n"]);
+        }
+    });
+    kept
 }
 
 pub(crate) fn http() -> reqwest::Client {
