@@ -15,13 +15,13 @@ mod jobs;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Waker};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use peak_alloc::PeakAlloc;
-use streamspool::StreamBuffer;
+use streamspool::{SpillStore, StreamBuffer};
 use tokio::io::AsyncReadExt;
 
 use crate::jobs::Origin;
@@ -55,6 +55,11 @@ async fn turns() {
     }
 }
 
+/// Polls a future once, as a `select!` would.
+fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
 /// Chunks that allocate nothing, so that only the memory of the buffer is counted.
 fn zeros(size: usize, chunk: usize) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     static ZEROS: [u8; 64 * KIB] = [0; 64 * KIB];
@@ -70,7 +75,7 @@ fn rule_7_abandoned_reads_on_a_stalled_source_leave_memory_flat() {
         let leave = async |count: u64| {
             for n in 0..count {
                 let mut read = Box::pin(buffer.read(n, 1000));
-                assert!(pin!(&mut read).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+                assert!(poll_once(&mut read).is_pending());
                 // The actor takes in the read, then it is dropped.
                 tokio::task::yield_now().await;
             }
@@ -80,6 +85,90 @@ fn rule_7_abandoned_reads_on_a_stalled_source_leave_memory_flat() {
         leave(200_000).await;
         let grown = HEAP.current_usage().saturating_sub(before);
         assert!(grown < 64 * KIB, "{grown} bytes more after 200,000 abandoned reads");
+    });
+}
+
+/// A store of zeros that forgets what it is given. A read waits for the lock, which the test holds: then the
+/// disk hangs.
+struct ZeroStore {
+    disk: Arc<Mutex<()>>,
+}
+
+impl SpillStore for ZeroStore {
+    fn write_at(&self, _: u64, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn read_at(&self, _: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let _works = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        buf.fill(0);
+        Ok(buf.len())
+    }
+}
+
+#[test]
+#[expect(clippy::await_holding_lock, reason = "this is the disk that hangs; no task waits for the lock")]
+fn rule_7_a_million_abandoned_reads_on_a_hanging_disk_leave_memory_flat() {
+    alone(async {
+        let disk = Arc::new(Mutex::new(()));
+        let store = ZeroStore { disk: Arc::clone(&disk) };
+        let buffer = StreamBuffer::builder().store(store).spawn(zeros(MIB, 64 * KIB));
+        buffer.load().await.unwrap();
+        buffer.spill().await.unwrap();
+        let hangs = disk.lock().unwrap();
+        let leave = async |count: usize, at_once: usize| {
+            for _ in 0..count / at_once {
+                let mut reads: Vec<_> = (0..at_once).map(|n| Box::pin(buffer.read(n as u64, 1000))).collect();
+                for read in &mut reads {
+                    assert!(poll_once(read).is_pending());
+                }
+                // The actor takes in the reads, then they are dropped.
+                tokio::task::yield_now().await;
+            }
+        };
+        leave(1000, 1).await;
+        let before = HEAP.current_usage();
+        leave(500_000, 1).await;
+        leave(500_000, 100).await;
+        let grown = HEAP.current_usage().saturating_sub(before);
+        assert!(grown < 128 * KIB, "{grown} bytes more after 1,000,000 abandoned reads");
+        drop(hangs);
+        assert_eq!(buffer.read(0, MIB).await.unwrap().len(), MIB);
+    });
+}
+
+#[test]
+#[expect(clippy::await_holding_lock, reason = "this is the disk that hangs; no task waits for the lock")]
+fn rule_9_reads_that_wait_for_the_disk_hold_no_blocks() {
+    alone(async {
+        for abandon in [true, false] {
+            let before = HEAP.current_usage();
+            let disk = Arc::new(Mutex::new(()));
+            let store = ZeroStore { disk: Arc::clone(&disk) };
+            let stream = zeros(400 * MIB, 64 * KIB);
+            let buffer = StreamBuffer::builder().max_memory(MIB).store(store).spawn(stream);
+            let hangs = disk.lock().unwrap();
+            let mut reads = Vec::new();
+            for n in 1..=200 {
+                // The blocks that the last read asked for leave memory.
+                buffer.read(n * 2 * MIB as u64 - 1, 1).await.unwrap();
+                let mut spilled = buffer.subscribe();
+                let spilled = spilled.wait_for(|now| now.resident <= MIB as u64).await.unwrap().spilled;
+                let mut read = Box::pin(buffer.read(spilled - 4096, MIB));
+                assert!(poll_once(&mut read).is_pending());
+                turns().await;
+                reads.extend((!abandon).then_some(read));
+            }
+            let grown = HEAP.current_usage().saturating_sub(before);
+            assert!(grown < 4 * MIB, "{grown} bytes for 200 reads, 1 MiB in memory and 1 MiB on its way");
+            drop(hangs);
+            for read in reads {
+                assert_eq!(read.await.unwrap().len(), MIB);
+            }
+            buffer.close();
+            buffer.closed().await;
+            turns().await;
+        }
     });
 }
 
