@@ -133,7 +133,7 @@ async fn rule_7_dropped_long_reads_and_loads_stop_pulling() {
 }
 
 #[test]
-fn rule_7_reads_that_leave_while_the_disk_works_for_them_are_harmless() {
+fn rule_7_reads_dropped_during_their_disk_read_are_harmless() {
     on_both_runtimes(|| async {
         let control = Control::default();
         let size = 2 * MIB as u64;
@@ -153,7 +153,7 @@ fn rule_7_reads_that_leave_while_the_disk_works_for_them_are_harmless() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_4_readers_that_nobody_polls_any_more_stand_in_nobodys_way() {
+async fn rule_4_readers_that_are_not_polled_do_not_delay_other_requests() {
     let (buffer, actor) = StreamBuffer::builder().build(ready(1000, 100));
     // More requests than a bounded channel would hold, then readers whose futures are dropped. If senders
     // were queued, these readers would keep their places in the queue as long as they exist.
@@ -171,7 +171,8 @@ async fn rule_4_readers_that_nobody_polls_any_more_stand_in_nobodys_way() {
     }
     drop(reads);
     tokio::spawn(actor.run());
-    let read = timeout(Duration::from_secs(1), buffer.read(10, 10)).await.expect("nobody stands in its way");
+    let read =
+        timeout(Duration::from_secs(1), buffer.read(10, 10)).await.expect("it does not wait for the others");
     assert_eq!(read.unwrap(), data(10, 10));
     let mut bytes = [0; 4];
     readers[2999].read_exact(&mut bytes).await.unwrap();
