@@ -88,6 +88,24 @@ fn rule_7_abandoned_reads_on_a_stalled_source_leave_memory_flat() {
     });
 }
 
+#[test]
+fn rule_7_a_burst_of_abandoned_reads_leaves_memory_flat() {
+    alone(async {
+        let buffer = StreamBuffer::spawn(zeros(10, 10).chain(futures::stream::pending()));
+        buffer.read(0, 10).await.unwrap();
+        let before = HEAP.current_usage();
+        let mut reads: Vec<_> = (0..100_000).map(|n| Box::pin(buffer.read(n, 1000))).collect();
+        for read in &mut reads {
+            assert!(poll_once(read).is_pending());
+        }
+        drop(reads);
+        // Answered after all of them.
+        buffer.read(0, 0).await.unwrap();
+        let grown = HEAP.current_usage().saturating_sub(before);
+        assert!(grown < 64 * KIB, "{grown} bytes more after 100,000 reads that were abandoned at once");
+    });
+}
+
 /// A store of zeros that forgets what it is given. A read waits for the lock, which the test holds: then the
 /// disk hangs.
 struct ZeroStore {
