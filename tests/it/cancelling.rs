@@ -72,6 +72,22 @@ async fn rule_7_a_dropped_reader_and_dropped_chunks_withdraw_their_demand() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rule_7_a_read_dropped_before_the_actor_takes_it_in_is_not_carried_out() {
+    let (mut feed, stream) = source();
+    let buffer = StreamBuffer::builder().read_ahead(50).spawn(stream);
+    for _ in 0..20 {
+        feed.chunk(10);
+    }
+    assert_data(&buffer.read(0, 10).await.unwrap(), 0);
+    settled().await;
+    assert_eq!(feed.taken(), 6, "the read, and 50 bytes ahead");
+    // Its bytes are loaded. If it were answered, the read-ahead would count from its end.
+    assert!(poll_once(&mut Box::pin(buffer.read(40, 10))).is_pending());
+    settled().await;
+    assert_eq!(feed.taken(), 6);
+}
+
+#[tokio::test(start_paused = true)]
 async fn rule_7_a_read_that_was_dropped_can_be_asked_again() {
     let (mut feed, stream) = source();
     let buffer = StreamBuffer::spawn(stream);
