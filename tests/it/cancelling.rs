@@ -157,14 +157,20 @@ fn rule_7_reads_dropped_during_their_disk_read_are_harmless() {
         buffer.load().await.unwrap();
         buffer.spill().await.unwrap();
         control.hold_reads(true);
+        let before = control.look(|seen| seen.calls);
         for n in 0..100 {
             let mut read = Box::pin(buffer.read(n, 1000));
             assert!(poll_once(&mut read).is_pending());
             // After this round trip the actor has taken in the read.
             buffer.read(0, 0).await.unwrap();
         }
+        control.until_held().await;
+        assert!(control.calls_waiting() <= 8, "{} reads at once", control.calls_waiting());
         control.hold_reads(false);
         assert_bytes(&buffer.read(77, 1000).await.unwrap(), &data(77, 1000), 77);
+        // The reads that had a thread, and the last one.
+        let calls = control.look(|seen| seen.calls) - before;
+        assert!(calls <= 9, "{calls} reads of the disk");
     });
 }
 
