@@ -233,6 +233,26 @@ async fn rule_17_the_end_of_a_buffer_does_not_block_the_async_thread() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rule_17_an_actor_that_ends_waits_for_the_running_reads_of_its_store() {
+    let control = Control::default();
+    let (buffer, actor) = StreamBuffer::builder().store(control.store()).build(ready(1000, 100));
+    let actor = tokio::spawn(actor.run());
+    buffer.load().await.unwrap();
+    buffer.spill().await.unwrap();
+    control.hold_reads(true);
+    let mut read = Box::pin(buffer.read(0, 1));
+    assert!(poll_once(&mut read).is_pending());
+    control.until_held().await;
+    buffer.close();
+    assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Closed);
+    settled().await;
+    assert!(!actor.is_finished(), "the store is in use");
+    control.hold_reads(false);
+    actor.await.unwrap();
+    assert!(control.is_dropped());
+}
+
+#[tokio::test(start_paused = true)]
 async fn rule_17_an_actor_that_is_dropped_while_it_ends_does_not_block_the_async_thread() {
     let control = Control::default();
     let (buffer, actor) = StreamBuffer::builder().store(control.store()).build(ready(1000, 100));
