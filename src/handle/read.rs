@@ -1,10 +1,11 @@
 //! Reads by offset. The actor sends pieces, and the caller's own task joins them.
 
 use std::ops::RangeBounds;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use super::{BufferHandle, to_offset_and_len};
 use crate::actor::message::Request;
@@ -14,7 +15,8 @@ use crate::error::Error;
 
 /// The most bytes that a caller's task copies in one poll, and about the longest time. Other tasks of the
 /// thread wait that long. Copying these bytes takes less than 10 microseconds, but up to 100 into new
-/// memory. So the time is checked after each step.
+/// memory. So the time is checked after each step. This affects only the speed of other tasks; no test
+/// measures it.
 const COPY_MOST: usize = 64 * 1024;
 const COPY_TIME: Duration = Duration::from_micros(15);
 const COPY_STEP: usize = 16 * 1024;
@@ -193,7 +195,7 @@ impl BufferHandle {
 /// Passes the bytes of `pieces` to `sink`, and lets other tasks run after [`COPY_MOST`] bytes or
 /// [`COPY_TIME`].
 async fn copy(pieces: Pieces, mut sink: impl FnMut(&[u8])) {
-    // Shorter reads need no clock.
+    // Shorter reads need no clock. A test that pauses the clock decides every step.
     let (mut copied, mut start) = (0, (pieces.len() > COPY_STEP).then(Instant::now));
     for piece in pieces {
         for part in piece.chunks(COPY_STEP) {

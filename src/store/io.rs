@@ -349,8 +349,8 @@ mod tests {
     async fn longer_reads_take_turns_and_do_not_delay_short_ones() {
         // Rule 4.
         let mut store = StoreIo::new(Arc::new(Zeros));
-        let wakes = Arc::<Wakes>::default();
-        let waker = Waker::from(Arc::clone(&wakes));
+        let woken = Arc::<Wakes>::default();
+        let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);
         assert!(
             store.read(StoreRead { token: Ticket { is_abandoned: true }, ..ask(TRY_MOST) }, false).is_none()
@@ -365,7 +365,7 @@ mod tests {
                 assert_eq!(pieces.len(), TRY_MOST, "the first bytes of what it wants");
             }
             assert!(store.poll_read(&mut cx).is_pending());
-            assert_eq!(wakes.0.load(Ordering::Relaxed), 2.min(turn + 1), "woken while reads are left");
+            assert_eq!(woken.0.load(Ordering::Relaxed), 2.min(turn + 1), "woken while reads are left");
         }
         assert!(store.reading.is_empty(), "no thread");
     }
