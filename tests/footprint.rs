@@ -122,6 +122,12 @@ impl SpillStore for ZeroStore {
         buf.fill(0);
         Ok(buf.len())
     }
+
+    fn try_read_at(&self, _: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let Ok(_works) = self.disk.try_lock() else { return Err(io::ErrorKind::WouldBlock.into()) };
+        buf.fill(0);
+        Ok(buf.len())
+    }
 }
 
 #[test]
@@ -198,6 +204,36 @@ fn idle_buffers_cost_little() {
         turns().await;
         let each = (HEAP.current_usage() - before) / buffers.len();
         assert!(each <= 8 * KIB, "{each} bytes for an idle buffer");
+    });
+}
+
+#[test]
+fn rule_9_read_buffers_are_kept_only_within_the_limit_and_until_the_next_spill() {
+    alone(async {
+        for max_memory in [0, MIB] {
+            let store = ZeroStore { disk: Arc::default() };
+            // The last block is not full, so it stays in memory.
+            let stream = zeros(MIB + 10, 64 * KIB).chain(futures::stream::pending());
+            let buffer = StreamBuffer::builder().max_memory(max_memory).store(store).spawn(stream);
+            buffer.read(MIB as u64, 10).await.unwrap();
+            buffer.subscribe().wait_for(|now| now.resident <= max_memory as u64 + 10).await.unwrap();
+            if max_memory > 0 {
+                buffer.spill().await.unwrap();
+            }
+            let read_pages = async || {
+                for n in 0..32 {
+                    assert_eq!(buffer.read(n * 4096, 4096).await.unwrap().len(), 4096);
+                }
+            };
+            let before = HEAP.current_usage();
+            read_pages().await;
+            let grown = HEAP.current_usage().saturating_sub(before);
+            assert_eq!(grown > 64 * KIB, max_memory > 0, "{grown} bytes after reads, {max_memory} allowed");
+            // There is nothing to write.
+            buffer.spill().await.unwrap();
+            let grown = HEAP.current_usage().saturating_sub(before);
+            assert!(grown < 16 * KIB, "{grown} bytes after a spill");
+        }
     });
 }
 

@@ -126,8 +126,8 @@ impl<T: Token> StoreIo<T> {
         None
     }
 
-    /// Tries the longer reads in turn, and wakes the task if others are left for its next turn.
-    fn poll_try(&mut self, cx: &mut Context<'_>) -> Poll<Ready<T>> {
+    /// Tries the longer reads, until the bytes of this turn are spent.
+    fn try_next(&mut self) -> Option<Ready<T>> {
         while self.tried < TRY_AT_ONCE
             && let Some(read) = self.to_try.pop_front()
         {
@@ -135,15 +135,12 @@ impl<T: Token> StoreIo<T> {
                 continue;
             }
             self.tried += read.enough.min(TRY_MOST);
-            if let Some(ready) = self.try_read(read) {
-                return Poll::Ready(ready);
+            let ready = self.try_read(read);
+            if ready.is_some() {
+                return ready;
             }
         }
-        self.tried = 0;
-        if !self.to_try.is_empty() {
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
+        None
     }
 
     fn enqueue(&mut self, read: StoreRead<T>) {
@@ -171,7 +168,7 @@ impl<T: Token> StoreIo<T> {
     /// The reply to the next read that is done.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Ready<T>> {
         // First, because this may start reads on threads, which are polled below.
-        if let Poll::Ready(ready) = self.poll_try(cx) {
+        if let Some(ready) = self.try_next() {
             return Poll::Ready(ready);
         }
         for at in 0..self.reading.len() {
@@ -182,6 +179,11 @@ impl<T: Token> StoreIo<T> {
             let result = done.and_then(identity).map(Pieces::One);
             let failed = |error| Error::spill_read(range.start, range.end - range.start, error);
             return Poll::Ready((token, result.map_err(failed)));
+        }
+        self.tried = 0;
+        if !self.to_try.is_empty() {
+            // The others get the next turn.
+            cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
@@ -338,6 +340,7 @@ mod tests {
         assert!(keeps(&mut store, true));
         assert!(store.read(ask(TRY_MOST), true).is_none());
         store.write(vec![(0, Bytes::from_static(b"x"))]);
+        assert!(store.pool.is_empty(), "memory exceeds its limit");
         assert!(store.poll_read(&mut Context::from_waker(Waker::noop())).is_ready());
         assert!(store.pool.is_empty(), "memory exceeds its limit");
         assert!(keeps(&mut store, true));
