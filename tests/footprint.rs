@@ -15,6 +15,7 @@ mod jobs;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -108,8 +109,11 @@ fn rule_7_a_burst_of_abandoned_reads_leaves_memory_flat() {
 
 /// A store of zeros that forgets what it is given. A read waits for the lock, which the test holds: then the
 /// disk hangs.
+#[derive(Default)]
 struct ZeroStore {
     disk: Arc<Mutex<()>>,
+    /// The number of reads that have started.
+    reads: Arc<AtomicUsize>,
 }
 
 impl SpillStore for ZeroStore {
@@ -118,6 +122,7 @@ impl SpillStore for ZeroStore {
     }
 
     fn read_at(&self, _: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         let _works = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
         buf.fill(0);
         Ok(buf.len())
@@ -135,7 +140,7 @@ impl SpillStore for ZeroStore {
 fn rule_7_a_million_abandoned_reads_on_a_hanging_disk_leave_memory_flat() {
     alone(async {
         let disk = Arc::new(Mutex::new(()));
-        let store = ZeroStore { disk: Arc::clone(&disk) };
+        let store = ZeroStore { disk: Arc::clone(&disk), ..ZeroStore::default() };
         let buffer = StreamBuffer::builder().store(store).spawn(zeros(MIB, 64 * KIB));
         buffer.load().await.unwrap();
         buffer.spill().await.unwrap();
@@ -168,7 +173,7 @@ fn rule_9_reads_that_wait_for_the_disk_hold_no_blocks() {
         for abandon in [true, false] {
             let before = HEAP.current_usage();
             let disk = Arc::new(Mutex::new(()));
-            let store = ZeroStore { disk: Arc::clone(&disk) };
+            let store = ZeroStore { disk: Arc::clone(&disk), ..ZeroStore::default() };
             let stream = zeros(400 * MIB, 64 * KIB);
             let buffer = StreamBuffer::builder().max_memory(MIB).store(store).spawn(stream);
             let hangs = disk.lock().unwrap();
@@ -208,10 +213,35 @@ fn idle_buffers_cost_little() {
 }
 
 #[test]
+#[expect(clippy::await_holding_lock, reason = "this is the disk that hangs; no task waits for the lock")]
+fn rule_9_long_reads_that_wait_for_the_disk_hold_a_part_each() {
+    alone(async {
+        let (disk, reads) = (Arc::new(Mutex::new(())), Arc::<AtomicUsize>::default());
+        let store = ZeroStore { disk: Arc::clone(&disk), reads: Arc::clone(&reads) };
+        let buffer = StreamBuffer::builder().store(store).spawn(zeros(64 * MIB, 64 * KIB));
+        buffer.load().await.unwrap();
+        buffer.spill().await.unwrap();
+        let before = HEAP.current_usage();
+        let hangs = disk.lock().unwrap();
+        let mut asked: Vec<_> = (0..20).map(|_| Box::pin(buffer.read(0, 64 * MIB))).collect();
+        for read in &mut asked {
+            assert!(poll_once(read).is_pending());
+        }
+        while reads.load(Ordering::SeqCst) < 8 {
+            tokio::task::yield_now().await;
+        }
+        let grown = HEAP.current_usage().saturating_sub(before);
+        assert!(grown < 8 * 4 * MIB + MIB, "{grown} bytes for eight reads of 4 MiB at once");
+        drop(asked);
+        drop(hangs);
+    });
+}
+
+#[test]
 fn rule_9_read_buffers_are_kept_only_within_the_limit_and_until_the_next_spill() {
     alone(async {
         for max_memory in [0, MIB] {
-            let store = ZeroStore { disk: Arc::default() };
+            let store = ZeroStore::default();
             // The last block is not full, so it stays in memory.
             let stream = zeros(MIB + 10, 64 * KIB).chain(futures::stream::pending());
             let buffer = StreamBuffer::builder().max_memory(max_memory).store(store).spawn(stream);
