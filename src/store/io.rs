@@ -29,7 +29,7 @@ const TRY_MOST: usize = 256 * 1024;
 const SHORT: usize = 16 * 1024;
 
 /// The most bytes of longer reads that are tried before other work gets its turn.
-const TRY_AT_ONCE: usize = 2 * TRY_MOST;
+const TRY_AT_ONCE: u32 = 2 * 256 * 1024;
 
 /// The most reads that run on disk threads at once. More do not make a disk faster.
 const READS_AT_ONCE: usize = 8;
@@ -66,8 +66,9 @@ pub(crate) struct StoreIo<T> {
     can_keep: bool,
     /// Longer reads that are to be tried without waiting, and the bytes that were tried in this turn. They
     /// hold no bytes.
-    to_try: VecDeque<StoreRead<T>>,
-    tried: usize,
+    #[expect(clippy::box_collection, reason = "most buffers have none, and the struct is kept small")]
+    to_try: Option<Box<VecDeque<StoreRead<T>>>>,
+    tried: u32,
     /// The running write, and its offset.
     writing: Option<(u64, Job<io::Result<()>>)>,
     /// The running reads. Their tokens are kept here and not by the threads: if the disk hangs, the
@@ -86,7 +87,7 @@ impl<T: Token> StoreIo<T> {
             can_try: true,
             pool: BufferPool::default(),
             can_keep: false,
-            to_try: VecDeque::new(),
+            to_try: None,
             tried: 0,
             writing: None,
             reading: Vec::new(),
@@ -100,7 +101,7 @@ impl<T: Token> StoreIo<T> {
     pub(crate) fn read(&mut self, read: StoreRead<T>, keep: bool) -> Option<Ready<T>> {
         self.can_keep = keep;
         if self.can_try && read.enough > SHORT {
-            self.to_try.push_back(read);
+            self.to_try.get_or_insert_default().push_back(read);
             return None;
         }
         self.try_read(read)
@@ -129,12 +130,12 @@ impl<T: Token> StoreIo<T> {
     /// Tries the longer reads, until the bytes of this turn are spent.
     fn try_next(&mut self) -> Option<Ready<T>> {
         while self.tried < TRY_AT_ONCE
-            && let Some(read) = self.to_try.pop_front()
+            && let Some(read) = self.to_try.as_mut().and_then(|reads| reads.pop_front())
         {
             if read.token.is_abandoned() {
                 continue;
             }
-            self.tried += read.enough.min(TRY_MOST);
+            self.tried += u32::try_from(read.enough.min(TRY_MOST)).unwrap_or(u32::MAX);
             let ready = self.try_read(read);
             if ready.is_some() {
                 return ready;
@@ -181,7 +182,7 @@ impl<T: Token> StoreIo<T> {
             return Poll::Ready((token, result.map_err(failed)));
         }
         self.tried = 0;
-        if !self.to_try.is_empty() {
+        if self.to_try.as_ref().is_some_and(|reads| !reads.is_empty()) {
             // The others get the next turn.
             cx.waker().wake_by_ref();
         }
@@ -215,7 +216,7 @@ impl<T: Token> StoreIo<T> {
     /// waits for the running work and until the store is dropped. If it is dropped before, both end by
     /// themselves.
     pub(crate) fn finish(&mut self) -> impl Future<Output = ()> + use<T> {
-        self.to_try.clear();
+        self.to_try = None;
         self.queue.clear();
         let writing = self.writing.take().map(|(_, job)| job);
         let reading: Vec<_> = self.reading.drain(..).map(|(_, job)| job).collect();
