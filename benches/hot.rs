@@ -59,7 +59,7 @@ async fn channel(count: usize) {
         let mut batch = Vec::new();
         while received.recv_many(&mut batch, 64).await > 0 {
             for reply in batch.drain(..) {
-                reply.send(()).expect("somebody waits");
+                reply.send(()).expect("the caller waits");
             }
         }
     });

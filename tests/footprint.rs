@@ -15,13 +15,14 @@ mod jobs;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Waker};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use peak_alloc::PeakAlloc;
-use streamspool::StreamBuffer;
+use streamspool::{SpillStore, StreamBuffer};
 use tokio::io::AsyncReadExt;
 
 use crate::jobs::Origin;
@@ -55,6 +56,11 @@ async fn turns() {
     }
 }
 
+/// Polls a future once, as a `select!` would.
+fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
 /// Chunks that allocate nothing, so that only the memory of the buffer is counted.
 fn zeros(size: usize, chunk: usize) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     static ZEROS: [u8; 64 * KIB] = [0; 64 * KIB];
@@ -70,7 +76,7 @@ fn rule_7_abandoned_reads_on_a_stalled_source_leave_memory_flat() {
         let leave = async |count: u64| {
             for n in 0..count {
                 let mut read = Box::pin(buffer.read(n, 1000));
-                assert!(pin!(&mut read).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+                assert!(poll_once(&mut read).is_pending());
                 // The actor takes in the read, then it is dropped.
                 tokio::task::yield_now().await;
             }
@@ -84,6 +90,118 @@ fn rule_7_abandoned_reads_on_a_stalled_source_leave_memory_flat() {
 }
 
 #[test]
+fn rule_7_a_burst_of_abandoned_reads_leaves_memory_flat() {
+    alone(async {
+        let buffer = StreamBuffer::spawn(zeros(10, 10).chain(futures::stream::pending()));
+        buffer.read(0, 10).await.unwrap();
+        let before = HEAP.current_usage();
+        let mut reads: Vec<_> = (0..100_000).map(|n| Box::pin(buffer.read(n, 1000))).collect();
+        for read in &mut reads {
+            assert!(poll_once(read).is_pending());
+        }
+        drop(reads);
+        // Answered after all of them.
+        buffer.read(0, 0).await.unwrap();
+        let grown = HEAP.current_usage().saturating_sub(before);
+        assert!(grown < 64 * KIB, "{grown} bytes more after 100,000 reads that were abandoned at once");
+    });
+}
+
+/// A store of zeros that forgets what it is given. A read waits for the lock, which the test holds: then the
+/// disk hangs.
+#[derive(Default)]
+struct ZeroStore {
+    disk: Arc<Mutex<()>>,
+    /// The number of reads that have started.
+    reads: Arc<AtomicUsize>,
+}
+
+impl SpillStore for ZeroStore {
+    fn write_at(&self, _: u64, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn read_at(&self, _: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let _works = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        buf.fill(0);
+        Ok(buf.len())
+    }
+
+    fn try_read_at(&self, _: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let Ok(_works) = self.disk.try_lock() else { return Err(io::ErrorKind::WouldBlock.into()) };
+        buf.fill(0);
+        Ok(buf.len())
+    }
+}
+
+#[test]
+#[expect(clippy::await_holding_lock, reason = "this is the disk that hangs; no task waits for the lock")]
+fn rule_7_a_million_abandoned_reads_on_a_hanging_disk_leave_memory_flat() {
+    alone(async {
+        let disk = Arc::new(Mutex::new(()));
+        let store = ZeroStore { disk: Arc::clone(&disk), ..ZeroStore::default() };
+        let buffer = StreamBuffer::builder().store(store).spawn(zeros(MIB, 64 * KIB));
+        buffer.load().await.unwrap();
+        buffer.spill().await.unwrap();
+        let hangs = disk.lock().unwrap();
+        let leave = async |count: usize, at_once: usize| {
+            for _ in 0..count / at_once {
+                let mut reads: Vec<_> = (0..at_once).map(|n| Box::pin(buffer.read(n as u64, 1000))).collect();
+                for read in &mut reads {
+                    assert!(poll_once(read).is_pending());
+                }
+                // The actor takes in the reads, then they are dropped.
+                tokio::task::yield_now().await;
+            }
+        };
+        leave(1000, 1).await;
+        let before = HEAP.current_usage();
+        leave(500_000, 1).await;
+        leave(500_000, 100).await;
+        let grown = HEAP.current_usage().saturating_sub(before);
+        assert!(grown < 128 * KIB, "{grown} bytes more after 1,000,000 abandoned reads");
+        drop(hangs);
+        assert_eq!(buffer.read(0, MIB).await.unwrap().len(), MIB);
+    });
+}
+
+#[test]
+#[expect(clippy::await_holding_lock, reason = "this is the disk that hangs; no task waits for the lock")]
+fn rule_9_reads_that_wait_for_the_disk_hold_no_blocks() {
+    alone(async {
+        for abandon in [true, false] {
+            let before = HEAP.current_usage();
+            let disk = Arc::new(Mutex::new(()));
+            let store = ZeroStore { disk: Arc::clone(&disk), ..ZeroStore::default() };
+            let stream = zeros(400 * MIB, 64 * KIB);
+            let buffer = StreamBuffer::builder().max_memory(MIB).store(store).spawn(stream);
+            let hangs = disk.lock().unwrap();
+            let mut reads = Vec::new();
+            for n in 1..=200 {
+                // The blocks that the last read asked for leave memory.
+                buffer.read(n * 2 * MIB as u64 - 1, 1).await.unwrap();
+                let mut spilled = buffer.subscribe();
+                let spilled = spilled.wait_for(|now| now.resident <= MIB as u64).await.unwrap().spilled;
+                let mut read = Box::pin(buffer.read(spilled - 4096, MIB));
+                assert!(poll_once(&mut read).is_pending());
+                turns().await;
+                reads.extend((!abandon).then_some(read));
+            }
+            let grown = HEAP.current_usage().saturating_sub(before);
+            assert!(grown < 4 * MIB, "{grown} bytes for 200 reads, 1 MiB in memory and 1 MiB on its way");
+            drop(hangs);
+            for read in reads {
+                assert_eq!(read.await.unwrap().len(), MIB);
+            }
+            buffer.close();
+            buffer.closed().await;
+            turns().await;
+        }
+    });
+}
+
+#[test]
 fn idle_buffers_cost_little() {
     alone(async {
         let before = HEAP.current_usage();
@@ -91,6 +209,65 @@ fn idle_buffers_cost_little() {
         turns().await;
         let each = (HEAP.current_usage() - before) / buffers.len();
         assert!(each <= 8 * KIB, "{each} bytes for an idle buffer");
+    });
+}
+
+#[test]
+#[expect(clippy::await_holding_lock, reason = "this is the disk that hangs; no task waits for the lock")]
+fn rule_9_long_reads_that_wait_for_the_disk_hold_a_part_each() {
+    alone(async {
+        let (disk, reads) = (Arc::new(Mutex::new(())), Arc::<AtomicUsize>::default());
+        let store = ZeroStore { disk: Arc::clone(&disk), reads: Arc::clone(&reads) };
+        let (buffer, actor) = StreamBuffer::builder().store(store).build(zeros(64 * MIB, 64 * KIB));
+        let actor = tokio::spawn(actor.run());
+        buffer.load().await.unwrap();
+        buffer.spill().await.unwrap();
+        let before = HEAP.current_usage();
+        let hangs = disk.lock().unwrap();
+        let mut asked: Vec<_> = (0..20).map(|_| Box::pin(buffer.read(0, 64 * MIB))).collect();
+        for read in &mut asked {
+            assert!(poll_once(read).is_pending());
+        }
+        while reads.load(Ordering::SeqCst) < 8 {
+            tokio::task::yield_now().await;
+        }
+        let grown = HEAP.current_usage().saturating_sub(before);
+        assert!(grown < 8 * 4 * MIB + MIB, "{grown} bytes for eight reads of 4 MiB at once");
+        drop(asked);
+        drop(hangs);
+        // The actor ends after its reads: their memory is not for the next test to count.
+        buffer.close();
+        actor.await.unwrap();
+    });
+}
+
+#[test]
+fn rule_9_read_buffers_are_kept_only_within_the_limit_and_until_the_next_spill() {
+    alone(async {
+        for max_memory in [0, MIB] {
+            let store = ZeroStore::default();
+            // The last block is not full, so it stays in memory.
+            let stream = zeros(MIB + 10, 64 * KIB).chain(futures::stream::pending());
+            let buffer = StreamBuffer::builder().max_memory(max_memory).store(store).spawn(stream);
+            buffer.read(MIB as u64, 10).await.unwrap();
+            buffer.subscribe().wait_for(|now| now.resident <= max_memory as u64 + 10).await.unwrap();
+            if max_memory > 0 {
+                buffer.spill().await.unwrap();
+            }
+            let read_pages = async || {
+                for n in 0..32 {
+                    assert_eq!(buffer.read(n * 4096, 4096).await.unwrap().len(), 4096);
+                }
+            };
+            let before = HEAP.current_usage();
+            read_pages().await;
+            let grown = HEAP.current_usage().saturating_sub(before);
+            assert_eq!(grown > 64 * KIB, max_memory > 0, "{grown} bytes after reads, {max_memory} allowed");
+            // There is nothing to write.
+            buffer.spill().await.unwrap();
+            let grown = HEAP.current_usage().saturating_sub(before);
+            assert!(grown < 16 * KIB, "{grown} bytes after a spill");
+        }
     });
 }
 

@@ -10,6 +10,8 @@ pub(crate) struct Args {
     pub(crate) quick: bool,
     /// Threads of the runtime.
     pub(crate) workers: usize,
+    /// The length of the ranges that are read, in MiB.
+    pub(crate) range: Option<usize>,
     rounds: Option<usize>,
     /// Run only rows whose name contains one of these words.
     filters: Vec<String>,
@@ -17,7 +19,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn from_env() -> Self {
-        let mut args = Self { quick: true, workers: WORKERS, rounds: None, filters: Vec::new() };
+        let mut args = Self { quick: true, workers: WORKERS, range: None, rounds: None, filters: Vec::new() };
         let mut words = std::env::args().skip(1);
         let mut forced = false;
         while let Some(word) = words.next() {
@@ -26,6 +28,9 @@ impl Args {
                 "--quick" => forced = true,
                 "--rounds" => {
                     args.rounds = Some(words.next().and_then(|n| n.parse().ok()).expect("--rounds N"));
+                }
+                "--range" => {
+                    args.range = Some(words.next().and_then(|n| n.parse().ok()).expect("--range N"));
                 }
                 "--workers" => {
                     args.workers = words.next().and_then(|n| n.parse().ok()).expect("--workers N");

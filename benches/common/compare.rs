@@ -48,7 +48,12 @@ pub(crate) fn median<T: PartialOrd>(values: impl Iterator<Item = T>) -> T {
 /// The value that one in a hundred exceeds.
 pub(crate) fn p99(mut values: Vec<Duration>) -> Duration {
     values.sort_unstable();
-    values[(values.len() - 1) * 99 / 100]
+    percentile(&values, 990)
+}
+
+/// The value that all but `per_mille` in a thousand of the sorted values exceed.
+pub(crate) fn percentile(sorted: &[Duration], per_mille: usize) -> Duration {
+    sorted[(sorted.len() - 1) * per_mille / 1000]
 }
 
 /// The lowest and the highest value.

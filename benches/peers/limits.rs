@@ -89,7 +89,7 @@ pub(crate) async fn message_and_reply(all: &Bytes, tasks: usize, count: usize) -
         let mut batch = Vec::new();
         while received.recv_many(&mut batch, 64).await > 0 {
             for reply in batch.drain(..) {
-                reply.send(()).expect("somebody waits");
+                reply.send(()).expect("the caller waits");
             }
         }
     });

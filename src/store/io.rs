@@ -21,8 +21,15 @@ use crate::error::Error;
 use crate::panics;
 
 /// The longest range that the actor itself reads, if that needs no waiting: about 25 microseconds of
-/// copying from the page cache.
+/// copying from the page cache. The caller of a longer read asks again for the rest.
 const TRY_MOST: usize = 256 * 1024;
+
+/// Up to this length, a read is tried as soon as it is asked for. Longer ones take turns, so that many of
+/// them do not delay the short ones.
+const SHORT: usize = 16 * 1024;
+
+/// The most bytes of longer reads that are tried before other work gets its turn.
+const TRY_AT_ONCE: u32 = 2 * 256 * 1024;
 
 /// The most reads that run on disk threads at once. More do not make a disk faster.
 const READS_AT_ONCE: usize = 8;
@@ -64,10 +71,19 @@ pub(crate) struct StoreIo<T> {
     /// Whether the store can read without waiting at all.
     can_try: bool,
     pool: BufferPool,
+    /// Whether read buffers may be kept for reuse: memory was within its limit at the last read, and no
+    /// write was started since.
+    can_keep: bool,
+    /// Longer reads that are to be tried without waiting, and the bytes that were tried in this turn. They
+    /// hold no bytes.
+    #[expect(clippy::box_collection, reason = "most buffers have none, and the struct is kept small")]
+    to_try: Option<Box<VecDeque<StoreRead<T>>>>,
+    tried: u32,
     /// The running write, and its offset.
     writing: Option<(u64, Job<io::Result<()>>)>,
-    /// A write that waits until no read needs the old bytes of its places.
-    held: Option<Write>,
+    /// A write that waits until no read needs the old bytes of its places. In a box, because few buffers
+    /// have one.
+    held: Option<Box<Write>>,
     /// The running reads. Their tokens are kept here and not by the threads: if the disk hangs, the
     /// end of the actor still answers the callers.
     reading: Vec<(StoreRead<T>, Job<io::Result<Bytes>>)>,
@@ -83,6 +99,9 @@ impl<T: Token> StoreIo<T> {
             store: Owned { store, is_written: false },
             can_try: true,
             pool: BufferPool::default(),
+            can_keep: false,
+            to_try: None,
+            tried: 0,
             writing: None,
             held: None,
             reading: Vec::new(),
@@ -91,14 +110,24 @@ impl<T: Token> StoreIo<T> {
         }
     }
 
-    /// Reads without waiting if that is possible, and returns the reply. Otherwise the read is queued
-    /// for a thread, and `poll_read` returns the reply. `keep` allows that the buffer is kept for reuse.
+    /// Reads a short range without waiting if that is possible, and returns the reply. Otherwise
+    /// `poll_read` returns it later. `keep` allows that the buffer is kept for reuse.
     pub(crate) fn read(&mut self, read: StoreRead<T>, keep: bool) -> Option<Ready<T>> {
-        if self.can_try && read.enough <= TRY_MOST {
-            let buffer = self.pool.take(read.enough);
-            match try_read_range(&*self.store.store, read.position, buffer) {
+        self.can_keep = keep;
+        if self.can_try && read.enough > SHORT {
+            self.to_try.get_or_insert_default().push_back(read);
+            return None;
+        }
+        self.try_read(read)
+    }
+
+    /// Reads without waiting if that is possible. Otherwise the read is queued for a thread.
+    fn try_read(&mut self, read: StoreRead<T>) -> Option<Ready<T>> {
+        if self.can_try {
+            let len = read.enough.min(TRY_MOST);
+            match try_read_range(&*self.store.store, read.position, self.pool.take(len)) {
                 Ok(bytes) => {
-                    if keep {
+                    if self.can_keep {
                         self.pool.keep(&bytes);
                     }
                     return Some((read.token, Ok(Pieces::One(bytes))));
@@ -109,6 +138,23 @@ impl<T: Token> StoreIo<T> {
         }
         self.enqueue(read);
         self.start_reads();
+        None
+    }
+
+    /// Tries the longer reads, until the bytes of this turn are spent.
+    fn try_next(&mut self) -> Option<Ready<T>> {
+        while self.tried < TRY_AT_ONCE
+            && let Some(read) = self.to_try.as_mut().and_then(|reads| reads.pop_front())
+        {
+            if read.token.is_abandoned() {
+                continue;
+            }
+            self.tried += u32::try_from(read.enough.min(TRY_MOST)).unwrap_or(u32::MAX);
+            let ready = self.try_read(read);
+            if ready.is_some() {
+                return ready;
+            }
+        }
         None
     }
 
@@ -134,17 +180,28 @@ impl<T: Token> StoreIo<T> {
         }
     }
 
-    /// The reply to the next read that a thread has done.
+    /// The reply to the next read that is done.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Ready<T>> {
+        // First, because this may start reads on threads, which are polled below.
+        if let Some(ready) = self.try_next() {
+            return Poll::Ready(ready);
+        }
         for at in 0..self.reading.len() {
             let Some((_, job)) = self.reading.get_mut(at) else { break };
             let Poll::Ready(done) = job.poll_unpin(cx) else { continue };
             let (StoreRead { token, range, .. }, _) = self.reading.swap_remove(at);
             self.start_reads();
-            self.start_write();
             let result = done.and_then(identity).map(Pieces::One);
             let failed = |error| Error::spill_read(range.start, range.end - range.start, error);
             return Poll::Ready((token, result.map_err(failed)));
+        }
+        self.tried = 0;
+        if self.held.is_some() {
+            self.start_held(cx);
+        }
+        if self.to_try.as_ref().is_some_and(|reads| !reads.is_empty()) {
+            // The others get the next turn.
+            cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
@@ -157,20 +214,30 @@ impl<T: Token> StoreIo<T> {
     /// Starts a write, as soon as no read needs the old bytes of its places.
     pub(crate) fn write(&mut self, write: Write) {
         self.shrink();
+        self.can_keep = false;
         self.store.is_written = true;
-        self.held = Some(write);
+        self.held = Some(Box::new(write));
         self.start_write();
     }
 
     fn start_write(&mut self) {
         let Some(write) = self.held.take_if(|write| {
-            let reads = self.reading.iter().map(|(read, _)| read).chain(&self.queue);
+            let to_try = self.to_try.iter().flat_map(|reads| reads.iter());
+            let reads = self.reading.iter().map(|(read, _)| read).chain(&self.queue).chain(to_try);
             !reads.map(StoreRead::place).any(|place| write.changes(&place))
         }) else {
             return;
         };
         let (store, offset) = (Arc::clone(&self.store.store), write.offset);
         self.writing = Some((offset, threads::spawn(move || write_all(&*store, &write))));
+    }
+
+    /// Starts a write that waited for reads, if they have ended. `poll_written` polls it.
+    fn start_held(&mut self, cx: &Context<'_>) {
+        self.start_write();
+        if self.held.is_none() {
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// The offset and the result of the running write, once it has ended.
@@ -185,6 +252,7 @@ impl<T: Token> StoreIo<T> {
     /// waits for the running work and until the store is dropped. If it is dropped before, both end by
     /// themselves.
     pub(crate) fn finish(&mut self) -> impl Future<Output = ()> + use<T> {
+        self.to_try = None;
         self.queue.clear();
         let writing = self.writing.take().map(|(_, job)| job);
         let reading: Vec<_> = self.reading.drain(..).map(|(_, job)| job).collect();
@@ -245,14 +313,31 @@ fn length(range: &Range<u64>) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "a test")]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
     use super::*;
 
-    struct Ticket;
+    #[derive(Default)]
+    struct Ticket {
+        is_abandoned: bool,
+    }
 
     impl Token for Ticket {
         fn is_abandoned(&self) -> bool {
-            false
+            self.is_abandoned
+        }
+    }
+
+    /// Counts wake-ups.
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -273,13 +358,14 @@ mod tests {
         }
     }
 
+    /// A read that wants all of its `len` bytes.
+    fn ask(len: usize) -> StoreRead<Ticket> {
+        StoreRead { token: Ticket::default(), range: 0..len as u64, position: 0, enough: len }
+    }
+
     /// Whether the buffer of a read is kept.
     fn keeps(store: &mut StoreIo<Ticket>, keep: bool) -> bool {
-        assert!(
-            store
-                .read(StoreRead { token: Ticket, range: 0..4096, position: 0, enough: 4096 }, keep)
-                .is_some()
-        );
+        assert!(store.read(ask(4096), keep).is_some());
         !store.pool.is_empty()
     }
 
@@ -289,10 +375,38 @@ mod tests {
         let mut store = StoreIo::new(Arc::new(Zeros));
         assert!(!keeps(&mut store, false));
         assert!(keeps(&mut store, true));
+        assert!(store.read(ask(TRY_MOST), true).is_none());
         store.write(Write { bytes: vec![(0, Bytes::from_static(b"x"))], ..Write::default() });
+        assert!(store.pool.is_empty(), "memory exceeds its limit");
+        assert!(store.poll_read(&mut Context::from_waker(Waker::noop())).is_ready());
         assert!(store.pool.is_empty(), "memory exceeds its limit");
         assert!(keeps(&mut store, true));
         store.shrink();
         assert!(store.pool.is_empty());
+    }
+
+    #[tokio::test]
+    async fn longer_reads_take_turns_and_do_not_delay_short_ones() {
+        // Rule 4.
+        let mut store = StoreIo::new(Arc::new(Zeros));
+        let woken = Arc::<Wakes>::default();
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        assert!(
+            store.read(StoreRead { token: Ticket { is_abandoned: true }, ..ask(TRY_MOST) }, false).is_none()
+        );
+        for _ in 0..5 {
+            assert!(store.read(ask(16 * TRY_MOST), false).is_none());
+        }
+        assert!(store.read(ask(SHORT), false).is_some(), "it is answered before them");
+        for (turn, replies) in [2, 2, 1].into_iter().enumerate() {
+            for _ in 0..replies {
+                let Poll::Ready((_, Ok(pieces))) = store.poll_read(&mut cx) else { panic!("no reply") };
+                assert_eq!(pieces.len(), TRY_MOST, "the first bytes of what it wants");
+            }
+            assert!(store.poll_read(&mut cx).is_pending());
+            assert_eq!(woken.0.load(Ordering::Relaxed), 2.min(turn + 1), "woken while reads are left");
+        }
+        assert!(store.reading.is_empty(), "no thread");
     }
 }

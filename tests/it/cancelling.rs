@@ -72,6 +72,22 @@ async fn rule_7_a_dropped_reader_and_dropped_chunks_withdraw_their_demand() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rule_7_a_read_dropped_before_the_actor_takes_it_in_is_not_carried_out() {
+    let (mut feed, stream) = source();
+    let buffer = StreamBuffer::builder().read_ahead(50).spawn(stream);
+    for _ in 0..20 {
+        feed.chunk(10);
+    }
+    assert_data(&buffer.read(0, 10).await.unwrap(), 0);
+    settled().await;
+    assert_eq!(feed.taken(), 6, "the read, and 50 bytes ahead");
+    // Its bytes are loaded. If it were answered, the read-ahead would count from its end.
+    assert!(poll_once(&mut Box::pin(buffer.read(40, 10))).is_pending());
+    settled().await;
+    assert_eq!(feed.taken(), 6);
+}
+
+#[tokio::test(start_paused = true)]
 async fn rule_7_a_read_that_was_dropped_can_be_asked_again() {
     let (mut feed, stream) = source();
     let buffer = StreamBuffer::spawn(stream);
@@ -133,7 +149,7 @@ async fn rule_7_dropped_long_reads_and_loads_stop_pulling() {
 }
 
 #[test]
-fn rule_7_reads_that_leave_while_the_disk_works_for_them_are_harmless() {
+fn rule_7_reads_dropped_during_their_disk_read_are_harmless() {
     on_both_runtimes(|| async {
         let control = Control::default();
         let size = 2 * MIB as u64;
@@ -141,19 +157,25 @@ fn rule_7_reads_that_leave_while_the_disk_works_for_them_are_harmless() {
         buffer.load().await.unwrap();
         buffer.spill().await.unwrap();
         control.hold_reads(true);
+        let before = control.look(|seen| seen.calls);
         for n in 0..100 {
             let mut read = Box::pin(buffer.read(n, 1000));
             assert!(poll_once(&mut read).is_pending());
             // After this round trip the actor has taken in the read.
             buffer.read(0, 0).await.unwrap();
         }
+        control.until_held().await;
+        assert!(control.calls_waiting() <= 8, "{} reads at once", control.calls_waiting());
         control.hold_reads(false);
         assert_bytes(&buffer.read(77, 1000).await.unwrap(), &data(77, 1000), 77);
+        // The reads that had a thread, and the last one.
+        let calls = control.look(|seen| seen.calls) - before;
+        assert!(calls <= 9, "{calls} reads of the disk");
     });
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_4_readers_that_nobody_polls_any_more_stand_in_nobodys_way() {
+async fn rule_4_readers_that_are_not_polled_do_not_delay_other_requests() {
     let (buffer, actor) = StreamBuffer::builder().build(ready(1000, 100));
     // More requests than a bounded channel would hold, then readers whose futures are dropped. If senders
     // were queued, these readers would keep their places in the queue as long as they exist.
@@ -171,7 +193,8 @@ async fn rule_4_readers_that_nobody_polls_any_more_stand_in_nobodys_way() {
     }
     drop(reads);
     tokio::spawn(actor.run());
-    let read = timeout(Duration::from_secs(1), buffer.read(10, 10)).await.expect("nobody stands in its way");
+    let read =
+        timeout(Duration::from_secs(1), buffer.read(10, 10)).await.expect("it does not wait for the others");
     assert_eq!(read.unwrap(), data(10, 10));
     let mut bytes = [0; 4];
     readers[2999].read_exact(&mut bytes).await.unwrap();

@@ -103,7 +103,7 @@ fn assert_lie(error: &Error, kind: ErrorKind, at: u64) {
 }
 
 #[test]
-fn rule_14_a_declared_size_that_lies_is_told_by_every_method_and_costs_no_byte_that_came() {
+fn rule_14_a_wrong_declared_size_fails_every_method_and_loses_no_byte() {
     on_both_runtimes(|| async {
         for size in SIZES {
             for declared in SIZES.into_iter().chain([2 * BLOCK_64, u64::MAX - 1, u64::MAX]) {

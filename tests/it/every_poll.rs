@@ -301,7 +301,7 @@ async fn rule_18_a_seek_from_the_end_dropped_at_any_poll_moves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_17_an_actor_dropped_at_any_poll_answers_everybody_and_leaves_nothing_behind() {
+async fn rule_17_an_actor_dropped_at_any_poll_answers_every_request_and_leaves_nothing_behind() {
     for polls in 0..30 {
         let (mut feed, stream) = source();
         let control = Control::default();
@@ -330,7 +330,7 @@ async fn rule_17_an_actor_dropped_at_any_poll_answers_everybody_and_leaves_nothi
         }
         drop(run);
         assert!(feed.is_dropped());
-        assert!(waiting.len() >= 5, "only the purge can be done");
+        assert!(waiting.len() >= 5, "only the spill can be done");
         for request in waiting {
             assert_eq!(request.await, Some(ErrorKind::Closed), "after {polls} polls");
         }

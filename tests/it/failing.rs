@@ -56,12 +56,12 @@ async fn rule_14_a_stream_that_goes_on_is_oversized() {
         assert_bytes(&buffer.read(0, 100).await.unwrap(), &data(0, 100), 0);
         assert_eq!(buffer.read_some(100, 1).await.unwrap_err().kind(), ErrorKind::Oversized);
         settled().await;
-        assert!(feed.is_dropped(), "nobody wants the rest");
+        assert!(feed.is_dropped(), "no request needs the rest");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_14_a_size_that_holds_is_checked_and_kept() {
+async fn rule_14_a_correct_size_is_checked_and_kept() {
     let buffer = StreamBuffer::builder().size(Some(100)).spawn(ready(100, 7));
     assert_bytes(&buffer.read(0, 1000).await.unwrap(), &data(0, 100), 0);
     assert_eq!(buffer.load().await.unwrap(), 100);
@@ -124,7 +124,7 @@ async fn rule_15_an_error_of_the_source_is_shared_and_sticky_and_keeps_its_kind(
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_15_readers_deliver_what_is_there_and_then_the_error() {
+async fn rule_15_readers_deliver_the_loaded_bytes_and_then_the_error() {
     let (mut feed, stream) = source();
     let buffer = StreamBuffer::spawn(stream);
     feed.chunk(50);
@@ -172,7 +172,7 @@ fn rule_15_a_panic_in_the_source_is_an_error_of_the_source() {
 }
 
 #[test]
-fn rule_15_a_panic_while_the_source_is_dropped_reaches_nobody() {
+fn rule_15_a_panic_while_the_source_is_dropped_is_caught() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -248,7 +248,7 @@ fn rule_16_a_failed_write_loses_nothing_and_heals() {
 }
 
 #[test]
-fn rule_16_a_failed_purge_stops_no_read() {
+fn rule_16_a_failed_spill_stops_no_read() {
     on_both_runtimes(|| async {
         let control = Control::default();
         control.fail_writes(true);
@@ -279,7 +279,7 @@ fn rule_16_a_failed_disk_read_fails_that_read_alone() {
         let error = buffer.read(1234, 100).await.unwrap_err();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Spill, 1234));
         let message = "could not read 100 bytes back from the spill store at offset 1234";
-        assert_eq!(chain(&error), [message, "no space, says the test"]);
+        assert_eq!(chain(&error), [message, "no space, as the test asked"]);
         control.fail_reads(false);
         assert_bytes(&buffer.read(1234, 100).await.unwrap(), &data(1234, 100), 1234);
     });

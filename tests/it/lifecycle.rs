@@ -1,4 +1,4 @@
-//! Rule 17: every end answers everybody and leaves nothing behind.
+//! Rule 17: every end answers all requests and leaves nothing behind.
 
 use std::io::SeekFrom;
 use std::task::Poll;
@@ -91,13 +91,13 @@ fn rule_17_close_is_prompt_though_the_disk_hangs() {
         let buffer = StreamBuffer::builder().store(control.store()).spawn(ready(size, BLOCK));
         buffer.load().await.unwrap();
         control.hold_writes(true);
-        let purge = tokio::spawn({
+        let spill = tokio::spawn({
             let buffer = buffer.clone();
             async move { buffer.spill().await }
         });
         buffer.read(0, 1).await.unwrap();
         buffer.close();
-        assert_eq!(purge.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(spill.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
         assert_eq!(buffer.read(0, 1).await.unwrap_err().kind(), ErrorKind::Closed);
         control.hold_writes(false);
     });
@@ -130,7 +130,7 @@ fn rule_17_every_end_is_prompt_though_a_disk_read_hangs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_17_when_the_last_handle_goes_the_source_and_the_store_go() {
+async fn rule_17_the_drop_of_the_last_handle_drops_the_source_and_the_store() {
     let (mut feed, stream) = source();
     let control = Control::default();
     let (buffer, actor) = StreamBuffer::builder().store(control.store()).build(stream);
@@ -233,6 +233,26 @@ async fn rule_17_the_end_of_a_buffer_does_not_block_the_async_thread() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rule_17_an_actor_that_ends_waits_for_the_running_reads_of_its_store() {
+    let control = Control::default();
+    let (buffer, actor) = StreamBuffer::builder().store(control.store()).build(ready(1000, 100));
+    let actor = tokio::spawn(actor.run());
+    buffer.load().await.unwrap();
+    buffer.spill().await.unwrap();
+    control.hold_reads(true);
+    let mut read = Box::pin(buffer.read(0, 1));
+    assert!(poll_once(&mut read).is_pending());
+    control.until_held().await;
+    buffer.close();
+    assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Closed);
+    settled().await;
+    assert!(!actor.is_finished(), "the store is in use");
+    control.hold_reads(false);
+    actor.await.unwrap();
+    assert!(control.is_dropped());
+}
+
+#[tokio::test(start_paused = true)]
 async fn rule_17_an_actor_that_is_dropped_while_it_ends_does_not_block_the_async_thread() {
     let control = Control::default();
     let (buffer, actor) = StreamBuffer::builder().store(control.store()).build(ready(1000, 100));
@@ -274,7 +294,7 @@ async fn rule_17_a_store_that_was_never_used_costs_no_thread() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_17_an_aborted_actor_answers_everybody() {
+async fn rule_17_an_aborted_actor_answers_every_request() {
     let (_feed, stream) = source();
     let (buffer, actor) = StreamBuffer::builder().build(stream);
     let actor = tokio::spawn(actor.run());
@@ -318,7 +338,7 @@ fn rule_17_an_actor_can_be_dropped_by_a_task_without_budget() {
 }
 
 #[test]
-fn rule_17_the_end_of_the_runtime_answers_everybody() {
+fn rule_17_the_end_of_the_runtime_answers_every_request() {
     for flavour in ["current", "multi"] {
         let serving = match flavour {
             "current" => tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),

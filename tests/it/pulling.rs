@@ -10,7 +10,7 @@ use crate::support::source::{ready, source};
 use crate::support::{KIB, assert_data, data, on_both_runtimes, poll_once, settled};
 
 #[tokio::test(start_paused = true)]
-async fn rule_6_nothing_is_pulled_before_somebody_needs_it() {
+async fn rule_6_nothing_is_pulled_before_a_request_needs_it() {
     let (mut feed, stream) = source();
     let buffer = StreamBuffer::spawn(stream);
     feed.chunk(10);
@@ -108,7 +108,7 @@ async fn rule_8_empty_chunks_are_harmless() {
 }
 
 #[test]
-fn rule_8_a_source_that_is_always_ready_starves_nobody() {
+fn rule_8_a_source_that_is_always_ready_starves_no_request() {
     on_both_runtimes(|| async {
         // The source sends empty chunks for ever. The actor is never idle, but must let other tasks run.
         let busy = futures::stream::repeat_with(|| Ok(Bytes::new()));

@@ -78,7 +78,7 @@ async fn rule_1_an_exact_read_waits_for_all_of_its_range() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_2_a_read_of_what_is_there_waits_for_one_byte_only() {
+async fn rule_2_read_some_waits_for_one_byte_only() {
     let (mut feed, stream) = source();
     let buffer = StreamBuffer::spawn(stream);
     let mut read = Box::pin(buffer.read_some(3, 100));

@@ -19,7 +19,7 @@ const SIZE: usize = 4 * MIB;
 const CHUNK: usize = 64 * KIB;
 const ROUND_TRIP: Duration = Duration::from_millis(30);
 
-/// A server whose connections break, and what it was asked.
+/// A server whose connections break, and the requests that it got.
 #[derive(Clone)]
 struct Server {
     state: Arc<Mutex<Script>>,

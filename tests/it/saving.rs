@@ -37,7 +37,7 @@ fn rule_12_a_save_loads_the_rest_and_writes_all_of_it() {
 }
 
 #[tokio::test]
-async fn rule_12_a_save_that_fails_leaves_what_was_there() {
+async fn rule_12_a_save_that_fails_leaves_the_target_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("song");
     std::fs::write(&path, "the old one").unwrap();
@@ -80,7 +80,7 @@ async fn half_saved(
 }
 
 #[test]
-fn rules_7_and_12_a_save_that_is_dropped_leaves_what_was_there() {
+fn rules_7_and_12_a_save_that_is_dropped_leaves_the_target_as_it_was() {
     on_both_runtimes(|| async {
         for is_new in [false, true] {
             let dir = tempfile::tempdir().unwrap();
@@ -171,10 +171,10 @@ fn rule_12_save_new_refuses_a_path_that_appears_during_the_save() {
         let (mut feed, stream) = source();
         let buffer = StreamBuffer::spawn(stream);
         let save = half_saved(&buffer, &mut feed, &path, true).await;
-        std::fs::write(&path, "of someone else").unwrap();
+        std::fs::write(&path, "of another program").unwrap();
         feed.end();
         assert_exists_already(&save.await.unwrap().unwrap_err(), MIB as u64);
-        assert_eq!(std::fs::read(&path).unwrap(), b"of someone else");
+        assert_eq!(std::fs::read(&path).unwrap(), b"of another program");
         assert_eq!(names(dir.path()), ["song"]);
     });
 }

@@ -109,7 +109,7 @@ async fn rules_7_and_20_a_withdrawn_demand_shows_though_nothing_else_happens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rules_15_and_20_the_failure_of_the_source_is_told_to_whoever_asks() {
+async fn rules_15_and_20_error_reports_the_failure_of_the_source() {
     let (mut feed, stream) = source();
     let buffer = StreamBuffer::builder().read_ahead(u64::MAX).spawn(stream);
     feed.chunk(10);

@@ -37,7 +37,7 @@ fn rule_9_memory_stays_within_its_budget_whatever_the_chunks() {
 }
 
 #[test]
-fn rule_9_the_oldest_full_blocks_go_first_and_in_order() {
+fn rule_9_the_oldest_full_blocks_are_spilled_first_and_in_order() {
     on_both_runtimes(|| async {
         let control = Control::default();
         let size = 4 * MIB as u64 + 100;
@@ -115,21 +115,21 @@ fn rule_10_bytes_are_readable_before_while_and_after_they_are_written() {
         };
         check("before").await;
         control.hold_writes(true);
-        let purge = tokio::spawn({
+        let spill = tokio::spawn({
             let buffer = buffer.clone();
             async move { buffer.spill().await }
         });
         check("while").await;
-        assert!(!purge.is_finished());
+        assert!(!spill.is_finished());
         control.hold_writes(false);
-        purge.await.unwrap().unwrap();
+        spill.await.unwrap().unwrap();
         assert_eq!(buffer.progress().resident, 0);
         check("after").await;
     });
 }
 
 #[test]
-fn rule_1_bytes_read_back_stay_what_they_are_while_others_are_read() {
+fn rule_1_bytes_read_back_stay_unchanged_while_others_are_read() {
     on_both_runtimes(|| async {
         let size = 3 * MIB as u64;
         let buffer = StreamBuffer::spawn(ready(size, 64 * KIB));
@@ -153,7 +153,7 @@ fn rule_1_bytes_read_back_stay_what_they_are_while_others_are_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_12_a_purge_in_the_middle_of_a_block_keeps_every_byte() {
+async fn rule_12_a_spill_in_the_middle_of_a_block_keeps_every_byte() {
     let (mut feed, stream) = source();
     let buffer = StreamBuffer::builder().read_ahead(0).spawn(stream);
     let mut size = 0;
@@ -172,7 +172,7 @@ async fn rule_12_a_purge_in_the_middle_of_a_block_keeps_every_byte() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_12_a_purge_of_nothing_is_done_at_once() {
+async fn rule_12_a_spill_of_no_bytes_is_done_at_once() {
     let (mut feed, stream) = source();
     let control = Control::default();
     let buffer = StreamBuffer::builder().store(control.store()).spawn(stream);
@@ -185,11 +185,11 @@ async fn rule_12_a_purge_of_nothing_is_done_at_once() {
 }
 
 #[test]
-fn rule_12_purges_while_bytes_arrive_keep_every_byte() {
+fn rule_12_spills_while_bytes_arrive_keep_every_byte() {
     on_both_runtimes(|| async {
         let size = 6 * MIB as u64;
         let buffer = StreamBuffer::builder().read_ahead(u64::MAX).spawn(ragged(size, 11));
-        let purges = tokio::spawn({
+        let spills = tokio::spawn({
             let buffer = buffer.clone();
             async move {
                 while buffer.progress().loaded < size {
@@ -204,7 +204,7 @@ fn rule_12_purges_while_bytes_arrive_keep_every_byte() {
             assert_data(&bytes, offset);
             offset += bytes.len() as u64;
         }
-        purges.await.unwrap();
+        spills.await.unwrap();
         assert_bytes(&buffer.read(0, 6 * MIB).await.unwrap(), &data(0, 6 * MIB), 0);
     });
 }

@@ -124,7 +124,7 @@ fn rule_13_a_store_that_never_reads_at_once_is_asked_no_more() {
 }
 
 #[test]
-fn rule_13_stores_read_back_what_was_written_and_no_more() {
+fn rule_13_stores_read_back_the_bytes_written_and_no_more() {
     let stores: [(&str, Box<dyn SpillStore>); 3] = [
         ("temporary file", Box::new(TempFileStore::new())),
         ("spooled", Box::new(SeekStore::new(tempfile::SpooledTempFile::new(4)))),
@@ -142,7 +142,7 @@ fn rule_13_stores_read_back_what_was_written_and_no_more() {
 }
 
 #[test]
-fn rule_16_a_store_that_lost_bytes_fails_the_read_rather_than_make_some_up() {
+fn rule_16_a_read_of_bytes_that_the_store_lost_fails() {
     struct Lossy(TempFileStore);
     impl SpillStore for Lossy {
         fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {

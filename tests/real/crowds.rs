@@ -48,8 +48,8 @@ async fn come_and_go(count: usize) {
 }
 
 #[test]
-fn rule_17_two_thousand_buffers_that_spill_and_go_leave_nothing_behind() {
-    let name = "crowds::rule_17_two_thousand_buffers_that_spill_and_go_leave_nothing_behind";
+fn rule_17_two_thousand_buffers_that_spill_leave_nothing_behind() {
+    let name = "crowds::rule_17_two_thousand_buffers_that_spill_leave_nothing_behind";
     if !alone(name, "ulimit -n 1024") {
         return;
     }

@@ -77,7 +77,7 @@ fn rule_4_a_file_on_a_tmpfs_is_read_without_waiting() {
 }
 
 #[test]
-fn rule_12_a_save_to_a_full_file_system_leaves_what_was_there() {
+fn rule_12_a_save_to_a_full_file_system_leaves_the_target_as_it_was() {
     let Some(disk) = Tmpfs::mount("size=2m") else { return };
     let path = disk.path().join("song");
     std::fs::write(&path, "the old one").unwrap();

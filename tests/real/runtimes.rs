@@ -45,8 +45,8 @@ async fn read_until_closed(buffer: BufferHandle, seed: u64) -> u64 {
 }
 
 #[test]
-fn rule_17_a_runtime_shut_down_in_the_middle_of_everything_answers_everybody() {
-    let name = "runtimes::rule_17_a_runtime_shut_down_in_the_middle_of_everything_answers_everybody";
+fn rule_17_a_runtime_shut_down_under_load_answers_every_request() {
+    let name = "runtimes::rule_17_a_runtime_shut_down_under_load_answers_every_request";
     if !alone(name, "") {
         return;
     }
@@ -61,9 +61,9 @@ fn rule_17_a_runtime_shut_down_in_the_middle_of_everything_answers_everybody() {
         });
         let tasks: Vec<_> =
             (0..8).map(|n| asking.spawn(read_until_closed(buffer.clone(), n + turn as u64))).collect();
-        let (purging, saving) = (buffer.clone(), buffer.clone());
+        let (spilling, saving) = (buffer.clone(), buffer.clone());
         let path = dir.path().join("saved");
-        let purge = asking.spawn(async move { while purging.spill().await.is_ok() {} });
+        let spill = asking.spawn(async move { while spilling.spill().await.is_ok() {} });
         let save = asking.spawn(async move { saving.save(path).await });
         // Shut down after a number of loaded bytes, which differs in each turn, and not after a time.
         asking.block_on(async {
@@ -81,10 +81,10 @@ fn rule_17_a_runtime_shut_down_in_the_middle_of_everything_answers_everybody() {
                 for task in tasks {
                     task.await.unwrap();
                 }
-                purge.await.unwrap();
+                spill.await.unwrap();
                 let _ = save.await.unwrap();
             };
-            tokio::time::timeout(Duration::from_secs(60), all).await.expect("everybody is answered");
+            tokio::time::timeout(Duration::from_secs(60), all).await.expect("every request is answered");
         });
         let left = crate::names(dir.path());
         assert!(left.is_empty() || left == ["saved"], "{left:?}");
@@ -94,7 +94,7 @@ fn rule_17_a_runtime_shut_down_in_the_middle_of_everything_answers_everybody() {
 }
 
 #[test]
-fn rule_17_two_runtimes_share_a_handle_and_the_end_of_one_is_told_to_the_other() {
+fn rule_17_two_runtimes_share_a_handle_and_the_end_of_one_closes_it_in_the_other() {
     let (first, second) = (runtime(), runtime());
     let (mut feed, stream) = source();
     let buffer = first.block_on(async { StreamBuffer::builder().max_memory(0).spawn(stream) });
@@ -161,7 +161,7 @@ fn rule_17_an_actor_aborted_under_load_leaves_no_request_unanswered() {
             actor.abort();
             for task in tasks {
                 let ended = tokio::time::timeout(Duration::from_secs(60), task).await;
-                ended.expect("everybody is answered").unwrap();
+                ended.expect("every request is answered").unwrap();
             }
         }
     });

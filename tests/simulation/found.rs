@@ -43,11 +43,11 @@ fn rule_17_a_request_that_comes_together_with_the_close_does_not_wait_for_the_di
 }
 
 #[test]
-fn rule_17_a_request_that_waits_for_a_disk_read_is_told_of_the_close() {
+fn rule_17_a_close_answers_a_request_that_waits_for_a_disk_read() {
     crate::do_case(&Case { setup: SETUP, steps: reading_back(), end: End::Close });
 }
 
 #[test]
-fn rule_17_a_request_that_waits_for_a_disk_read_is_told_that_the_actor_is_gone() {
+fn rule_17_the_end_of_the_actor_answers_a_request_that_waits_for_a_disk_read() {
     crate::do_case(&Case { setup: SETUP, steps: reading_back(), end: End::Abort });
 }

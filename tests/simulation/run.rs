@@ -1,5 +1,7 @@
 //! One run: a buffer with its source, its disk and its callers, each of them moved by hand.
 
+mod checks;
+
 use std::future::Future;
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -13,13 +15,10 @@ use streamspool::{BufferHandle, Progress, State, StreamBuffer};
 use crate::asks::{Answer, Ask, Facts, Flag, Outcome, Since, What};
 use crate::players::{Body, Player};
 use crate::steps::{End, Ending, Op, Setup, Step};
+use crate::support::data;
 use crate::support::jobs::Origin;
 use crate::support::source::{Feed, Need, source};
 use crate::support::store::{Control, Fault};
-use crate::support::{MIB, data};
-
-/// What memory may hold over its budget.
-const SLACK: u64 = MIB as u64;
 
 /// No delay between two tries is longer. A shorter time might pass a deadline or not: delays differ from
 /// buffer to buffer.
@@ -368,7 +367,7 @@ impl Run {
                 return;
             }
         }
-        panic!("no end to it");
+        panic!("tasks are still woken after {MANY_TURNS} turns");
     }
 
     /// The disk does all that it has to do, and all callers go on.
@@ -413,8 +412,8 @@ impl Run {
         // What the disk does for requests that were dropped ends by itself.
         self.rest();
         let (disk, source) = (self.disk.seen(), self.feed.seen());
-        assert!(source.dropped, "the source is gone");
-        assert!(disk.dropped, "the store is gone");
+        assert!(source.dropped, "the source is kept");
+        assert!(disk.dropped, "the store is kept");
         assert_eq!((disk.wrong, source.needless), (vec![], None));
         let counts = Counts {
             chunks: source.taken as u64,
@@ -457,8 +456,11 @@ impl Run {
         self.ask(what.clone());
         self.poll_ask(self.asks.len() - 1);
         self.settle_with_disk().await;
-        assert!(!self.asks.iter().any(|ask| ask.is_asked && ask.what == what), "all of it is there");
-        // The request above may fail: it is told what the disk did before. This one may not.
+        assert!(
+            !self.asks.iter().any(|ask| ask.is_asked && ask.what == what),
+            "a read of loaded bytes was not answered"
+        );
+        // The request above may fail: it gets the error of an earlier write. This one may not.
         let handle = self.handle.clone();
         let mut all = Box::pin(handle.read(0, before.loaded as usize));
         let bytes = loop {
@@ -473,61 +475,6 @@ impl Run {
         let now = self.handle.progress();
         let exists = self.setup.total.min(self.setup.declared.unwrap_or(u64::MAX));
         assert!(now.state != State::Complete || now.loaded == exists, "{now:?}");
-    }
-
-    // ---- what must hold ----
-
-    /// After every step.
-    fn check(&mut self) {
-        let (now, last) = (self.handle.progress(), self.last);
-        let source = self.feed.seen();
-        assert!(!source.polled_after_end, "the source was polled after its end");
-        if let Some((pulled, allowed)) = source.needless {
-            panic!("the source was pulled at {pulled}, and no caller needs more than {allowed}");
-        }
-        self.disk.look(|disk| {
-            assert_eq!(disk.wrong, [""; 0], "the store saw");
-            assert!(now.loaded <= source.pulled && now.spilled <= disk.stored, "{now:?}");
-        });
-        assert_eq!(now.resident + now.spilled, now.loaded, "every byte is in one place");
-        assert!(now.loaded >= last.loaded && now.spilled >= last.spilled, "{last:?}, then {now:?}");
-        let most = (self.setup.max_memory as u64).saturating_add(SLACK);
-        assert!(now.resident <= most, "{} bytes in memory, {most} allowed", now.resident);
-        if let Some(declared) = self.setup.declared {
-            assert!(now.loaded <= declared, "{now:?}, though {declared} were declared");
-        }
-        self.last = now;
-    }
-
-    /// When nothing is woken.
-    fn check_settled(&mut self) {
-        self.check();
-        let disk_waits = self.disk.calls_waiting() > 0;
-        let (now, source) = (self.handle.progress(), self.feed.seen());
-        if !disk_waits {
-            self.told_failures = self.disk.look(|seen| seen.failures);
-        }
-        for ask in self.asks.iter().filter(|ask| ask.is_asked) {
-            assert!(self.actor.is_some(), "{:?} was never answered", ask.what);
-            let (offset, need) = match ask.what {
-                What::Read { offset, len } => (offset, offset.saturating_add(len)),
-                What::Some { offset, .. } => (offset, offset.saturating_add(1)),
-                _ => (0, u64::MAX),
-            };
-            let here = need <= now.loaded && offset >= now.spilled;
-            assert!(!here, "rule 4: {:?} waits for what is there, {now:?}", ask.what);
-        }
-        let waits = !self.is_quiet();
-        assert!(disk_waits || !waits || source.stalled, "a caller waits for nothing, {now:?}, {source:?}");
-        if self.actor.is_none() || self.is_closed {
-            return;
-        }
-        assert!(!source.ended || disk_waits || source.dropped, "the source is done, and kept");
-        // A caller that leaves wakes the actor, so the state tells the truth.
-        self.feed.need(|need| {
-            let pulls_for_none = need.callers.is_empty() && now.loaded >= need.allowed(now.loaded);
-            assert!(!pulls_for_none || now.state != State::Pulling, "pulling for no caller, {now:?}");
-        });
     }
 }
 

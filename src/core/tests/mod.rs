@@ -355,6 +355,8 @@ impl World {
                 self.answer(token, result.map(Pieces::join));
             }
             Action::ReadStore { token, range, position, enough } => {
+                // The driver may reply at once.
+                assert!(self.left.get() || self.published == self.core.progress(), "read before progress");
                 assert!(0 < enough && enough as u64 <= range.end - range.start);
                 let end = if self.cached { range.start + enough as u64 } else { range.end };
                 assert!(end <= self.progress().frontier, "reads bytes that are not in the store");

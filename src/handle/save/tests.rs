@@ -244,7 +244,7 @@ async fn a_dropped_save_drops_its_file_on_another_thread() {
     assert!(matches!(after[..], [Step::Create, Step::Drop(on)] if on != thread::current().id()), "{after:?}");
 }
 
-/// The real disk says what it is told: a sync that did nothing could not fail.
+/// The real disk reports the errors of the system: a sync that did nothing could not fail.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_or_directory_that_cannot_be_synced_is_an_error_of_the_sync() {

@@ -80,7 +80,7 @@ async fn run(mut inbox: Inbox, treat: Treat, requests: usize) {
     .await;
 }
 
-/// More requests than any model sends: the actor ends only when it is told to.
+/// More requests than any model sends: the actor ends only after a close.
 const UNENDING: usize = usize::MAX;
 
 /// A request is sent while the actor goes idle, and its handle is dropped at once.

@@ -98,7 +98,7 @@ pub fn on_both_runtimes<F: Future<Output = ()>>(test: impl Fn() -> F) {
         let runtime = builder.enable_all().build().unwrap();
         let watched = async { tokio::time::timeout(Duration::from_secs(60), test()).await.expect("no hang") };
         let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(watched)));
-        // A test that failed may have left a store on hold, and nobody to release it.
+        // A failed test may have left a store that holds its calls for ever.
         runtime.shutdown_background();
         if let Err(panic) = result {
             resume_unwind(panic);

@@ -143,7 +143,7 @@ impl Feed {
         self.fed
     }
 
-    /// Has it watch what it is pulled for.
+    /// Checks from now on that each chunk it is pulled for is needed.
     pub fn watch(&self, need: Need) {
         lock(&self.state).need = Some(need);
     }

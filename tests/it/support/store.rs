@@ -298,7 +298,7 @@ impl Control {
                     Some(Fault::Nothing) => Ok(0),
                     // Prints nothing: thousands of them are wanted.
                     Some(Fault::Panic) => resume_unwind(Box::new("as the test asked")),
-                    _ => Err(io::Error::new(ErrorKind::StorageFull, "no space, says the test")),
+                    _ => Err(io::Error::new(ErrorKind::StorageFull, "no space, as the test asked")),
                 };
             }
         };
