@@ -83,6 +83,21 @@ pub struct Facts {
     pub source_failed: bool,
     pub disk_failures: u64,
     pub is_closed: bool,
+    /// For a source that can be opened again.
+    pub again: Option<Again>,
+}
+
+/// What has happened so far to a source that can be opened again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Again {
+    /// Failures, of which some may be silence.
+    pub faults: u64,
+    /// Ends before the size that was known.
+    pub early_ends: u64,
+    /// Streams that did not belong to the bytes received before.
+    pub changes: u64,
+    /// A stream told a size that was not the declared one.
+    pub wrong_size: bool,
 }
 
 impl What {
@@ -148,7 +163,15 @@ pub fn judge_some(bytes: &[u8], offset: u64, len: u64, facts: &Facts) {
 pub fn judge_error(error: &Error, need: u64, since: Since, facts: &Facts) {
     assert!(error.to_string().contains(&format!("offset {}", error.offset())), "{error}");
     let lacks = need > since.loaded;
+    let again = facts.again.unwrap_or_default();
+    let declared = facts.declared.unwrap_or(0);
     let right = match error.kind() {
+        ErrorKind::Source if facts.again.is_some() => lacks && again.faults > 0,
+        ErrorKind::Changed => lacks && again.changes > 0,
+        ErrorKind::Truncated if facts.again.is_some() => {
+            lacks && (again.early_ends > 0 || again.wrong_size && declared > facts.total)
+        }
+        ErrorKind::Oversized if again.wrong_size => lacks && declared == error.offset(),
         ErrorKind::Source => lacks && facts.source_failed && error.offset() == facts.total,
         ErrorKind::Truncated => {
             let early = facts.declared.is_some_and(|declared| declared > facts.total);

@@ -152,6 +152,7 @@ impl Run {
             source_failed: source.failed,
             disk_failures: self.disk.look(|seen| seen.failures),
             is_closed: self.is_closed,
+            again: None,
         }
     }
 
@@ -532,12 +533,12 @@ impl Run {
 }
 
 /// A handle of a buffer that is gone.
-fn closed() -> BufferHandle {
+pub fn closed() -> BufferHandle {
     StreamBuffer::builder().build(futures::stream::empty()).0
 }
 
 /// An outcome in short.
-fn shown(outcome: &Outcome) -> String {
+pub fn shown(outcome: &Outcome) -> String {
     match outcome {
         Ok(Answer::Bytes(bytes)) => format!("{} bytes", bytes.len()),
         other => format!("{other:?}"),
