@@ -71,6 +71,8 @@ pub struct Since {
     pub loaded: u64,
     /// Failures of the disk that had been told by then.
     pub failures: u64,
+    /// Failures by then that may have been the last one of a series of attempts.
+    pub series: u64,
 }
 
 /// What is true now.
@@ -92,6 +94,10 @@ pub struct Facts {
 pub struct Again {
     /// Failures, of which some may be silence.
     pub faults: u64,
+    /// Failures that may have been the last one of a series of attempts.
+    pub series: u64,
+    /// No more bytes will come.
+    pub has_failed: bool,
     /// Ends before the size that was known.
     pub early_ends: u64,
     /// Streams that did not belong to the bytes received before.
@@ -165,11 +171,13 @@ pub fn judge_error(error: &Error, need: u64, since: Since, facts: &Facts) {
     let lacks = need > since.loaded;
     let again = facts.again.unwrap_or_default();
     let declared = facts.declared.unwrap_or(0);
+    // An earlier failure is retried.
+    let gave_up = again.has_failed || again.series > since.series;
     let right = match error.kind() {
-        ErrorKind::Source if facts.again.is_some() => lacks && again.faults > 0,
+        ErrorKind::Source if facts.again.is_some() => lacks && again.faults > 0 && gave_up,
         ErrorKind::Changed => lacks && again.changes > 0,
         ErrorKind::Truncated if facts.again.is_some() => {
-            lacks && (again.early_ends > 0 || again.wrong_size && declared > facts.total)
+            lacks && gave_up && (again.early_ends > 0 || again.wrong_size)
         }
         ErrorKind::Oversized if again.wrong_size => lacks && declared == error.offset(),
         ErrorKind::Source => lacks && facts.source_failed && error.offset() == facts.total,

@@ -139,7 +139,7 @@ impl Run {
     }
 
     fn since(&self) -> Since {
-        Since { loaded: self.handle.progress().loaded, failures: self.told_failures }
+        Since { loaded: self.handle.progress().loaded, failures: self.told_failures, series: 0 }
     }
 
     fn facts(&self) -> Facts {

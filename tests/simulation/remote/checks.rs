@@ -21,6 +21,9 @@ const OVERLAP: u64 = 64 * 1024;
 /// The facts of a run, and what was against the rules.
 pub struct Checks {
     declared: Option<u64>,
+    attempts: u32,
+    /// Failures in a row without a new byte.
+    row: u32,
     /// The version of the bytes that count, once there are some.
     pub kept: Option<u8>,
     /// A stream whose bytes count told its version: from then on versions are the proof.
@@ -51,6 +54,8 @@ impl Checks {
     pub fn new(setup: &Setup) -> Self {
         Self {
             declared: setup.declared,
+            attempts: setup.attempts,
+            row: 0,
             kept: None,
             is_versioned: false,
             arrived: Ranges::default(),
@@ -71,6 +76,14 @@ impl Checks {
     /// How the bytes of a version differ from those that count.
     pub fn difference(&self, version: u8) -> u8 {
         self.kept.map_or(0, |kept| kept ^ version)
+    }
+
+    /// Another resource has another size: some of them are longer, and one is much shorter.
+    pub fn size_of(&self, version: u8, size: u64) -> u64 {
+        match self.difference(version) {
+            3 => size / 2,
+            difference => size + u64::from(difference),
+        }
     }
 
     fn frontier(&self) -> u64 {
@@ -147,7 +160,7 @@ impl Checks {
         if is_late || other_size || other_version || self.facts.wrong_size {
             self.must_fail = true;
         } else if self.is_unproven(flow) {
-            self.facts.faults += 1;
+            self.fault();
         } else if frontier == 0 {
             // Nothing has to be proven.
             self.size = flow.told_size;
@@ -157,7 +170,18 @@ impl Checks {
     }
 
     pub fn refused(&mut self) {
+        self.fault();
+    }
+
+    /// A silent opening or stream was dropped: because it was silent for too long, or for another reason.
+    pub fn dropped_silent(&mut self) {
+        self.fault();
+    }
+
+    fn fault(&mut self) {
         self.facts.faults += 1;
+        self.row += 1;
+        self.facts.series += u64::from(self.row > self.attempts);
     }
 
     // ---- streams ----
@@ -188,6 +212,7 @@ impl Checks {
         }
         self.arrived.add(range.start..end);
         if self.frontier() > frontier {
+            self.row = 0;
             self.is_versioned |= flow.told_version;
             self.size = self.size.or(flow.told_size);
         }
@@ -196,7 +221,7 @@ impl Checks {
     /// A stream has ended.
     pub fn ended(&mut self, flow: &Flow, how: Break) {
         if how != Break::End {
-            self.facts.faults += 1;
+            self.fault();
             return;
         }
         let frontier = self.frontier();
@@ -210,7 +235,7 @@ impl Checks {
             None if is_proven => self.size = Some(frontier),
             _ => {
                 self.facts.early_ends += 1;
-                self.facts.faults += 1;
+                self.fault();
             }
         }
     }

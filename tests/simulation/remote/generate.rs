@@ -103,12 +103,12 @@ impl Generator {
             63..=73 => Some(Step::Turn),
             74..=81 => (run.disk.calls_waiting() > 0).then(|| self.disk(run)),
             82..=92 => Some(Step::Settle),
-            93..=96 => {
+            93 | 94 => {
                 // Twice, so that silence fails.
                 self.next = (random.below(3) > 0).then_some(Step::Settle);
                 Some(Step::Time)
             }
-            97 | 98 if random.below(100) < self.faults => Some(Step::Change(1 + random.below(3) as u8)),
+            95..=98 if random.below(100) < self.faults => Some(Step::Change(1 + random.below(3) as u8)),
             99 if random.below(2) == 0 => {
                 let stored = run.disk.look(|seen| seen.stored);
                 let capacity = (random.below(3) > 0).then(|| stored + random.below(300_000));

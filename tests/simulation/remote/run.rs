@@ -141,7 +141,8 @@ impl Run {
     }
 
     fn since(&self) -> Since {
-        Since { loaded: self.handle.progress().loaded, failures: self.told_failures }
+        let series = self.server.checks(|checks| checks.facts.series);
+        Since { loaded: self.handle.progress().loaded, failures: self.told_failures, series }
     }
 
     fn facts(&self) -> Facts {
@@ -159,6 +160,7 @@ impl Run {
         if let Some(again) = &mut facts.again {
             // Silence is a failure too.
             again.faults += self.times;
+            again.has_failed = self.handle.progress().state == State::Failed;
         }
         facts
     }

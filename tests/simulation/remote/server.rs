@@ -175,6 +175,9 @@ impl State {
     }
 
     fn drop_connection(&mut self, id: u64) {
+        if self.held.iter().any(|connection| connection.id == id && connection.is_silent()) {
+            self.checks.dropped_silent();
+        }
         self.held.retain(|connection| connection.id != id);
     }
 
@@ -189,8 +192,7 @@ impl State {
             Start::Late(by) => asked + by,
         };
         let told_version = version && setup.has_versions;
-        // Another resource has another size.
-        let told_size = size.then(|| setup.size + u64::from(self.checks.difference(number)));
+        let told_size = size.then(|| self.checks.size_of(number, setup.size));
         let started_early = at < asked;
         let flow =
             Flow { version: number, told_version, told_size, started_early, at, sent: at, ..Flow::default() };
