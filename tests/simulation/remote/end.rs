@@ -165,9 +165,11 @@ impl Run {
     /// A buffer that no request waits for holds no stream for long, if it can open the source again.
     async fn pause(&mut self) {
         self.drop_callers();
+        self.disk.limit(None);
         self.settle_with_disk().await;
         // A stream that ignores offsets would have to start again.
-        let is_unused = self.handle.progress().state == State::Waiting;
+        let now = self.handle.progress();
+        let is_unused = now.state == State::Waiting && !now.store_failing;
         let stays = is_unused
             && self.server.state().held.iter().any(|held| {
                 let cannot = self.setup.reopen != Reopen::Anywhere;
