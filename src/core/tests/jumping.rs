@@ -494,3 +494,29 @@ fn a_source_that_turns_out_to_ignore_ranges_fills_the_holes_from_its_start() {
     remote.finish_openings(2);
     assert_eq!(remote.bytes(), source(2_000_000, 2_000_010));
 }
+
+#[test]
+fn an_attempt_that_waits_for_memory_is_no_deadline_that_has_passed() {
+    // Rule 24: the driver would report the same deadline again and again.
+    let limits = Limits { max_memory: 0, streams: 2, ..PLAIN };
+    let mut remote = Remote::with(limits, Retry::default());
+    remote.read(0, SIZE / 2);
+    remote.opened(versioned());
+    remote.send(10);
+    remote.read(SIZE - 10, 10);
+    assert!(remote.is_opening());
+    // Memory is full, and the disk hangs.
+    let first = *remote.streams.iter().find(|(_, at)| at.is_some()).unwrap().0;
+    while remote.wants_of(first) {
+        remote.send_of(first, 50_000);
+    }
+    remote.open_fails(io::ErrorKind::ConnectionRefused.into());
+    let openings = remote.openings.len();
+    remote.now += Duration::from_secs(1);
+    remote.event(Event::DeadlinePassed);
+    remote.finish_openings(openings);
+    let next = remote.core.next_deadline(remote.now);
+    assert!(next.is_none_or(|next| next > remote.now), "the attempt was due before");
+    remote.write_succeeds();
+    remote.finish_openings(openings + 1);
+}
