@@ -48,6 +48,9 @@ impl<T: Token> Core<T> {
             }
             Ok(Admission::FromStart) => {
                 self.learn_size();
+                if self.layout.loaded() == self.end {
+                    return self.finish(Ending::Complete);
+                }
                 self.close(stream);
             }
             Err(fault) => self.fault(stream, fault),

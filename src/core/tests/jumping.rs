@@ -520,3 +520,14 @@ fn an_attempt_that_waits_for_memory_is_no_deadline_that_has_passed() {
     remote.write_succeeds();
     remote.finish_openings(openings + 1);
 }
+
+#[test]
+fn an_empty_resource_without_a_version_is_complete_though_it_was_opened_past_its_end() {
+    // "Complete means that the size is known and nothing is missing."
+    let mut remote = Remote::new();
+    remote.read(1000, 10);
+    remote.opened(told(None, Some(0)));
+    assert!(remote.bytes().is_empty());
+    assert_eq!((remote.published.size, remote.published.state), (Some(0), State::Complete));
+    assert!(remote.streams.is_empty());
+}
