@@ -120,6 +120,14 @@ impl What {
         }
     }
 
+    /// The first byte that it is for.
+    pub fn start(&self) -> u64 {
+        match *self {
+            Self::Read { offset, .. } | Self::Some { offset, .. } | Self::Slice { offset, .. } => offset,
+            Self::Size | Self::Load | Self::Spill | Self::Save => 0,
+        }
+    }
+
     async fn ask(self, handle: BufferHandle, save_to: PathBuf) -> Outcome {
         Ok(match self {
             Self::Read { offset, len } => {
@@ -142,7 +150,8 @@ impl What {
 
 impl Facts {
     fn is_complete(&self, size: u64) -> bool {
-        let kept = self.declared.is_none_or(|declared| declared == self.total);
+        // A read past the declared size of a source that is opened anywhere does not wait for its proof.
+        let kept = self.again.is_some() || self.declared.is_none_or(|declared| declared == self.total);
         size == self.total && kept && self.source_ended && !self.source_failed
     }
 }

@@ -23,6 +23,26 @@ impl Ranges {
         self.0.insert(at, merged);
     }
 
+    /// Adds all of these.
+    pub fn add_all(&mut self, added: &[Range<u64>]) {
+        added.iter().for_each(|range| self.add(range.clone()));
+    }
+
+    /// Whether all bytes of this range are in it.
+    pub fn holds(&self, range: &Range<u64>) -> bool {
+        range.is_empty() || self.first_missing(range.start) >= range.end
+    }
+
+    /// Whether any byte of this range is in it.
+    pub fn touches(&self, range: &Range<u64>) -> bool {
+        self.0.iter().any(|held| held.start < range.end && range.start < held.end)
+    }
+
+    /// The offset after the last byte in it.
+    pub fn end(&self) -> u64 {
+        self.0.last().map_or(0, |range| range.end)
+    }
+
     /// How many bytes are in it.
     pub fn len(&self) -> u64 {
         self.0.iter().map(|range| range.end - range.start).sum()

@@ -1,51 +1,58 @@
-//! What the source of a run has seen, and what the buffer may ask of it. Rules 21 to 24.
+//! What the source of a run has seen, and what the buffer may ask of it. Rules 21 to 26.
 //!
 //! The bytes that count are those of one version: the version of the first byte that the buffer takes in.
 
 use std::ops::Range;
 
-use streamspool::OpenAt;
+use streamspool::{OpenAt, Reopen};
 
-use super::ranges::Ranges;
+use super::need::Need;
 use super::server::{Connection, Flow, version_of};
 use super::steps::{Break, Setup};
 use crate::asks::Again;
-use crate::support::source::Need;
-
-/// How many openings and streams the buffer may hold at once.
-pub const STREAMS: usize = 1;
+use crate::support::ranges::Ranges;
 
 /// The bytes that prove a stream without a version.
 const OVERLAP: u64 = 64 * 1024;
 
 /// The facts of a run, and what was against the rules.
 pub struct Checks {
-    declared: Option<u64>,
-    attempts: u32,
+    setup: Setup,
     /// Failures in a row without a new byte.
     row: u32,
     /// The version of the bytes that count, once there are some.
     pub kept: Option<u8>,
-    /// A stream whose bytes count told its version: from then on versions are the proof.
-    is_versioned: bool,
+    /// The version that proves a stream, where one was told.
+    version: Option<u8>,
+    /// How the source can be opened again, as far as it has shown.
+    pub reopen: Reopen,
     /// The bytes that count and were sent.
     pub arrived: Ranges,
+    /// The bytes that the buffer was known to have when nothing was left to do. It drops a chunk, or a part
+    /// of it, if the stream is not needed any more.
+    loaded: Ranges,
     /// The size, where a proven stream has told it, or has ended there.
     pub size: Option<u64>,
+    /// The size was told or shown: by a stream that brought no byte, or that has ended past the end.
+    pub has_ended: bool,
     /// What the callers need.
     pub need: Need,
-    /// The offsets that callers waited for who have left since the actor looked last.
-    left: Vec<u64>,
-    /// What the buffer had loaded when the actor was polled.
-    loaded: u64,
     /// No more bytes were to come when the actor was polled.
     is_final: bool,
+    /// The size that was known then.
+    size_before: Option<u64>,
+    /// How many streams were allowed then.
+    most_before: usize,
     /// A stream was opened that does not belong to the bytes that count: the buffer must fail.
     pub must_fail: bool,
     pub facts: Again,
     pub openings: u64,
+    /// The most openings and streams at once.
+    pub most_held: usize,
     pub chunks: u64,
     pub sent: u64,
+    /// The offset after the furthest byte that was sent.
+    pub furthest: u64,
     /// What was against the rules. A panic would be one more fault that a buffer survives.
     pub wrong: Vec<String>,
 }
@@ -53,22 +60,26 @@ pub struct Checks {
 impl Checks {
     pub fn new(setup: &Setup) -> Self {
         Self {
-            declared: setup.declared,
-            attempts: setup.attempts,
+            setup: *setup,
             row: 0,
             kept: None,
-            is_versioned: false,
+            version: None,
+            reopen: setup.reopen,
             arrived: Ranges::default(),
+            loaded: Ranges::default(),
             size: None,
+            has_ended: false,
             need: Need::new(setup.read_ahead),
-            left: Vec::new(),
-            loaded: 0,
             is_final: false,
+            size_before: None,
+            most_before: 1,
             must_fail: false,
             facts: Again::default(),
             openings: 0,
+            most_held: 0,
             chunks: 0,
             sent: 0,
+            furthest: 0,
             wrong: Vec::new(),
         }
     }
@@ -86,8 +97,14 @@ impl Checks {
         }
     }
 
-    fn frontier(&self) -> u64 {
-        self.arrived.first_missing(0)
+    /// Whether the buffer may open the source anywhere, with a proof.
+    fn can_jump(&self) -> bool {
+        self.reopen == Reopen::Anywhere && self.version.is_some()
+    }
+
+    /// How many openings and streams the buffer may hold at once.
+    fn most(&self) -> usize {
+        if self.version.is_some() { self.setup.streams } else { 1 }
     }
 
     fn must(&mut self, holds: bool, text: impl FnOnce() -> String) {
@@ -99,20 +116,14 @@ impl Checks {
     // ---- turns ----
 
     /// The actor is about to be polled.
-    pub fn turn_begins(&mut self, loaded: u64, is_final: bool) {
-        (self.loaded, self.is_final) = (loaded, is_final);
+    pub fn turn_begins(&mut self, is_final: bool) {
+        (self.is_final, self.size_before, self.most_before) = (is_final, self.size, self.most());
     }
 
-    /// The actor was polled: it knows of all callers that have left.
-    pub fn turn_ends(&mut self) {
-        self.need.looked();
-        self.left.clear();
-    }
-
-    /// A caller has left that waited for this offset.
-    pub fn leave(&mut self, waited_for: Option<u64>) {
-        self.left.extend(waited_for);
-        self.need.excuse = true;
+    /// The buffer has these bytes, and nothing is left to do.
+    pub fn settled(&mut self, loaded: &Ranges) {
+        self.loaded = loaded.clone();
+        self.arrived = loaded.clone();
     }
 
     // ---- openings ----
@@ -120,51 +131,91 @@ impl Checks {
     /// The buffer opens the source.
     pub fn opening(&mut self, at: &OpenAt, held: &[Connection]) {
         self.openings += 1;
-        self.must(held.len() < STREAMS, || format!("{} streams and one more", held.len()));
+        self.most_held = self.most_held.max(held.len() + 1);
+        let most = self.most_before.max(self.most());
+        self.must(held.len() < most, || format!("{} streams and one more", held.len()));
         self.must(!self.is_final, || "an opening after the end".to_owned());
-        let mut waiting = self.need.callers.iter().map(|(until, _)| *until).chain(self.left.iter().copied());
-        let is_needed = self.need.read_ahead == u64::MAX || waiting.any(|until| until > self.loaded);
-        self.must(is_needed, || format!("an opening at {} that no request waits for", at.offset));
-        // The first missing byte: all bytes before it have arrived.
-        let frontier = self.frontier();
-        let (version, overlap) = match self.kept {
-            Some(kept) if self.is_versioned => (Some(version_of(kept)), 0),
-            _ => (None, frontier.min(OVERLAP)),
-        };
-        let is_right = at.offset == frontier - overlap && at.version == version;
-        self.must(is_right, || {
-            format!("{at:?}, where {frontier} is missing and {overlap} bytes are the proof")
+        match at.version.clone() {
+            Some(version) => self.jump(at, version == version_of(self.version.unwrap_or(u8::MAX))),
+            None => self.resume(at),
+        }
+        // An opening that was decided before the size was known is still polled once.
+        if let Some(size) = self.size_before {
+            self.must(at.offset < size, || format!("{at:?} is not before the end, {size}"));
+        }
+    }
+
+    /// An opening that a version proves: at any missing byte.
+    fn jump(&mut self, at: &OpenAt, is_version: bool) {
+        // Without bytes, the version is that of any stream before.
+        let has_bytes = self.arrived.len() > 0;
+        self.must(is_version || !has_bytes, || format!("{at:?} has not the version of the bytes"));
+        let is_missing = self.loaded.first_missing(at.offset) == at.offset;
+        self.must(is_missing, || format!("{at:?} is loaded"));
+        let is_loaded_after = at.end.is_none_or(|end| {
+            end > at.offset && self.arrived.touches(&(end..end + 1)) && !self.loaded.touches(&(end - 1..end))
         });
-        self.must(self.size.is_none_or(|size| frontier < size), || {
-            format!("an opening at the end, {frontier}")
-        });
+        self.must(is_loaded_after, || format!("{at:?} does not end before loaded bytes"));
+        let is_needed = self.need.waits_beyond(at.offset);
+        self.must(is_needed, || format!("{at:?}, for which no request waits"));
+        // Without jumps it is the first missing byte. The first opening may be anywhere.
+        let lowest = self.loaded.first_missing(0);
+        let is_first = (lowest..=self.arrived.first_missing(0).max(lowest)).contains(&at.offset);
+        let may_jump = self.can_jump() || self.most_before > 1 || self.arrived.len() == 0;
+        self.must(may_jump || is_first, || format!("{at:?}, but {lowest} is the first missing byte"));
+    }
+
+    /// An opening that the last received bytes prove. Before there are any, it may be anywhere.
+    fn resume(&mut self, at: &OpenAt) {
+        self.must(self.version.is_none() || self.arrived.len() == 0, || format!("{at:?} lacks the version"));
+        let (low, high) = (self.loaded.first_missing(0), self.arrived.first_missing(0));
+        if self.loaded.len() == 0 && self.arrived.len() == 0 {
+            let is_needed = self.need.waits_beyond(0);
+            return self.must(is_needed, || format!("{at:?}, for which no request waits"));
+        }
+        // The overlap ends at the first missing byte, which lies between these two.
+        let is_right = |frontier: u64| at.offset == frontier - frontier.min(OVERLAP);
+        let is_exact = is_right(high) || is_right(low);
+        let is_between = (low..=high).contains(&(at.offset + OVERLAP));
+        self.must(is_exact || is_between, || format!("{at:?}, where {low} or {high} is missing"));
+        let is_needed = self.need.waits_beyond(low);
+        self.must(is_needed, || format!("{at:?}, for which no request waits"));
     }
 
     /// Whether the stream lacks the version that is the proof.
     fn is_unproven(&self, flow: &Flow) -> bool {
-        self.is_versioned && !flow.told_version
+        self.version.is_some() && !flow.told_version
     }
 
-    /// An opening has succeeded.
-    pub fn opened(&mut self, asked: u64, flow: &Flow) {
-        let frontier = self.frontier();
-        let is_known_size = |size| self.size.is_none_or(|known| known == size) && frontier <= size;
+    /// An opening has succeeded. `others` says whether there are other streams.
+    pub fn opened(&mut self, asked: u64, flow: &Flow, others: bool) {
+        let is_first = self.arrived.len() == 0 && !others;
+        let end = self.loaded.end();
+        let is_known_size = |size| self.size.is_none_or(|known| known == size) && end <= size;
         let is_late = flow.at > asked;
-        let is_other = self.difference(flow.version) > 0;
-        let other_size = frontier > 0 && flow.told_size.is_some_and(|size| !is_known_size(size));
-        let other_version = self.is_versioned && flow.told_version && is_other;
-        self.facts.changes += u64::from(is_late || is_other || other_size);
-        if let (Some(declared), Some(size)) = (self.declared, flow.told_size) {
+        let other_size = !is_first && flow.told_size.is_some_and(|size| !is_known_size(size));
+        let is_other = self.version.is_some_and(|version| version != flow.version);
+        let other_version = !is_first && is_other && flow.told_version;
+        let differs = self.difference(flow.version) > 0;
+        self.facts.changes += u64::from(is_late || other_version || other_size || differs);
+        if let (Some(declared), Some(size)) = (self.setup.declared, flow.told_size) {
             self.facts.wrong_size |= declared != size;
         }
         if is_late || other_size || other_version || self.facts.wrong_size {
             self.must_fail = true;
-        } else if self.is_unproven(flow) {
-            self.fault();
-        } else if frontier == 0 {
+            return;
+        }
+        if !is_first && self.is_unproven(flow) {
+            return self.fault();
+        }
+        let is_early = flow.started_early && self.setup.reopen == Reopen::Anywhere;
+        self.reopen = if is_early { Reopen::FromStart } else { self.setup.reopen };
+        if is_first {
             // Nothing has to be proven.
             self.size = flow.told_size;
-        } else if self.is_versioned {
+            self.has_ended |= self.size.is_some();
+            self.version = flow.told_version.then_some(flow.version);
+        } else if self.version.is_some() {
             self.size = self.size.or(flow.told_size);
         }
     }
@@ -181,7 +232,7 @@ impl Checks {
     fn fault(&mut self) {
         self.facts.faults += 1;
         self.row += 1;
-        self.facts.series += u64::from(self.row > self.attempts);
+        self.facts.series += u64::from(self.row > self.setup.attempts);
     }
 
     // ---- streams ----
@@ -191,29 +242,38 @@ impl Checks {
         self.must(!flow.ended, || "a stream was polled after its end".to_owned());
         let is_proven = !self.must_fail && !self.is_unproven(flow);
         self.must(is_proven, || format!("a stream was polled that is not proven: {flow:?}"));
-        let frontier = self.frontier();
-        let (_, needless) = self.need.polled(frontier, flow.has_more());
-        self.must(needless.is_none(), || format!("polled at {frontier}, needed up to {needless:?}"));
+        // The stream's next missing byte is one of these.
+        let next = [self.loaded.first_missing(flow.at), self.arrived.first_missing(flow.at)];
+        let may = self.need.polled(next, flow.has_more());
+        self.must(may, || format!("polled at {next:?} without need: {flow:?}"));
+    }
+
+    /// Whether a stream that has reached this offset is needed.
+    pub fn needs(&self, offset: u64) -> bool {
+        self.need.is_needed(self.loaded.first_missing(offset))
     }
 
     /// The buffer takes these bytes of a stream.
-    pub fn chunk(&mut self, asked: u64, flow: &Flow, range: Range<u64>) {
+    pub fn chunk(&mut self, flow: &Flow, range: Range<u64>) {
         self.chunks += 1;
         self.sent += range.end - range.start;
-        let frontier = self.frontier();
+        self.furthest = self.furthest.max(range.end);
         // Surplus at the end is cut.
-        let size = self.size.or(flow.told_size).unwrap_or(u64::MAX);
-        let end = range.end.min(size);
-        if self.kept.is_none() && end > range.start.max(asked) {
-            self.kept = Some(flow.version);
-        }
-        if self.kept != Some(flow.version) || end <= range.start {
+        let end = range.end.min(self.size.or(flow.told_size).unwrap_or(u64::MAX));
+        if end <= range.start {
             return;
         }
+        let kept = *self.kept.get_or_insert(flow.version);
+        if kept != flow.version {
+            return;
+        }
+        let before = self.arrived.len();
         self.arrived.add(range.start..end);
-        if self.frontier() > frontier {
+        if self.arrived.len() > before {
             self.row = 0;
-            self.is_versioned |= flow.told_version;
+            if flow.told_version {
+                self.version = Some(kept);
+            }
             self.size = self.size.or(flow.told_size);
         }
     }
@@ -221,22 +281,19 @@ impl Checks {
     /// A stream has ended.
     pub fn ended(&mut self, flow: &Flow, how: Break) {
         if how != Break::End {
+            return self.fault();
+        }
+        let is_proven = flow.at >= self.arrived.first_missing(0) || self.version.is_some();
+        let is_whole = is_proven && self.difference(flow.version) == 0 && flow.at >= self.setup.size;
+        self.has_ended |= is_whole;
+        let is_short = self.setup.declared.is_some_and(|declared| flow.at < declared);
+        let is_size = flow.told_size.is_some() || flow.at == self.arrived.end();
+        if is_whole && is_size && !is_short {
+            self.size = Some(self.setup.size);
+        }
+        if !is_whole || is_short {
+            self.facts.early_ends += 1;
             self.fault();
-            return;
-        }
-        let frontier = self.frontier();
-        let is_proven = flow.at >= frontier && self.difference(flow.version) == 0;
-        if is_proven {
-            self.size = self.size.or(flow.told_size);
-        }
-        match self.size.or(self.declared) {
-            Some(size) if is_proven && frontier >= size => self.size = Some(size),
-            // An end is the only sign of the size.
-            None if is_proven => self.size = Some(frontier),
-            _ => {
-                self.facts.early_ends += 1;
-                self.fault();
-            }
         }
     }
 }

@@ -15,6 +15,7 @@ const SETUP: Setup = Setup {
     declared: None,
     max_memory: usize::MAX,
     read_ahead: 0,
+    streams: 1,
     attempts: 3,
     at_once: AtOnce::Never,
 };

@@ -51,6 +51,7 @@ impl Generator {
             declared,
             max_memory: *pick(random, &[0, 64 * KIB, BLOCK, MIB, usize::MAX]),
             read_ahead: *pick(random, &[0, 0, 1000, 64 * KIB as u64, MIB as u64, u64::MAX]),
+            streams: 1 + random.below(3) as usize,
             attempts: *pick(random, &[0, 1, 3, 4]),
             at_once: AtOnce::Seeded { seed: random.next(), panics: self.disk_faults > 0 },
         }
@@ -140,7 +141,11 @@ impl Generator {
             return held.is_opening().then(|| Step::Answer(at, self.answer(held.asked, fault)));
         };
         if fault {
-            return Some(Step::Break(at, *pick(&mut self.random, &BREAKS)));
+            // Nothing tells an early end from the end of a resource without a size.
+            let known = stream.told_size.or(state.checks.size).or(run.setup.declared);
+            let has_size = known.is_some_and(|size| stream.sent < size);
+            let how = *pick(&mut self.random, &BREAKS);
+            return Some(Step::Break(at, if how == Break::End && !has_size { Break::Reset } else { how }));
         }
         // The buffer cuts what comes after the size.
         let random = &mut self.random;
@@ -171,7 +176,7 @@ impl Generator {
         }
         let start = match random.below(10) {
             0 if fault => Start::Late(1 + random.below(10)),
-            1 => Start::Early(random.below(asked + 1)),
+            1 => Start::Early(random.below(asked.saturating_add(1))),
             _ => Start::AsAsked,
         };
         let version = !(fault && random.below(3) == 0);

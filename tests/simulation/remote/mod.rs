@@ -9,7 +9,7 @@ mod checks;
 mod end;
 mod found;
 mod generate;
-mod ranges;
+mod need;
 mod run;
 mod server;
 mod steps;

@@ -16,9 +16,10 @@ use crate::asks::{Answer as Reply, Ask, Facts, Flag, Outcome, Since, What};
 use crate::players::Player;
 use crate::run::shown;
 use crate::steps::Op;
-use crate::support::MIB;
 use crate::support::jobs::Origin;
+use crate::support::ranges::Ranges;
 use crate::support::store::{Control, Fault};
+use crate::support::{MIB, poll_once};
 
 /// What memory may hold over its limit.
 const SLACK: u64 = MIB as u64;
@@ -53,8 +54,8 @@ pub struct Run {
     /// The disk work of this run. It goes on only while the run waits for it.
     pub jobs: Origin,
     pub is_closed: bool,
-    /// The end of the furthest range delivered, as far as the callers know.
-    delivered: Option<u64>,
+    /// The bytes in memory when nothing was left to do.
+    resident: Ranges,
     /// Failures of the disk that the callers they concern have been told of.
     told_failures: u64,
     /// How often time has passed.
@@ -79,12 +80,13 @@ impl Run {
         jobs.rest();
         jobs.step(true);
         let disk = Control::new(setup.at_once);
+        disk.take_any_order();
         disk.hold_writes(true);
         disk.hold_reads(true);
         let server = Server::new(setup);
         let retry = Retry::default().attempts(setup.attempts);
         let builder = StreamBuffer::builder().size(setup.declared).max_memory(setup.max_memory).retry(retry);
-        let builder = builder.read_ahead(setup.read_ahead).store(disk.store());
+        let builder = builder.streams(setup.streams).read_ahead(setup.read_ahead).store(disk.store());
         let (handle, actor) = builder.build_source(server.resource());
         let last = handle.progress();
         Self {
@@ -99,7 +101,7 @@ impl Run {
             log: Vec::new(),
             jobs,
             is_closed: false,
-            delivered: None,
+            resident: Ranges::default(),
             told_failures: 0,
             times: 0,
             last,
@@ -142,15 +144,15 @@ impl Run {
 
     fn since(&self) -> Since {
         let series = self.server.checks(|checks| checks.facts.series);
-        Since { loaded: self.handle.progress().loaded, failures: self.told_failures, series }
+        Since { loaded: self.handle.progress().frontier, failures: self.told_failures, series }
     }
 
     fn facts(&self) -> Facts {
         let mut facts = self.server.checks(|checks| Facts {
-            total: checks.size.unwrap_or(self.setup.size),
+            total: self.setup.size,
             declared: self.setup.declared,
-            pulled: checks.sent,
-            source_ended: checks.size.is_some(),
+            pulled: checks.furthest,
+            source_ended: checks.size.is_some() || checks.has_ended,
             source_failed: false,
             disk_failures: 0,
             is_closed: self.is_closed,
@@ -197,24 +199,28 @@ impl Run {
             _ => return,
         };
         match outcome {
-            Ok(Reply::Bytes(bytes)) if !bytes.is_empty() => self.deliver(offset + bytes.len() as u64),
-            Ok(Reply::Number(size)) => self.deliver(*size),
+            Ok(Reply::Bytes(bytes)) if !bytes.is_empty() => {
+                // A long one gets its bytes in parts.
+                self.deliver(offset + 1, offset + bytes.len() as u64);
+            }
+            Ok(Reply::Number(size)) => self.deliver(0, *size),
             // A long one may have got a part before it failed.
-            _ => self.may_deliver(what.demand(false)),
+            _ => self.may_deliver(what.demand(false).map(|(_, end)| (offset, end))),
         }
     }
 
-    fn deliver(&mut self, end: u64) {
-        if end > 0 {
-            self.delivered = self.delivered.max(Some(end));
-        }
+    /// A range was delivered that ended between these offsets.
+    fn deliver(&mut self, first: u64, last: u64) {
+        self.server.checks(|checks| checks.need.deliver(first, last));
     }
 
-    /// A caller leaves that may have been answered already.
-    fn may_deliver(&mut self, demand: Option<(u64, u64)>) {
-        if let Some((_, end)) = demand {
-            let arrived = self.server.checks(|checks| checks.arrived.first_missing(0));
-            self.deliver(end.min(arrived));
+    /// A caller leaves that may have been answered already, with bytes between these offsets.
+    fn may_deliver(&mut self, range: Option<(u64, u64)>) {
+        if let Some((start, end)) = range {
+            let arrived = self.server.checks(|checks| checks.arrived.end());
+            if start < arrived {
+                self.deliver(start, end.min(arrived));
+            }
         }
     }
 
@@ -222,7 +228,7 @@ impl Run {
     fn cancel(&mut self, at: usize) {
         let ask = self.asks.swap_remove(at);
         let demand = ask.what.demand(false).filter(|_| ask.is_asked);
-        self.may_deliver(demand);
+        self.may_deliver(demand.map(|(_, end)| (ask.what.start(), end)));
         self.counts.cancelled += 1;
         drop(ask);
         self.leave(demand);
@@ -231,7 +237,7 @@ impl Run {
     fn drop_player(&mut self, at: usize) {
         let player = self.players.swap_remove(at);
         let demand = player.demand();
-        self.deliver(player.delivered);
+        self.deliver(player.delivered, player.delivered);
         self.may_deliver(demand);
         drop(player);
         self.leave(demand);
@@ -254,14 +260,15 @@ impl Run {
             // A reader is delivered a piece, and hands out a part of it.
             self.may_deliver(before);
         }
-        self.deliver(self.players[at].delivered);
+        let delivered = self.players[at].delivered;
+        self.deliver(delivered, delivered);
         self.demand();
     }
 
     /// A caller has left: what is done for it at this moment may still go on.
     fn leave(&mut self, demand: Option<(u64, u64)>) {
         self.demand();
-        self.server.checks(|checks| checks.leave(demand.map(|(until, _)| until)));
+        self.server.checks(|checks| checks.need.leave(demand.map(|(until, _)| until)));
     }
 
     /// Tells the source what the callers need.
@@ -269,9 +276,7 @@ impl Run {
         let known = self.handle.progress().size.is_some();
         let asked = self.asks.iter().filter(|ask| ask.is_asked).filter_map(|ask| ask.what.demand(known));
         let callers = asked.chain(self.players.iter().filter_map(Player::demand)).collect();
-        self.server.checks(|checks| {
-            (checks.need.callers, checks.need.delivered) = (callers, self.delivered);
-        });
+        self.server.checks(|checks| checks.need.callers = callers);
     }
 
     // ---- turns ----
@@ -286,12 +291,12 @@ impl Run {
         tokio::task::yield_now().await;
         let waker = Arc::clone(&self.actor_flag).into();
         self.counts.turns += 1;
-        let before = self.handle.progress();
-        self.server.checks(|checks| checks.turn_begins(before.loaded, before.state.is_final()));
+        let is_final = self.handle.progress().state.is_final();
+        self.server.checks(|checks| checks.turn_begins(is_final));
         if actor.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
             self.actor = None;
         }
-        self.server.checks(super::checks::Checks::turn_ends);
+        self.server.checks(|checks| checks.need.looked());
         self.jobs.rest();
         true
     }
@@ -307,6 +312,7 @@ impl Run {
     /// Polls everything that is woken, until nothing is: all that is left waits for the source, the disk,
     /// the time or the next step.
     pub async fn settle(&mut self) {
+        let mut looked = false;
         for _ in 0..MANY_TURNS {
             // A task that has used up its budget is woken only now.
             tokio::task::yield_now().await;
@@ -325,12 +331,52 @@ impl Run {
                     self.poll_player(at);
                 }
             }
-            if !moved {
+            if moved {
+                looked = false;
+            } else if looked {
                 self.check_settled();
                 return;
+            } else {
+                self.look().await;
+                looked = true;
             }
         }
         panic!("no end to it");
+    }
+
+    /// Asks for the ranges that the buffer has.
+    async fn look(&mut self) {
+        let handle = self.handle.clone();
+        let mut ranges = Box::pin(handle.ranges());
+        for _ in 0..MANY_TURNS {
+            let Poll::Ready(ranges) = poll_once(&mut ranges) else {
+                tokio::task::yield_now().await;
+                self.turn().await;
+                continue;
+            };
+            let Ok(ranges) = ranges else { return };
+            let now = self.handle.progress();
+            let (mut resident, mut loaded) = (Ranges::default(), Ranges::default());
+            resident.add_all(&ranges.resident);
+            loaded.add_all(&ranges.spilled);
+            assert_eq!((resident.len(), loaded.len()), (now.resident, now.spilled), "{ranges:?}, {now:?}");
+            assert!(ranges.resident.iter().all(|range| !loaded.touches(range)), "a byte in two places");
+            loaded.add_all(&ranges.resident);
+            assert_eq!(loaded.first_missing(0), now.frontier, "{ranges:?}, {now:?}");
+            let arrived = self.server.checks(|checks| checks.arrived.clone());
+            let all = ranges.resident.iter().chain(&ranges.spilled);
+            assert!(
+                all.into_iter().all(|range| arrived.holds(range)),
+                "{ranges:?}, but {arrived:?} have arrived"
+            );
+            self.resident = resident;
+            // A chunk that waits for memory may be dropped or not.
+            if self.disk.calls_waiting() == 0 && !now.store_failing {
+                self.server.checks(|checks| checks.settled(&loaded));
+            }
+            return;
+        }
+        panic!("the ranges are not told");
     }
 
     /// The disk does all that it has to do, and all callers go on.
@@ -393,13 +439,13 @@ impl Run {
         let now = self.handle.progress();
         for ask in self.asks.iter().filter(|ask| ask.is_asked) {
             assert!(self.actor.is_some(), "{:?} was never answered", ask.what);
-            let (offset, need) = match ask.what {
-                What::Read { offset, len } => (offset, offset.saturating_add(len)),
-                What::Some { offset, .. } => (offset, offset.saturating_add(1)),
-                _ => (0, u64::MAX),
+            let range = match ask.what {
+                What::Read { offset, len } => offset..offset.saturating_add(len),
+                What::Some { offset, .. } => offset..offset.saturating_add(1),
+                _ => continue,
             };
-            let here = need <= now.loaded && offset >= now.spilled;
-            assert!(!here, "rule 4: {:?} waits for what is there, {now:?}", ask.what);
+            let is_here = !range.is_empty() && self.resident.holds(&range);
+            assert!(!is_here, "rule 4: {:?} waits for what is there, {now:?}", ask.what);
         }
         let state = self.server.state();
         let is_silent = state.held.iter().any(super::server::Connection::is_silent);
@@ -411,14 +457,19 @@ impl Run {
         }
         assert!(!now.state.is_final() || state.held.is_empty(), "a stream is kept after the end, {now:?}");
         let checks = &state.checks;
-        assert!(!checks.must_fail || now.state == State::Failed, "other bytes are not seen as such, {now:?}");
+        assert!(!checks.must_fail || now.state.is_final(), "other bytes are not seen as such, {now:?}");
         // A caller that leaves wakes the actor, so the state tells the truth.
-        let need = &checks.need;
-        let is_needed = !need.callers.is_empty() || now.loaded < need.allowed(now.loaded);
+        let mut offsets =
+            state.held.iter().map(|held| held.stream.as_ref().map_or(held.asked, |stream| stream.at));
+        let is_waited_for = !checks.need.callers.is_empty() || self.setup.read_ahead == u64::MAX;
+        let is_needed = is_waited_for || !is_retrying && offsets.any(|offset| checks.needs(offset));
         let is_busy = is_retrying || now.state == State::Pulling;
-        assert!(is_needed || !is_busy, "busy for no caller, {now:?}");
-        let arrived = checks.arrived.len();
-        let is_open = !disk_waits && !now.store_failing && !now.state.is_final();
-        assert!(!is_open || now.loaded == arrived, "{arrived} bytes have arrived, {now:?}");
+        let is_stuck = disk_waits || now.store_failing;
+        assert!(
+            is_needed || !is_busy || is_stuck,
+            "busy for no caller, {now:?}, {:?}, {:?}",
+            state.held,
+            checks.need
+        );
     }
 }

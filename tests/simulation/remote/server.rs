@@ -36,6 +36,7 @@ pub struct State {
 }
 
 /// An opening, and then the stream that it has led to.
+#[derive(Debug)]
 pub struct Connection {
     id: u64,
     /// The offset that the buffer has asked for.
@@ -189,14 +190,16 @@ impl State {
             _ if setup.ignores_offsets => 0,
             Start::AsAsked => asked,
             Start::Early(by) => asked.saturating_sub(by),
-            Start::Late(by) => asked + by,
+            Start::Late(by) => asked.saturating_add(by),
         };
         let told_version = version && setup.has_versions;
         let told_size = size.then(|| self.checks.size_of(number, setup.size));
         let started_early = at < asked;
         let flow =
             Flow { version: number, told_version, told_size, started_early, at, sent: at, ..Flow::default() };
-        self.checks.opened(asked, &flow);
+        let is_open = |other: &Connection| other.stream.as_ref().is_some_and(|stream| !stream.ended);
+        let others = self.held.iter().any(|other| other.id != id && is_open(other));
+        self.checks.opened(asked, &flow, others);
         self.connection(id).stream = Some(flow);
         (at, told_size, told_version.then(|| version_of(number)))
     }
@@ -205,14 +208,12 @@ impl State {
     fn poll_stream(&mut self, id: u64, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let Self { held, checks, .. } = self;
         let connection = held.iter_mut().find(|connection| connection.id == id).expect("it is held");
-        let (asked, Some(flow)) = (connection.asked, &mut connection.stream) else {
-            panic!("it was opened");
-        };
+        let Some(flow) = &mut connection.stream else { panic!("it was opened") };
         checks.polled(flow);
         if let Some(size) = flow.chunks.pop_front() {
             let (start, end) = (flow.at, flow.at + size as u64);
             flow.at = end;
-            checks.chunk(asked, flow, start..end);
+            checks.chunk(flow, start..end);
             let difference = checks.difference(flow.version);
             let bytes = data(start, size);
             return Poll::Ready(Some(Ok(match difference {

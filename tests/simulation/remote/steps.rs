@@ -40,6 +40,8 @@ pub struct Setup {
     pub declared: Option<u64>,
     pub max_memory: usize,
     pub read_ahead: u64,
+    /// How many streams may be open at once.
+    pub streams: usize,
     /// Attempts in a row.
     pub attempts: u32,
     pub at_once: AtOnce,
