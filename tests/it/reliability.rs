@@ -21,6 +21,8 @@ fn file(name: &str) -> String {
         [binary @ ("it" | "real"), file, _] => format!("tests/{binary}/{file}.rs"),
         ["footprint", _] => "tests/footprint.rs".into(),
         ["interleavings", file, _] => format!("tests/interleavings/src/{file}.rs"),
+        ["simulation", "remote", _] => "tests/simulation/remote/mod.rs".into(),
+        ["simulation", "remote", file, _] => format!("tests/simulation/remote/{file}.rs"),
         ["simulation", _] => "tests/simulation/main.rs".into(),
         ["simulation", file, _] => format!("tests/simulation/{file}.rs"),
         _ => panic!("{name} leads nowhere"),

@@ -25,7 +25,9 @@ impl Ranges {
 
     /// Adds all of these.
     pub fn add_all(&mut self, added: &[Range<u64>]) {
-        added.iter().for_each(|range| self.add(range.clone()));
+        for range in added {
+            self.add(range.clone());
+        }
     }
 
     /// Whether all bytes of this range are in it.

@@ -1,6 +1,6 @@
 //! Sources that can be opened again, with a whole buffer: they refuse, hang, fall silent, break after any
 //! byte, start early or late, send too little or too much, ignore offsets, and change with and without a new
-//! version. Rules 21 to 24, beside all others.
+//! version. Up to three streams are open at once. Rules 21 to 26, beside all others.
 //!
 //! The buffer is the real one, with its actor, its store and its callers. One run is one seed, as in the other
 //! simulation, and the same commands repeat it.
