@@ -43,11 +43,10 @@ impl Run {
         let before = self.server.checks(|checks| checks.openings);
         // The first failure is that of a stream or an opening of before. If there is none, the first opening
         // still waits for the disk.
-        // Two streams may fail together. An opening without a proof may have to start again at byte 0.
-        let is_first = u64::from(self.server.state().held.is_empty());
-        let others = self.setup.streams as u64 - 1;
+        // Streams that are open together fail together. An opening without a proof may have to start again at
+        // byte 0.
         let restart = u64::from(self.handle.progress().loaded == 0);
-        let most = u64::from(self.setup.attempts) + is_first + others + restart;
+        let most = u64::from(self.setup.attempts) + self.setup.streams as u64 + restart;
         // Two steps of time for each attempt, and two more for its delay.
         for _ in 0..4 * (most + 2) {
             self.fail(trouble).await;
