@@ -531,3 +531,34 @@ fn an_empty_resource_without_a_version_is_complete_though_it_was_opened_past_its
     assert_eq!((remote.published.size, remote.published.state), (Some(0), State::Complete));
     assert!(remote.streams.is_empty());
 }
+
+#[test]
+fn a_size_that_was_told_before_any_byte_is_forgotten_with_its_stream() {
+    // Rule 22: the next stream may be of another version.
+    let mut remote = Remote::new();
+    remote.read(0, SIZE);
+    remote.opened(told(Some("v1"), Some(1000)));
+    remote.breaks();
+    remote.wait();
+    remote.opened(told(Some("v2"), None));
+    remote.send(1000);
+    assert_ne!(remote.published.state, State::Complete);
+    remote.send(SIZE - 1000);
+    remote.ends();
+    assert_eq!((remote.published.loaded, remote.published.state), (SIZE, State::Complete));
+}
+
+#[test]
+fn the_size_is_told_to_its_caller_though_an_earlier_stream_told_the_same() {
+    let mut remote = Remote::new();
+    remote.read(0, SIZE);
+    for size in [Some(SIZE), None] {
+        remote.opened(told(Some("v1"), size));
+        remote.breaks();
+        remote.wait();
+    }
+    let token = remote.ticket();
+    remote.event(Event::Size { token });
+    remote.opened(versioned());
+    assert!(remote.bytes().is_empty());
+}
