@@ -127,6 +127,7 @@ impl<T: Token> Core<T> {
 
     /// Starts an opening of the source, if a request needs it.
     pub(super) fn next_opening(&mut self) -> Option<Action<T>> {
+        self.decided_opening = self.now;
         if !self.feeds.may_open(self.now) || !self.can_take_chunk() {
             return None;
         }

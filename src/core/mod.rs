@@ -160,6 +160,8 @@ pub(crate) struct Core<T> {
     closing: Vec<usize>,
     /// The time of the last event for which time matters.
     now: Instant,
+    /// When it was last decided whether to open the source.
+    decided_opening: Instant,
     /// The ranges that were delivered last. The first delivery starts the read-ahead.
     delivered: Delivered,
     /// Actions that became due together, first in, first out.
@@ -202,6 +204,7 @@ impl<T: Token> Core<T> {
             feeds,
             closing: Vec::new(),
             now,
+            decided_opening: now,
             delivered: Delivered::new(),
             due: VecDeque::new(),
             published,
@@ -293,7 +296,9 @@ impl<T: Token> Core<T> {
         }
         self.now = now;
         let retrying = self.feeds.retrying().map(|(_, at, _)| at);
-        let retry_source = retrying.filter(|_| self.needs_opening());
+        // An attempt that was due then and not made waits for something else, such as memory. Its time is no
+        // deadline: the driver would report it again and again.
+        let retry_source = retrying.filter(|at| *at > self.decided_opening && self.needs_opening());
         let mut deadline = [retry_write, retry_source].into_iter().flatten().min();
         for stream in self.feeds.ids() {
             // The rest of its chunk waits for memory. It would be lost if the stream were closed now.

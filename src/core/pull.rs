@@ -42,13 +42,22 @@ impl<T: Token> Core<T> {
 
     pub(super) fn opened(&mut self, stream: usize, opened: OpenedStream) {
         let declared = self.limits.declared;
-        match self.feeds.opened(self.now, stream, opened, declared, &self.layout) {
+        let is_first = !self.feeds.has_bytes() && self.feeds.open_count() == 0;
+        let admission = self.feeds.opened(self.now, stream, opened, declared, &self.layout);
+        if is_first && admission.is_ok() {
+            // An earlier stream without a byte may have been one of another resource, with another size.
+            self.end = u64::MAX;
+        }
+        match admission {
             Ok(Admission::Admitted) => {
                 self.learn_size();
                 self.pass_loaded(stream);
             }
             Ok(Admission::FromStart) => {
                 self.learn_size();
+                if self.layout.is_whole(self.end) {
+                    return self.finish(Ending::Complete);
+                }
                 self.close(stream);
             }
             Err(fault) => self.fault(stream, fault),

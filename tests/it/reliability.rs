@@ -24,6 +24,8 @@ fn file(name: &str) -> String {
         ["objects", _] => "tests/objects/main.rs".into(),
         ["objects", file, _] => format!("tests/objects/{file}.rs"),
         ["decoders", _] => "tests/decoders/main.rs".into(),
+        ["simulation", "remote", _] => "tests/simulation/remote/mod.rs".into(),
+        ["simulation", "remote", file, _] => format!("tests/simulation/remote/{file}.rs"),
         ["simulation", _] => "tests/simulation/main.rs".into(),
         ["simulation", file, _] => format!("tests/simulation/{file}.rs"),
         _ => panic!("{name} leads nowhere"),

@@ -71,6 +71,8 @@ pub struct Since {
     pub loaded: u64,
     /// Failures of the disk that had been told by then.
     pub failures: u64,
+    /// Failures by then that may have been the last one of a series of attempts.
+    pub series: u64,
 }
 
 /// What is true now.
@@ -83,6 +85,25 @@ pub struct Facts {
     pub source_failed: bool,
     pub disk_failures: u64,
     pub is_closed: bool,
+    /// For a source that can be opened again.
+    pub again: Option<Again>,
+}
+
+/// What has happened so far to a source that can be opened again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Again {
+    /// Failures, of which some may be silence.
+    pub faults: u64,
+    /// Failures that may have been the last one of a series of attempts.
+    pub series: u64,
+    /// No more bytes will come.
+    pub has_failed: bool,
+    /// Ends before the size that was known.
+    pub early_ends: u64,
+    /// Streams that did not belong to the bytes received before.
+    pub changes: u64,
+    /// A stream told a size that was not the declared one.
+    pub wrong_size: bool,
 }
 
 impl What {
@@ -96,6 +117,14 @@ impl What {
             Self::Some { offset, len } => Some((offset.saturating_add(1), offset.saturating_add(len))),
             Self::Slice { end, .. } => Some((end, end)),
             Self::Size | Self::Load | Self::Save => Some((u64::MAX, u64::MAX)),
+        }
+    }
+
+    /// The first byte that it is for.
+    pub fn start(&self) -> u64 {
+        match *self {
+            Self::Read { offset, .. } | Self::Some { offset, .. } | Self::Slice { offset, .. } => offset,
+            Self::Size | Self::Load | Self::Spill | Self::Save => 0,
         }
     }
 
@@ -121,7 +150,8 @@ impl What {
 
 impl Facts {
     fn is_complete(&self, size: u64) -> bool {
-        let kept = self.declared.is_none_or(|declared| declared == self.total);
+        // A read past the declared size of a source that is opened anywhere does not wait for its proof.
+        let kept = self.again.is_some() || self.declared.is_none_or(|declared| declared == self.total);
         size == self.total && kept && self.source_ended && !self.source_failed
     }
 }
@@ -148,7 +178,17 @@ pub fn judge_some(bytes: &[u8], offset: u64, len: u64, facts: &Facts) {
 pub fn judge_error(error: &Error, need: u64, since: Since, facts: &Facts) {
     assert!(error.to_string().contains(&format!("offset {}", error.offset())), "{error}");
     let lacks = need > since.loaded;
+    let again = facts.again.unwrap_or_default();
+    let declared = facts.declared.unwrap_or(0);
+    // An earlier failure is retried.
+    let gave_up = again.has_failed || again.series > since.series;
     let right = match error.kind() {
+        ErrorKind::Source if facts.again.is_some() => lacks && again.faults > 0 && gave_up,
+        ErrorKind::Changed => lacks && again.changes > 0,
+        ErrorKind::Truncated if facts.again.is_some() => {
+            lacks && gave_up && (again.early_ends > 0 || again.wrong_size)
+        }
+        ErrorKind::Oversized if again.wrong_size => lacks && declared == error.offset(),
         ErrorKind::Source => lacks && facts.source_failed && error.offset() == facts.total,
         ErrorKind::Truncated => {
             let early = facts.declared.is_some_and(|declared| declared > facts.total);

@@ -124,7 +124,7 @@ impl Generator {
         let random = &mut self.random;
         match random.below(100) {
             0..=19 => {
-                let what = anything(random, &run.handle, &run.setup);
+                let what = anything(random, &run.handle, run.setup.total);
                 // Some are dropped before they were polled at all.
                 self.next = (random.below(10) > 0).then_some(Step::Poll(run.asks.len()));
                 Some(Step::Ask(what))
@@ -174,19 +174,7 @@ impl Generator {
             2 => reader.map(Step::DropReader).or(body.map(Step::DropBody)),
             3 => reader.map(Step::StopReader),
             4..=6 => body.map(Step::NextPiece),
-            _ => reader.map(|reader| Step::Read(reader, self.op(run.players[reader].position, total))),
-        }
-    }
-
-    fn op(&mut self, position: u64, total: u64) -> Op {
-        let random = &mut self.random;
-        match random.below(10) {
-            0..=3 => Op::Read(*pick(random, &[1, 10, 5000, 700_000])),
-            4..=6 => Op::Fill,
-            7 => Op::Seek(random.below(total + 3)),
-            8 if random.below(2) == 0 => Op::Seek(position.saturating_sub(random.below(1000))),
-            8 => Op::Seek(position.saturating_add(random.below(1000))),
-            _ => Op::SeekEnd(random.below(2 * total + 2) as i64 - total as i64),
+            _ => reader.map(|reader| Step::Read(reader, op(random, run.players[reader].position, total))),
         }
     }
 
@@ -246,9 +234,21 @@ impl Generator {
     }
 }
 
+/// What a reader at `position` does.
+pub fn op(random: &mut Random, position: u64, total: u64) -> Op {
+    match random.below(10) {
+        0..=3 => Op::Read(*pick(random, &[1, 10, 5000, 700_000])),
+        4..=6 => Op::Fill,
+        7 => Op::Seek(random.below(total + 3)),
+        8 if random.below(2) == 0 => Op::Seek(position.saturating_sub(random.below(1000))),
+        8 => Op::Seek(position.saturating_add(random.below(1000))),
+        _ => Op::SeekEnd(random.below(2 * total + 2) as i64 - total as i64),
+    }
+}
+
 /// A request, mostly near to where things happen.
-fn anything(random: &mut Random, handle: &BufferHandle, setup: &Setup) -> What {
-    let (loaded, total) = (handle.progress().loaded, setup.total);
+pub fn anything(random: &mut Random, handle: &BufferHandle, total: u64) -> What {
+    let loaded = handle.progress().loaded;
     let offset = match random.below(12) {
         0..=3 => loaded.saturating_sub(random.below(5000)),
         4 => loaded + random.below(5000),
@@ -271,10 +271,10 @@ fn anything(random: &mut Random, handle: &BufferHandle, setup: &Setup) -> What {
     }
 }
 
-fn pick<'a, T>(random: &mut Random, of: &'a [T]) -> &'a T {
+pub fn pick<'a, T>(random: &mut Random, of: &'a [T]) -> &'a T {
     &of[random.below(of.len() as u64) as usize]
 }
 
-fn one_of(random: &mut Random, len: usize) -> Option<usize> {
+pub fn one_of(random: &mut Random, len: usize) -> Option<usize> {
     (len > 0).then(|| random.below(len as u64) as usize)
 }

@@ -32,57 +32,27 @@ mod asks;
 mod found;
 mod generate;
 mod players;
+mod remote;
 mod run;
 mod steps;
 #[path = "../it/support/mod.rs"]
 mod support;
+mod watch;
 
 use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::runtime::Runtime;
 
 use crate::generate::Generator;
 use crate::run::{Counts, Run};
-use crate::steps::{Case, End};
-
-/// How long the runs take together, unless their number is given.
-const TIME: Duration = Duration::from_secs(10);
-
-/// A run that takes this long hangs.
-const HANGS: Duration = Duration::from_secs(30);
-
-/// The seed of the run under way; 0 if there is none.
-static SEED: AtomicU64 = AtomicU64::new(0);
-
-/// How many runs have begun.
-static RUNS: AtomicU64 = AtomicU64::new(0);
-
-/// Tells the seed of a run that hangs, and ends the process: no panic would end the run.
-fn watch() {
-    std::thread::spawn(|| {
-        let mut last = (0, Instant::now());
-        loop {
-            std::thread::sleep(Duration::from_secs(1));
-            let (seed, runs) = (SEED.load(Ordering::SeqCst), RUNS.load(Ordering::SeqCst));
-            if runs != last.0 {
-                last = (runs, Instant::now());
-            }
-            if seed > 0 && last.1.elapsed() > HANGS {
-                let again = format!("hangs: STREAMSPOOL_SEED={seed} cargo test --test simulation");
-                let _ = writeln!(std::io::stderr(), "{again}");
-                std::process::abort();
-            }
-        }
-    });
-}
+use crate::steps::{Case, End, Step};
+use crate::watch::{Seeds, Watch};
 
 fn on_runtime<R>(run: impl AsyncFnOnce() -> R) -> R {
-    RUNS.fetch_add(1, Ordering::SeqCst);
     thread_local! {
         static RUNTIME: Runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
@@ -147,59 +117,46 @@ fn do_seed(seed: u64, dir: &SaveDir, case: &mut Option<Case>) -> (Counts, Vec<St
 }
 
 /// Leaves out the steps of a failing case without which it fails too.
-fn shorten(mut case: Case) -> Case {
-    let fails = |case: &Case| catch_unwind(AssertUnwindSafe(|| do_case(case))).is_err();
-    let mut part = case.steps.len();
+fn shorten<S: Clone>(mut steps: Vec<S>, fails: impl Fn(&[S]) -> bool) -> Vec<S> {
+    let mut part = steps.len();
     while part > 0 {
         let mut at = 0;
-        while at < case.steps.len() {
-            let mut shorter = case.clone();
-            shorter.steps.drain(at..case.steps.len().min(at + part));
+        while at < steps.len() {
+            let mut shorter = steps.clone();
+            shorter.drain(at..steps.len().min(at + part));
             if fails(&shorter) {
-                case = shorter;
+                steps = shorter;
             } else {
                 at += part;
             }
         }
         part /= 2;
     }
-    case
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
+    steps
 }
 
 #[test]
 fn all_rules_hold_in_any_order_of_events_and_faults() {
-    let (seed, runs) = (number("STREAMSPOOL_SEED"), number("STREAMSPOOL_RUNS"));
-    let first = seed.unwrap_or(1);
-    let last = match (seed, runs) {
-        (_, Some(runs)) => first.saturating_add(runs),
-        (Some(seed), None) => seed + 1,
-        (None, None) => u64::MAX,
-    };
-    watch();
-    let dir = SaveDir::new();
+    let (dir, watch, start) = (SaveDir::new(), Watch::start("all_rules"), Instant::now());
     let mut survived = Survived::default();
-    let start = Instant::now();
-    for seed in first..last {
-        if last == u64::MAX && start.elapsed() > TIME {
-            break;
-        }
-        SEED.store(seed, Ordering::SeqCst);
+    for seed in Seeds::from_env() {
+        watch.begin(seed);
         let mut case = None;
         let result = catch_unwind(AssertUnwindSafe(|| do_seed(seed, &dir, &mut case)));
         let case = case.expect("a seed has a setup");
         let Ok((counts, _)) = result else {
             // Each of these tries may fail, and say so.
             println!("\n--- looking for a shorter list of steps ---\n");
-            println!("{}", shorten(case));
-            panic!("again: STREAMSPOOL_SEED={seed} cargo test --test simulation");
+            let fails = |steps: &[Step]| {
+                watch.begin(seed);
+                let case = Case { steps: steps.to_vec(), ..case };
+                catch_unwind(AssertUnwindSafe(|| do_case(&case))).is_err()
+            };
+            println!("{}", Case { steps: shorten(case.steps.clone(), fails), ..case });
+            panic!("again: STREAMSPOOL_SEED={seed} cargo test --test simulation all_rules");
         };
         survived.add(&counts, case.steps.len());
     }
-    SEED.store(0, Ordering::SeqCst);
     // Past the test harness, which keeps what passing tests print to itself.
     writeln!(std::io::stderr(), "survived {survived} in {:.1?}", start.elapsed()).unwrap();
 }

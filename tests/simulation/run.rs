@@ -138,7 +138,7 @@ impl Run {
     }
 
     fn since(&self) -> Since {
-        Since { loaded: self.handle.progress().loaded, failures: self.told_failures }
+        Since { loaded: self.handle.progress().loaded, failures: self.told_failures, series: 0 }
     }
 
     fn facts(&self) -> Facts {
@@ -151,6 +151,7 @@ impl Run {
             source_failed: source.failed,
             disk_failures: self.disk.look(|seen| seen.failures),
             is_closed: self.is_closed,
+            again: None,
         }
     }
 
@@ -479,12 +480,12 @@ impl Run {
 }
 
 /// A handle of a buffer that is gone.
-fn closed() -> BufferHandle {
+pub fn closed() -> BufferHandle {
     StreamBuffer::builder().build(futures::stream::empty()).0
 }
 
 /// An outcome in short.
-fn shown(outcome: &Outcome) -> String {
+pub fn shown(outcome: &Outcome) -> String {
     match outcome {
         Ok(Answer::Bytes(bytes)) => format!("{} bytes", bytes.len()),
         other => format!("{other:?}"),

@@ -131,7 +131,6 @@ impl Feeds {
     }
 
     /// Whether a byte was ever taken in.
-    #[cfg(test)]
     pub(super) fn has_bytes(&self) -> bool {
         self.has_bytes
     }

@@ -494,3 +494,71 @@ fn a_source_that_turns_out_to_ignore_ranges_fills_the_holes_from_its_start() {
     remote.finish_openings(2);
     assert_eq!(remote.bytes(), source(2_000_000, 2_000_010));
 }
+
+#[test]
+fn an_attempt_that_waits_for_memory_is_no_deadline_that_has_passed() {
+    // Rule 24: the driver would report the same deadline again and again.
+    let limits = Limits { max_memory: 0, streams: 2, ..PLAIN };
+    let mut remote = Remote::with(limits, Retry::default());
+    remote.read(0, SIZE / 2);
+    remote.opened(versioned());
+    remote.send(10);
+    remote.read(SIZE - 10, 10);
+    assert!(remote.is_opening());
+    // Memory is full, and the disk hangs.
+    let first = *remote.streams.iter().find(|(_, at)| at.is_some()).unwrap().0;
+    while remote.wants_of(first) {
+        remote.send_of(first, 50_000);
+    }
+    remote.open_fails(io::ErrorKind::ConnectionRefused.into());
+    let openings = remote.openings.len();
+    remote.now += Duration::from_secs(1);
+    remote.event(Event::DeadlinePassed);
+    remote.finish_openings(openings);
+    let next = remote.core.next_deadline(remote.now);
+    assert!(next.is_none_or(|next| next > remote.now), "the attempt was due before");
+    remote.write_succeeds();
+    remote.finish_openings(openings + 1);
+}
+
+#[test]
+fn an_empty_resource_without_a_version_is_complete_though_it_was_opened_past_its_end() {
+    // "Complete means that the size is known and nothing is missing."
+    let mut remote = Remote::new();
+    remote.read(1000, 10);
+    remote.opened(told(None, Some(0)));
+    assert!(remote.bytes().is_empty());
+    assert_eq!((remote.published.size, remote.published.state), (Some(0), State::Complete));
+    assert!(remote.streams.is_empty());
+}
+
+#[test]
+fn a_size_that_was_told_before_any_byte_is_forgotten_with_its_stream() {
+    // Rule 22: the next stream may be of another version.
+    let mut remote = Remote::new();
+    remote.read(0, SIZE);
+    remote.opened(told(Some("v1"), Some(1000)));
+    remote.breaks();
+    remote.wait();
+    remote.opened(told(Some("v2"), None));
+    remote.send(1000);
+    assert_ne!(remote.published.state, State::Complete);
+    remote.send(SIZE - 1000);
+    remote.ends();
+    assert_eq!((remote.published.loaded, remote.published.state), (SIZE, State::Complete));
+}
+
+#[test]
+fn the_size_is_told_to_its_caller_though_an_earlier_stream_told_the_same() {
+    let mut remote = Remote::new();
+    remote.read(0, SIZE);
+    for size in [Some(SIZE), None] {
+        remote.opened(told(Some("v1"), size));
+        remote.breaks();
+        remote.wait();
+    }
+    let token = remote.ticket();
+    remote.event(Event::Size { token });
+    remote.opened(versioned());
+    assert!(remote.bytes().is_empty());
+}

@@ -86,6 +86,17 @@ impl Need {
         pull_to(self.read_ahead, delivered, self.callers.iter().map(|(until, _)| *until))
     }
 
+    /// A source that has sent `pulled` bytes is polled. `is_ready` says whether it has a chunk. Returns whether
+    /// the poll is needed, and how far the source was allowed to be pulled if the poll is against the rules.
+    pub fn polled(&mut self, pulled: u64, is_ready: bool) -> (bool, Option<u64>) {
+        let allowed = self.allowed(pulled);
+        let is_needed = pulled < allowed;
+        let needless = (!is_needed && !self.excuse).then_some(allowed);
+        self.is_awaited = !is_needed && !is_ready;
+        self.excuse &= is_needed || !is_ready;
+        (is_needed, needless)
+    }
+
     /// The actor has looked: it knows of all callers that have left. A chunk that it waits for by now may
     /// still come.
     pub fn looked(&mut self) {
@@ -189,13 +200,11 @@ impl Stream for Source {
         }
         let mut is_needed = true;
         if let Some(need) = need {
-            let allowed = need.allowed(seen.pulled);
-            is_needed = seen.pulled < allowed;
-            if !is_needed && !need.excuse {
+            let (needed, needless) = need.polled(seen.pulled, !steps.is_empty());
+            is_needed = needed;
+            if let Some(allowed) = needless {
                 seen.needless.get_or_insert((seen.pulled, allowed));
             }
-            need.is_awaited = !is_needed && steps.is_empty();
-            need.excuse &= is_needed || steps.is_empty();
         }
         let Some(step) = steps.pop_front() else {
             seen.stalled = true;

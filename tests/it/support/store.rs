@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use streamspool::SpillStore;
 
 use super::jobs::{Origin, current};
+use super::ranges::Ranges;
 use super::{Random, data, is_data};
 
 /// The test's end of a [`TestStore`].
@@ -92,8 +93,12 @@ struct State {
 pub struct Seen {
     /// Each write: its offset and length.
     pub written: Vec<(u64, usize)>,
-    /// The bytes `[0, stored)` were written.
+    /// How many bytes were written, each counted once.
     pub stored: u64,
+    /// The ranges of bytes that were written.
+    pub held: Ranges,
+    /// Bytes may be written in any order: those of a source that can be opened anywhere.
+    pub in_any_order: bool,
     /// Bytes may be written a second time, because a write has failed.
     may_repeat: bool,
     pub calls: u64,
@@ -134,6 +139,11 @@ impl Control {
 
     pub fn store(&self) -> TestStore {
         TestStore(self.clone())
+    }
+
+    /// The buffer may write its bytes in any order.
+    pub fn take_any_order(&self) {
+        self.state().seen.in_any_order = true;
     }
 
     // ---- switches ----
@@ -327,22 +337,26 @@ impl Seen {
         if !is_data(bytes, offset) {
             return Err(self.refuse(format!("wrong bytes written at {offset}")));
         }
-        let stored = self.stored;
-        if offset > stored || (offset < stored && !self.may_repeat) {
+        let (stored, end) = (self.stored, offset + bytes.len() as u64);
+        if !self.in_any_order && offset > stored {
             return Err(self.refuse(format!("a write at {offset}, where {stored} is next")));
         }
-        let end = offset + bytes.len() as u64;
-        if end > stored {
-            (self.stored, self.may_repeat) = (end, false);
+        if self.held.touches(&(offset..end)) && !self.may_repeat {
+            return Err(self.refuse(format!("a second write at {offset}")));
+        }
+        self.held.add(offset..end);
+        if self.held.len() > stored {
+            self.stored = self.held.len();
+            self.may_repeat &= self.in_any_order;
         }
         self.written.push((offset, bytes.len()));
         Ok(())
     }
 
     fn read(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        let (end, stored) = (offset + buf.len() as u64, self.stored);
-        if end > stored {
-            return Err(self.refuse(format!("a read to {end}, where only {stored} bytes were written")));
+        let range = offset..offset + buf.len() as u64;
+        if !self.held.holds(&range) {
+            return Err(self.refuse(format!("a read of {range:?}, of which not all was written")));
         }
         buf.copy_from_slice(&data(offset, buf.len()));
         Ok(())

@@ -1,0 +1,299 @@
+//! What the source of a run has seen, and what the buffer may ask of it. Rules 21 to 26.
+//!
+//! The bytes that count are those of one version: the version of the first byte that the buffer takes in.
+
+use std::ops::Range;
+
+use streamspool::{OpenAt, Reopen};
+
+use super::need::Need;
+use super::server::{Connection, Flow, version_of};
+use super::steps::{Break, Setup};
+use crate::asks::Again;
+use crate::support::ranges::Ranges;
+
+/// The bytes that prove a stream without a version.
+const OVERLAP: u64 = 64 * 1024;
+
+/// The facts of a run, and what was against the rules.
+pub struct Checks {
+    setup: Setup,
+    /// Failures in a row without a new byte.
+    row: u32,
+    /// The version of the bytes that count, once there are some.
+    pub kept: Option<u8>,
+    /// The version that proves a stream, where one was told.
+    version: Option<u8>,
+    /// How the source can be opened again, as far as it has shown.
+    pub reopen: Reopen,
+    /// The bytes that count and were sent.
+    pub arrived: Ranges,
+    /// The bytes that the buffer was known to have when nothing was left to do. It drops a chunk, or a part
+    /// of it, if the stream is not needed any more.
+    loaded: Ranges,
+    /// The size, where a proven stream has told it, or has ended there.
+    pub size: Option<u64>,
+    /// The size was told or shown: by a stream that brought no byte, or that has ended past the end.
+    pub has_ended: bool,
+    /// What the callers need.
+    pub need: Need,
+    /// No more bytes were to come when the actor was polled.
+    is_final: bool,
+    /// The size that was known then.
+    size_before: Option<u64>,
+    /// How many streams were allowed then.
+    most_before: usize,
+    /// A stream was opened that does not belong to the bytes that count: the buffer must fail.
+    pub must_fail: bool,
+    pub facts: Again,
+    pub openings: u64,
+    /// The most openings and streams at once.
+    pub most_held: usize,
+    pub chunks: u64,
+    pub sent: u64,
+    /// The offset after the furthest byte that was sent.
+    pub furthest: u64,
+    /// What was against the rules. A panic would be one more fault that a buffer survives.
+    pub wrong: Vec<String>,
+}
+
+impl Checks {
+    pub fn new(setup: &Setup) -> Self {
+        Self {
+            setup: *setup,
+            row: 0,
+            kept: None,
+            version: None,
+            reopen: setup.reopen,
+            arrived: Ranges::default(),
+            loaded: Ranges::default(),
+            size: None,
+            has_ended: false,
+            need: Need::new(setup.read_ahead),
+            is_final: false,
+            size_before: None,
+            most_before: 1,
+            must_fail: false,
+            facts: Again::default(),
+            openings: 0,
+            most_held: 0,
+            chunks: 0,
+            sent: 0,
+            furthest: 0,
+            wrong: Vec::new(),
+        }
+    }
+
+    /// How the bytes of a version differ from those that count.
+    pub fn difference(&self, version: u8) -> u8 {
+        self.kept.map_or(0, |kept| kept ^ version)
+    }
+
+    /// Another resource has another size: some of them are longer, and one is much shorter.
+    pub fn size_of(&self, version: u8, size: u64) -> u64 {
+        match self.difference(version) {
+            3 => size / 2,
+            difference => size + u64::from(difference),
+        }
+    }
+
+    /// Whether the buffer may open the source anywhere, with a proof.
+    fn can_jump(&self) -> bool {
+        self.reopen == Reopen::Anywhere && self.version.is_some()
+    }
+
+    /// How many openings and streams the buffer may hold at once.
+    fn most(&self) -> usize {
+        if self.version.is_some() { self.setup.streams } else { 1 }
+    }
+
+    fn must(&mut self, holds: bool, text: impl FnOnce() -> String) {
+        if !holds {
+            self.wrong.push(text());
+        }
+    }
+
+    // ---- turns ----
+
+    /// The actor is about to be polled.
+    pub fn turn_begins(&mut self, is_final: bool) {
+        (self.is_final, self.size_before, self.most_before) = (is_final, self.size, self.most());
+    }
+
+    /// The buffer has these bytes, and nothing is left to do.
+    pub fn settled(&mut self, loaded: &Ranges) {
+        self.loaded = loaded.clone();
+        self.arrived = loaded.clone();
+    }
+
+    // ---- openings ----
+
+    /// The buffer opens the source.
+    pub fn opening(&mut self, at: &OpenAt, held: &[Connection]) {
+        self.openings += 1;
+        self.most_held = self.most_held.max(held.len() + 1);
+        let most = self.most_before.max(self.most());
+        self.must(held.len() < most, || format!("{} streams and one more", held.len()));
+        self.must(!self.is_final, || "an opening after the end".to_owned());
+        match at.version.clone() {
+            Some(version) => self.jump(at, version == version_of(self.version.unwrap_or(u8::MAX))),
+            None => self.resume(at),
+        }
+        // An opening that was decided before the size was known is still polled once.
+        if let Some(size) = self.size_before {
+            self.must(at.offset < size, || format!("{at:?} is not before the end, {size}"));
+        }
+    }
+
+    /// An opening that a version proves: at any missing byte.
+    fn jump(&mut self, at: &OpenAt, is_version: bool) {
+        // Without bytes, the version is that of any stream before.
+        let has_bytes = self.arrived.len() > 0;
+        self.must(is_version || !has_bytes, || format!("{at:?} has not the version of the bytes"));
+        let is_missing = self.loaded.first_missing(at.offset) == at.offset;
+        self.must(is_missing, || format!("{at:?} is loaded"));
+        let is_loaded_after = at.end.is_none_or(|end| {
+            end > at.offset && self.arrived.touches(&(end..end + 1)) && !self.loaded.touches(&(end - 1..end))
+        });
+        self.must(is_loaded_after, || format!("{at:?} does not end before loaded bytes"));
+        let is_needed = self.need.waits_beyond(at.offset);
+        self.must(is_needed, || format!("{at:?}, for which no request waits"));
+        // Without jumps it is the first missing byte. The first opening may be anywhere.
+        let lowest = self.loaded.first_missing(0);
+        let is_first = (lowest..=self.arrived.first_missing(0).max(lowest)).contains(&at.offset);
+        let may_jump = self.can_jump() || self.most_before > 1 || self.arrived.len() == 0;
+        self.must(may_jump || is_first, || format!("{at:?}, but {lowest} is the first missing byte"));
+    }
+
+    /// An opening that the last received bytes prove. Before there are any, it may be anywhere.
+    fn resume(&mut self, at: &OpenAt) {
+        self.must(self.version.is_none() || self.arrived.len() == 0, || format!("{at:?} lacks the version"));
+        let (low, high) = (self.loaded.first_missing(0), self.arrived.first_missing(0));
+        if self.loaded.len() == 0 && self.arrived.len() == 0 {
+            let is_needed = self.need.waits_beyond(0);
+            return self.must(is_needed, || format!("{at:?}, for which no request waits"));
+        }
+        // The overlap ends at the first missing byte, which lies between these two.
+        let is_right = |frontier: u64| at.offset == frontier - frontier.min(OVERLAP);
+        let is_exact = is_right(high) || is_right(low);
+        let is_between = (low..=high).contains(&(at.offset + OVERLAP));
+        self.must(is_exact || is_between, || format!("{at:?}, where {low} or {high} is missing"));
+        let is_needed = self.need.waits_beyond(low);
+        self.must(is_needed, || format!("{at:?}, for which no request waits"));
+    }
+
+    /// Whether the stream lacks the version that is the proof.
+    fn is_unproven(&self, flow: &Flow) -> bool {
+        self.version.is_some() && !flow.told_version
+    }
+
+    /// An opening has succeeded. `others` says whether there are other streams.
+    pub fn opened(&mut self, asked: u64, flow: &Flow, others: bool) {
+        let is_first = self.arrived.len() == 0 && !others;
+        let end = self.loaded.end();
+        let is_known_size = |size| self.size.is_none_or(|known| known == size) && end <= size;
+        let is_late = flow.at > asked;
+        let other_size = !is_first && flow.told_size.is_some_and(|size| !is_known_size(size));
+        let is_other = self.version.is_some_and(|version| version != flow.version);
+        let other_version = !is_first && is_other && flow.told_version;
+        let differs = self.difference(flow.version) > 0;
+        self.facts.changes += u64::from(is_late || other_version || other_size || differs);
+        if let (Some(declared), Some(size)) = (self.setup.declared, flow.told_size) {
+            self.facts.wrong_size |= declared != size;
+        }
+        if is_late || other_size || other_version || self.facts.wrong_size {
+            self.must_fail = true;
+            return;
+        }
+        if !is_first && self.is_unproven(flow) {
+            return self.fault();
+        }
+        let is_early = flow.started_early && self.setup.reopen == Reopen::Anywhere;
+        self.reopen = if is_early { Reopen::FromStart } else { self.setup.reopen };
+        if is_first {
+            // Nothing has to be proven.
+            self.size = flow.told_size;
+            self.has_ended |= self.size.is_some();
+            self.version = flow.told_version.then_some(flow.version);
+        } else if self.version.is_some() {
+            self.size = self.size.or(flow.told_size);
+        }
+    }
+
+    pub fn refused(&mut self) {
+        self.fault();
+    }
+
+    /// A silent opening or stream was dropped: because it was silent for too long, or for another reason.
+    pub fn dropped_silent(&mut self) {
+        self.fault();
+    }
+
+    fn fault(&mut self) {
+        self.facts.faults += 1;
+        self.row += 1;
+        self.facts.series += u64::from(self.row > self.setup.attempts);
+    }
+
+    // ---- streams ----
+
+    /// A stream is polled.
+    pub fn polled(&mut self, flow: &Flow) {
+        self.must(!flow.ended, || "a stream was polled after its end".to_owned());
+        let is_proven = !self.must_fail && !self.is_unproven(flow);
+        self.must(is_proven, || format!("a stream was polled that is not proven: {flow:?}"));
+        // The stream's next missing byte is one of these.
+        let next = [self.loaded.first_missing(flow.at), self.arrived.first_missing(flow.at)];
+        let may = self.need.polled(next, flow.has_more());
+        self.must(may, || format!("polled at {next:?} without need: {flow:?}"));
+    }
+
+    /// Whether a stream that has reached this offset is needed.
+    pub fn needs(&self, offset: u64) -> bool {
+        self.need.is_needed(self.loaded.first_missing(offset))
+    }
+
+    /// The buffer takes these bytes of a stream.
+    pub fn chunk(&mut self, flow: &Flow, range: Range<u64>) {
+        self.chunks += 1;
+        self.sent += range.end - range.start;
+        self.furthest = self.furthest.max(range.end);
+        // Surplus at the end is cut.
+        let end = range.end.min(self.size.or(flow.told_size).unwrap_or(u64::MAX));
+        if end <= range.start {
+            return;
+        }
+        let kept = *self.kept.get_or_insert(flow.version);
+        if kept != flow.version {
+            return;
+        }
+        let before = self.arrived.len();
+        self.arrived.add(range.start..end);
+        if self.arrived.len() > before {
+            self.row = 0;
+            if flow.told_version {
+                self.version = Some(kept);
+            }
+            self.size = self.size.or(flow.told_size);
+        }
+    }
+
+    /// A stream has ended.
+    pub fn ended(&mut self, flow: &Flow, how: Break) {
+        if how != Break::End {
+            return self.fault();
+        }
+        let is_proven = flow.at >= self.arrived.first_missing(0) || self.version.is_some();
+        let is_whole = is_proven && self.difference(flow.version) == 0 && flow.at >= self.setup.size;
+        self.has_ended |= is_whole;
+        let is_short = self.setup.declared.is_some_and(|declared| flow.at < declared);
+        let is_size = flow.told_size.is_some() || flow.at == self.arrived.end();
+        if is_whole && is_size && !is_short {
+            self.size = Some(self.setup.size);
+        }
+        if !is_whole || is_short {
+            self.facts.early_ends += 1;
+            self.fault();
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The end of a run: the source has trouble for some time, and then the buffer ends.
+
+use std::mem;
+
+use streamspool::{Reopen, State};
+
+use super::checks::Checks;
+use super::run::Run;
+use super::steps::{Answer, Break, Refusal, Start, Trouble};
+use crate::asks::What;
+use crate::run::closed;
+use crate::steps::End;
+use crate::support::{data, poll_once};
+
+/// More rounds than the rest of any resource takes.
+const MANY_ROUNDS: usize = 1000;
+
+/// What a working source says.
+const FINE: Answer = Answer::Stream { start: Start::AsAsked, version: true, size: true };
+
+/// What the source and the disk of a run have seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    pub openings: u64,
+    pub faults: u64,
+    pub chunks: u64,
+    pub sent: u64,
+    pub spilled: u64,
+    pub disk_faults: u64,
+    pub is_changed: bool,
+    pub is_complete: bool,
+}
+
+impl Run {
+    /// The source does not work for so long that every request that waits is answered. Then nothing is tried
+    /// again.
+    pub async fn trouble(&mut self, trouble: Trouble) {
+        if trouble == Trouble::None {
+            return;
+        }
+        self.disk.limit(None);
+        self.settle_with_disk().await;
+        let before = self.server.checks(|checks| checks.openings);
+        // The first failure is that of a stream or an opening of before. If there is none, the first opening
+        // still waits for the disk.
+        // Streams that are open together fail together. An opening without a proof may have to start again at
+        // byte 0.
+        let restart = u64::from(self.handle.progress().loaded == 0);
+        let most = u64::from(self.setup.attempts) + self.setup.streams as u64 + restart;
+        // Two steps of time for each attempt, and two more for its delay.
+        for _ in 0..4 * (most + 2) {
+            self.fail(trouble).await;
+            if self.is_quiet() {
+                break;
+            }
+            self.time().await;
+            self.settle_with_disk().await;
+        }
+        let now = self.handle.progress();
+        assert!(self.is_quiet(), "a series of attempts does not end, {now:?}");
+        let openings = self.server.checks(|checks| checks.openings);
+        assert!(openings - before <= most, "{} openings in a series, {now:?}", openings - before);
+        if self.setup.read_ahead == u64::MAX {
+            return;
+        }
+        for _ in 0..4 {
+            self.time().await;
+            self.settle_with_disk().await;
+        }
+        let now = self.handle.progress();
+        let after = self.server.checks(|checks| checks.openings);
+        // A reader that stopped still wants its byte.
+        let is_wanted = self.players.iter().any(|player| player.demand().is_some());
+        assert!(is_wanted || after == openings, "an attempt that no request waits for, {now:?}");
+    }
+
+    /// All openings and streams of this moment fail, or stay silent.
+    async fn fail(&mut self, trouble: Trouble) {
+        // An opening that fails may lead to another one.
+        for _ in 0..3 {
+            let held = self.server.state().held.len();
+            for at in 0..held {
+                match trouble {
+                    Trouble::Refuses => self.server.answer(at, Answer::Refuse(Refusal::Transient)),
+                    Trouble::IsSilent | Trouble::Breaks => self.server.answer(at, FINE),
+                    Trouble::Hangs | Trouble::None => {}
+                }
+                if matches!(trouble, Trouble::Refuses | Trouble::Breaks) {
+                    self.server.break_off(at, Break::Reset);
+                }
+            }
+            self.settle_with_disk().await;
+        }
+    }
+
+    /// The disk and the source work: all requests are answered, and no byte is lost.
+    async fn heal(&mut self) {
+        self.disk.limit(None);
+        self.server.restore();
+        // A stream of before may still break, which may end a series.
+        for _ in 0..2 {
+            self.load().await;
+        }
+        let now = self.handle.progress();
+        let never_ends = self.setup.declared.is_some_and(|declared| declared > self.setup.size);
+        assert!(never_ends || now.state.is_final(), "a source that works was not loaded: {now:?}");
+        self.read_all().await;
+        let now = self.handle.progress();
+        assert!(now.state != State::Complete || now.loaded == self.setup.size, "{now:?}");
+    }
+
+    /// Loads everything from a source that works. With unlimited read-ahead, a request of one byte does that.
+    async fn load(&mut self) {
+        let loads_all = self.setup.read_ahead == u64::MAX;
+        let next = What::Read { offset: self.handle.progress().frontier, len: 1 };
+        self.ask(if loads_all { next } else { What::Load });
+        self.poll_ask(self.asks.len() - 1);
+        for round in 0..MANY_ROUNDS {
+            self.settle_with_disk().await;
+            let now = self.handle.progress();
+            let is_busy = matches!(now.state, State::Pulling | State::Retrying { .. });
+            if self.is_quiet() && !(loads_all && is_busy) {
+                break;
+            }
+            // A stream that is held need not be the one that is waited for.
+            if !self.work() || round % 8 == 7 {
+                self.time().await;
+            }
+        }
+        let now = self.handle.progress();
+        assert!(self.is_quiet(), "a request was never answered, {now:?}");
+    }
+
+    /// The source does what its openings and streams wait for. Returns whether any of them waits.
+    fn work(&mut self) -> bool {
+        let resource = self.setup.size;
+        let held: Vec<_> =
+            self.server.state().held.iter().map(|held| held.stream.as_ref().map(|s| s.sent)).collect();
+        for (at, sent) in held.iter().enumerate() {
+            match *sent {
+                None => self.server.answer(at, FINE),
+                Some(sent) if sent < resource => {
+                    self.server.send(at, &[(resource - sent).min(300_000) as usize]);
+                }
+                Some(_) => self.server.break_off(at, Break::End),
+            }
+        }
+        !held.is_empty()
+    }
+
+    /// Reads all that is loaded. The disk works.
+    async fn read_all(&mut self) {
+        let loaded = self.handle.progress().frontier as usize;
+        let handle = self.handle.clone();
+        let mut all = Box::pin(handle.read(0, loaded));
+        let bytes = loop {
+            if let std::task::Poll::Ready(result) = poll_once(&mut all) {
+                break result.unwrap();
+            }
+            self.settle_with_disk().await;
+            tokio::task::yield_now().await;
+        };
+        drop(all);
+        assert!(bytes == data(0, loaded), "a byte was lost");
+    }
+
+    /// A buffer that no request waits for holds no stream for long, if it can open the source again.
+    async fn pause(&mut self) {
+        self.drop_callers();
+        self.disk.limit(None);
+        self.settle_with_disk().await;
+        // A stream that ignores offsets would have to start again.
+        let now = self.handle.progress();
+        let is_unused = now.state == State::Waiting && !now.store_failing;
+        let stays = is_unused
+            && self.server.checks(|checks| checks.reopen) != Reopen::Anywhere
+            && self.server.state().held.iter().any(|held| held.stream.is_some());
+        for _ in 0..3 {
+            self.time().await;
+            self.settle_with_disk().await;
+        }
+        let state = self.server.state();
+        assert!(!stays || !state.held.is_empty(), "an unused stream was closed that cannot be opened there");
+        // The rest of a chunk may wait for a write that is not retried without a request.
+        let is_failing = self.handle.progress().store_failing;
+        let is_stuck =
+            is_failing || state.checks.reopen != Reopen::Anywhere || self.setup.read_ahead == u64::MAX;
+        assert!(is_stuck || state.held.is_empty(), "a paused buffer holds a connection");
+    }
+
+    /// The end of the buffer. What it leaves behind on the disk is checked by the caller.
+    pub async fn end(mut self, end: End) -> (Totals, super::run::Counts, Vec<String>) {
+        match end {
+            End::Heal => self.heal().await,
+            End::Close => {
+                self.is_closed = true;
+                self.handle.close();
+                self.settle().await;
+                assert!(self.is_quiet(), "a caller waits, though the buffer is closed");
+                self.ask(What::Read { offset: 0, len: 1 });
+                self.poll_ask(self.asks.len() - 1);
+            }
+            End::Abort => {
+                self.is_closed = true;
+                self.actor = None;
+                self.settle().await;
+                assert!(self.is_quiet(), "a caller waits, though the actor is gone");
+            }
+            End::Leave => self.pause().await,
+        }
+        let state = self.handle.progress().state;
+        let error = self.handle.error();
+        (self.asks, self.players) = Default::default();
+        // The last handle of this buffer goes. A closed one takes its place.
+        drop(mem::replace(&mut self.handle, closed()));
+        self.disk.heal();
+        self.jobs.step(false);
+        if let Some(actor) = self.actor.take() {
+            actor.await;
+        }
+        // What the disk does for requests that were dropped ends by itself.
+        self.jobs.rest();
+        let disk = self.disk.seen();
+        let server = self.server.state();
+        assert!(server.dropped && server.held.is_empty(), "the source is gone, and all its streams");
+        assert!(disk.dropped, "the store is gone");
+        let Checks { openings, chunks, sent, facts, ref wrong, .. } = server.checks;
+        assert_eq!((disk.wrong.as_slice(), wrong.as_slice()), (&[][..], &[][..]));
+        let totals = Totals {
+            openings,
+            faults: facts.faults,
+            chunks,
+            sent,
+            spilled: disk.stored,
+            disk_faults: disk.faults,
+            is_changed: error.is_some_and(|error| error.kind() == streamspool::ErrorKind::Changed),
+            is_complete: state == State::Complete,
+        };
+        drop(server);
+        (totals, self.counts, mem::take(&mut self.log))
+    }
+}
