@@ -44,9 +44,11 @@ impl<T: Token> Core<T> {
         let declared = self.limits.declared;
         let is_first = !self.feeds.has_bytes() && self.feeds.open_count() == 0;
         let admission = self.feeds.opened(self.now, stream, opened, declared, &self.layout);
-        if is_first && admission.is_ok() {
+        if is_first && admission.is_ok() && self.end != u64::MAX {
             // An earlier stream without a byte may have been one of another resource, with another size.
+            // Requests were cut to that size.
             self.end = u64::MAX;
+            self.waiters.wake_if(|_| true);
         }
         match admission {
             Ok(Admission::Admitted) => {

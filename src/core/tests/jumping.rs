@@ -544,6 +544,8 @@ fn a_size_that_was_told_before_any_byte_is_forgotten_with_its_stream() {
     remote.send(1000);
     assert_ne!(remote.published.state, State::Complete);
     remote.send(SIZE - 1000);
+    assert!(remote.bytes() == source(0, SIZE), "the read gets all of its range");
+    remote.load(0..u64::MAX);
     remote.ends();
     assert_eq!((remote.published.loaded, remote.published.state), (SIZE, State::Complete));
 }
