@@ -45,7 +45,8 @@ impl<T: Token> Core<T> {
     }
 
     /// A caller asks for a range. Returns what to do for it now; otherwise the read is parked.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+    #[inline(always)]
     pub(super) fn read(&mut self, read: Read, token: T) -> Option<Action<T>> {
         match self.decide(&read) {
             Decision::Wait(missing) => {
@@ -125,7 +126,8 @@ impl<T: Token> Core<T> {
     }
 
     /// What the driver has to do for a read that is answered.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+    #[inline(always)]
     fn carry_out(&mut self, outcome: Outcome, token: T) -> Action<T> {
         let result = match outcome {
             Outcome::Nothing => Ok(Pieces::default()),
