@@ -142,6 +142,8 @@ impl StreamBuffer {
     }
 
     /// Notes when a read was taken in. Within [`NOTE_EVERY`] the noted time is exact enough.
+    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+    #[inline(always)]
     fn note_read(&mut self) {
         let now = timer::now();
         if self.next_note.is_none_or(|next| next <= now) {

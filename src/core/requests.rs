@@ -120,7 +120,8 @@ impl<T: Token> Core<T> {
         self.feeds.request();
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+    #[inline(always)]
     fn decide(&self, read: &Read) -> Decision {
         decide(read, &self.layout, self.ending.as_ref(), self.end, &self.delivered)
     }
@@ -148,7 +149,8 @@ impl<T: Token> Core<T> {
     }
 
     /// Notes that a range was delivered.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+    #[inline(always)]
     fn deliver(&mut self, start: u64, end: u64) {
         if self.layout.is_limited() {
             self.layout.touch(&(start..end));
