@@ -12,7 +12,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tracing::{Instrument, Span, debug, warn};
@@ -39,6 +39,9 @@ const PULL_MOST: usize = BLOCK;
 /// From this many bytes on, memory is freed on a disk thread. It takes about 150 microseconds.
 const FREE_LATER: usize = 2 * 1024 * 1024;
 
+/// The time of the last read is noted at most this often, and may be too early by this much.
+const NOTE_EVERY: Duration = Duration::from_millis(1);
+
 /// The actor: owns the source, its streams, the spilled file and the index of one buffer, and serves its
 /// handles.
 ///
@@ -55,6 +58,8 @@ pub struct StreamBuffer {
     timer: Timer,
     /// The time that the core is told. It is read only for events for which time matters.
     now: Instant,
+    /// When the time of a read is noted next; `None` before the first read.
+    next_note: Option<Instant>,
 }
 
 /// How a turn ended.
@@ -79,8 +84,8 @@ impl StreamBuffer {
         let snapshot = Snapshot { progress: core.published(), source_error: None, store_error: None };
         let (snapshots, published) = watch::channel(snapshot);
         let (inbox, store) = (Inbox::new(requests, Arc::clone(&shared)), StoreIo::new(store));
-        let (timer, now) = (Timer::default(), timer::now());
-        (published, Self { inbox, streams, core, store, snapshots, shared, span, timer, now })
+        let (timer, now, next_note) = (Timer::default(), timer::now(), None);
+        (published, Self { inbox, streams, core, store, snapshots, shared, span, timer, now, next_note })
     }
 
     /// Serves the handles until the last one is dropped, or one of them closes the buffer.
@@ -125,13 +130,26 @@ impl StreamBuffer {
 
     /// Takes turns until there is nothing to do, or the work of one poll is done. Then other tasks, and
     /// other futures of the same task, get their time. Ready when the buffer is to be shut down.
+    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+    #[inline(always)]
     fn poll_serve(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>) -> Poll<()> {
         let mut work = Work::default();
         let polled = self.poll_turns(cx, batch, &mut work);
         if work.has_reads() {
-            self.shared.note_read(timer::now());
+            self.note_read();
         }
         polled
+    }
+
+    /// Notes when a read was taken in. Within [`NOTE_EVERY`] the noted time is exact enough.
+    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+    #[inline(always)]
+    fn note_read(&mut self) {
+        let now = timer::now();
+        if self.next_note.is_none_or(|next| next <= now) {
+            self.shared.note_read(now);
+            self.next_note = now.checked_add(NOTE_EVERY);
+        }
     }
 
     fn poll_turns(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>, work: &mut Work) -> Poll<()> {
@@ -149,6 +167,8 @@ impl StreamBuffer {
     /// One turn: carries out due actions, then polls every input once, so that no input that is always
     /// ready keeps the actor from the others. Actions come first: the wakers of the disk work that they
     /// start are registered by the polls.
+    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+    #[inline(always)]
     fn poll_turn(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>, work: &mut Work) -> Turn {
         self.read_clock();
         self.act(work);
@@ -173,28 +193,34 @@ impl StreamBuffer {
 
     /// Takes in requests, as many as the work of this poll allows. Returns whether there may be more;
     /// `None` if the last handle is gone, or the buffer is closed.
+    ///
+    /// The channel is polled once more after its messages were taken in. Most of the time it is empty then
+    /// and registers the waker, which saves a turn.
     fn poll_requests(
         &mut self,
         cx: &mut Context<'_>,
         batch: &mut Vec<Message>,
         work: &mut Work,
     ) -> Option<bool> {
-        let is_new = batch.is_empty();
-        match self.inbox.poll(cx, batch, BATCH) {
-            Received::Messages if is_new => work.poll(),
-            Received::Messages => {}
-            Received::Nothing { withdrawn } => {
-                if withdrawn {
-                    self.handle(Event::Withdrawn);
+        for _ in 0..2 {
+            let is_new = batch.is_empty();
+            match self.inbox.poll(cx, batch, BATCH) {
+                Received::Messages if is_new => work.poll(),
+                Received::Messages => {}
+                Received::Nothing { withdrawn } => {
+                    if withdrawn {
+                        self.handle(Event::Withdrawn);
+                    }
+                    return Some(false);
                 }
-                return Some(false);
+                Received::Closed => return None,
             }
-            Received::Closed => return None,
-        }
-        while !work.is_spent()
-            && let Some(message) = batch.pop()
-        {
-            self.take(message, work);
+            while let Some(message) = batch.pop() {
+                self.take(message, work);
+                if work.is_spent() {
+                    return Some(true);
+                }
+            }
         }
         Some(true)
     }
@@ -312,7 +338,8 @@ impl StreamBuffer {
 
     /// Carries out due actions, as many as the work of this poll allows.
     fn act(&mut self, work: &mut Work) {
-        while !work.is_spent()
+        while !self.core.is_idle()
+            && !work.is_spent()
             && let Some(action) = self.core.poll_action()
         {
             // New requests and chunks get their turn after each block.
@@ -324,6 +351,8 @@ impl StreamBuffer {
         }
     }
 
+    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+    #[inline(always)]
     fn perform(&mut self, action: Action<Reply>, work: &mut Work) {
         match action {
             Action::Reply { token, result } => {

@@ -172,6 +172,9 @@ pub(crate) struct Core<T> {
     has_timer: bool,
     /// Something happened since `poll_action` returned `None`.
     dirty: bool,
+    /// Whether the one-way stream was wanted when `poll_action` returned `None`, and no request was parked.
+    /// Nothing changes that until something happens.
+    wanted_idle: Option<bool>,
 }
 
 impl<T: Token> Core<T> {
@@ -211,12 +214,15 @@ impl<T: Token> Core<T> {
             has_timer: true,
             // With unlimited read-ahead the source is pulled before anything happens.
             dirty: true,
+            wanted_idle: None,
         }
     }
 
     // ---- the protocol ----
 
     /// Takes in what happened. Returns what to do at once; the rest is due through `poll_action`.
+    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+    #[inline(always)]
     pub(crate) fn handle_event(&mut self, now: Instant, event: Event<T>) -> Option<Action<T>> {
         self.now = now;
         let Event::Read { read, token } = event else {
@@ -250,6 +256,9 @@ impl<T: Token> Core<T> {
             return Some(publish);
         }
         self.dirty = action.is_some();
+        // A parked request can be abandoned at any time, so it is looked at each time.
+        let is_decided = !self.dirty && self.feeds.is_one_way() && self.waiters.furthest().is_none();
+        self.wanted_idle = is_decided.then(|| self.wants_chunk(0));
         action
     }
 
@@ -325,6 +334,7 @@ impl<T: Token> Core<T> {
 
     // ---- events ----
 
+    #[inline(never)]
     fn handle_other(&mut self, event: Event<T>) {
         match event {
             Event::Read { .. } | Event::Withdrawn => {}

@@ -27,7 +27,10 @@ impl Pieces {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.as_slice().iter().map(Bytes::len).sum()
+        match self {
+            Self::One(piece) => piece.len(),
+            Self::Many(pieces) => pieces.iter().map(Bytes::len).sum(),
+        }
     }
 
     pub(crate) fn as_slice(&self) -> &[Bytes] {

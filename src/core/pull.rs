@@ -22,10 +22,12 @@ impl<T: Token> Core<T> {
     /// Whether to poll this stream now: more of its bytes are needed, and there is room for them.
     pub(crate) fn permit(&mut self, now: Instant, stream: usize) -> Option<Permit<'_, T>> {
         self.now = now;
-        if !self.feeds.is_open(stream) {
+        // For speed only: after reads that were answered at once, nothing has changed.
+        let decided = self.wanted_idle.filter(|_| !self.dirty);
+        if decided.is_none() && !self.feeds.is_open(stream) {
             return None;
         }
-        let wanted = self.wants_chunk(stream);
+        let wanted = decided.unwrap_or_else(|| self.wants_chunk(stream));
         self.feeds.want(now, stream, wanted);
         wanted.then_some(Permit { core: self, stream })
     }

@@ -57,7 +57,8 @@ pub(super) enum Outcome {
 }
 
 /// Decides what `read` gets now. `end` is where the resource ends, if that is known, else `u64::MAX`.
-#[inline]
+#[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+#[inline(always)]
 pub(super) fn decide(
     read: &Read,
     layout: &Layout,

@@ -45,7 +45,8 @@ impl<T: Token> Core<T> {
     }
 
     /// A caller asks for a range. Returns what to do for it now; otherwise the read is parked.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+    #[inline(always)]
     pub(super) fn read(&mut self, read: Read, token: T) -> Option<Action<T>> {
         match self.decide(&read) {
             Decision::Wait(missing) => {
@@ -119,13 +120,15 @@ impl<T: Token> Core<T> {
         self.feeds.request();
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+    #[inline(always)]
     fn decide(&self, read: &Read) -> Decision {
         decide(read, &self.layout, self.ending.as_ref(), self.end, &self.delivered)
     }
 
     /// What the driver has to do for a read that is answered.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+    #[inline(always)]
     fn carry_out(&mut self, outcome: Outcome, token: T) -> Action<T> {
         let result = match outcome {
             Outcome::Nothing => Ok(Pieces::default()),
@@ -146,7 +149,8 @@ impl<T: Token> Core<T> {
     }
 
     /// Notes that a range was delivered.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+    #[inline(always)]
     fn deliver(&mut self, start: u64, end: u64) {
         if self.layout.is_limited() {
             self.layout.touch(&(start..end));

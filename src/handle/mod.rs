@@ -371,8 +371,8 @@ impl BufferHandle {
         self.requests.strong_count()
     }
 
-    /// When the actor took in a read last; `None` before the first read. A cache can evict the buffer
-    /// that was not read for the longest time.
+    /// When the actor took in a read last, to the millisecond; `None` before the first read. A cache can
+    /// evict the buffer that was not read for the longest time.
     ///
     /// Reads of bytes that a [`BufferReader`] already holds do not count.
     #[must_use]
