@@ -244,6 +244,7 @@ impl Layout {
     }
 
     /// A range was delivered.
+    #[cold]
     pub(super) fn touch(&mut self, range: &Range<u64>) {
         let numbers = number_of(range.start)..number_of(range.end.max(1) - 1) + 1;
         self.memory.touch(numbers.clone());

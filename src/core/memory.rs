@@ -218,6 +218,7 @@ impl Memory {
 
     /// The first piece of `[from, to)`, which must be resident, and the pieces that follow it up to
     /// `more_to`.
+    #[inline]
     pub(super) fn slice(&mut self, from: u64, to: u64, more_to: u64) -> Pieces {
         debug_assert!(from < to && more_to <= to);
         let first = self.piece(from, to).unwrap_or_default();
@@ -353,6 +354,7 @@ fn is_filled(open: &[Open], number: u64) -> bool {
 }
 
 /// The index of the block with this number, or the index at which it would be.
+#[inline]
 fn find(blocks: &VecDeque<Block>, number: u64) -> Result<usize, usize> {
     let first = blocks.front().map_or(0, |block| block.number);
     let guess = number.checked_sub(first).and_then(|index| usize::try_from(index).ok());
