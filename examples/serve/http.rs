@@ -203,8 +203,15 @@ fn partial(
     Ok(response)
 }
 
-/// Refuses a request at or after the offset at which the source has failed. Its body would break at once.
+/// Refuses a request for bytes that were discarded, and one at or after the offset at which the source has
+/// failed. Its body would break at once.
 fn fail_early(run: &Run, offset: u64) -> Result<(), Refused> {
+    let kept = run.buffer.progress().start;
+    if offset < kept {
+        let text =
+            format!("the byte at offset {offset} was discarded: the first byte that is kept is at {kept}\n");
+        return Err(Refused(StatusCode::GONE, text));
+    }
     // An error of another state does not last: the source is opened again.
     let is_final = run.buffer.progress().state == BufferState::Failed;
     match run.buffer.error() {
@@ -217,13 +224,15 @@ fn fail_early(run: &Run, offset: u64) -> Result<(), Refused> {
 pub(crate) struct Refused(StatusCode, String);
 
 impl From<Error> for Refused {
-    /// The source or the disk has failed, so this is a 502.
+    /// The source or the disk has failed, so this is a 502; or the bytes were discarded.
     fn from(error: Error) -> Self {
         if error.kind() == ErrorKind::Closed {
             let text = "The resource has started over.\n";
             return Self(StatusCode::SERVICE_UNAVAILABLE, text.into());
         }
-        Self(StatusCode::BAD_GATEWAY, format!("{}\n", explain(&error)))
+        let is_gone = error.kind() == ErrorKind::Discarded;
+        let status = if is_gone { StatusCode::GONE } else { StatusCode::BAD_GATEWAY };
+        Self(status, format!("{}\n", explain(&error)))
     }
 }
 

@@ -76,6 +76,11 @@ struct Args {
     #[arg(long, value_name = "KIB")]
     memory: Option<u32>,
 
+    /// The limit of each resource on disk, in KiB. Older bytes are discarded. Bytes of a source that can be
+    /// requested again are requested again.
+    #[arg(long, value_name = "KIB")]
+    disk: Option<u32>,
+
     /// The read-ahead of each resource, in KiB past the furthest delivered byte.
     #[arg(long, value_name = "KIB")]
     read_ahead: Option<u32>,
@@ -127,6 +132,7 @@ async fn run(args: Args) -> Result<ExitCode, BoxError> {
     let options = Options {
         size: args.size,
         memory: args.memory,
+        disk: args.disk,
         read_ahead: args.read_ahead,
         silence: Duration::from_secs(args.silence_timeout),
     };

@@ -117,6 +117,9 @@ impl Run {
         if let Some(kib) = options.memory {
             builder = builder.max_memory((kib as usize).saturating_mul(1024));
         }
+        if let Some(kib) = options.disk {
+            builder = builder.max_disk(u64::from(kib) * 1024);
+        }
         if let Some(kib) = options.read_ahead {
             builder = builder.read_ahead(u64::from(kib) * 1024);
         }

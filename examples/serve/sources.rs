@@ -39,11 +39,12 @@ pub(crate) enum Origin {
     File(PathBuf),
 }
 
-/// The options of every buffer. The memory and the read-ahead are in KiB.
+/// The options of every buffer. The memory, the disk and the read-ahead are in KiB.
 #[derive(Clone, Copy)]
 pub(crate) struct Options {
     pub(crate) size: Option<u64>,
     pub(crate) memory: Option<u32>,
+    pub(crate) disk: Option<u32>,
     pub(crate) read_ahead: Option<u32>,
     /// How long an HTTP source may be silent while its bytes are needed.
     pub(crate) silence: Duration,

@@ -4,6 +4,7 @@
 //! A one-way stream is a source that was opened once and can never be opened again. It needs no time.
 
 mod pace;
+mod report;
 mod series;
 mod stream;
 
@@ -13,6 +14,8 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use self::pace::Pace;
+pub(crate) use self::report::OpenedStream;
+pub(super) use self::report::{Admission, Consequence, End, Fault};
 use self::series::Series;
 use self::stream::{Overdue, Stream};
 use super::chunk::Chunk;
@@ -29,47 +32,6 @@ const OVERLAP: usize = 64 * 1024;
 
 /// How long a stream may be unused before it is closed: a paused player holds no connection.
 const UNUSED_MOST: Duration = Duration::from_secs(30);
-
-/// What an opening says of its stream.
-#[derive(Clone, Debug)]
-pub(crate) struct OpenedStream {
-    /// The offset of the first byte; the requested one if `None`.
-    pub(crate) start: Option<u64>,
-    pub(crate) size: Option<u64>,
-    pub(crate) version: Option<Version>,
-    pub(crate) reopen: Reopen,
-}
-
-/// What went wrong with an opening or a stream.
-pub(super) enum Fault {
-    /// The source or its stream failed.
-    Io(io::Error),
-    /// The stream ended before the size that is known, or before bytes that were received earlier.
-    EarlyEnd,
-    /// The resource is not the one that the buffer has bytes of.
-    Changed(&'static str),
-    /// The size that the source tells is not the declared one.
-    WrongSize(Error),
-}
-
-/// What an opening leads to.
-pub(super) enum Admission {
-    /// The stream is pulled.
-    Admitted,
-    /// The stream starts after offset 0, and has no version that could later prove the bytes before it. So
-    /// it is dropped, and the source is opened at offset 0.
-    FromStart,
-}
-
-/// What follows from a fault.
-pub(super) enum Consequence {
-    /// The source is opened again later, if a byte is needed then.
-    Retry,
-    /// The series of attempts is over: waiting requests fail. The next request starts a new series.
-    GiveUp(Error),
-    /// No more bytes will come.
-    Fail(Error),
-}
 
 pub(super) struct Feeds {
     /// By number. The actor keeps the streams under the same numbers.
@@ -492,16 +454,6 @@ impl Feeds {
             Overdue::Unused => Ok(()),
         })
     }
-}
-
-/// What the end of a stream is.
-pub(super) enum End {
-    /// The end of the resource, whose size is at most this.
-    Resource { most: u64 },
-    /// The end that the core gave to this stream. The resource goes on.
-    Stream,
-    /// A fault.
-    Early,
 }
 
 fn silence(what: &str, timeout: Duration) -> Fault {

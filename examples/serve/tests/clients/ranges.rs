@@ -48,6 +48,32 @@ async fn a_range_of_a_known_size_is_answered_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn a_range_that_was_discarded_is_gone_and_the_answer_names_the_first_byte_that_is_kept() {
+    // Rule 27.
+    let bytes = pattern(4_000_000);
+    let upstream = Upstream::start(NAME, None).await;
+    upstream.send(&bytes);
+    let server = Server::start(&[&upstream.url, "--one-way", "--memory", "0", "--disk", "512"]).await;
+    let last = server.get(NAME, &[("range", "bytes=3999990-3999999")]).await;
+    assert!(body(last).await == bytes[3_999_990..]);
+    let state = server.wait_for(NAME, "bytes are discarded", |now| {
+        now["ranges"]["discarded"][0][1].as_u64().is_some_and(|kept| kept > 3_000_000)
+    });
+    let kept = state.await["ranges"]["discarded"][0][1].as_u64().unwrap();
+    for range in ["bytes=0-99", "bytes=0-"] {
+        let gone = server.get(NAME, &[("range", range)]).await;
+        assert_eq!(gone.status(), 410, "{range}");
+        let text = String::from_utf8(body(gone).await.to_vec()).unwrap();
+        assert!(text.contains("first byte that is kept is at"), "{text}");
+    }
+    let first = usize::try_from(kept).unwrap();
+    let range = format!("bytes={}-3999999", first + 1000);
+    let rest = server.get(NAME, &[("range", &range)]).await;
+    assert_eq!(rest.status(), 206);
+    assert!(body(rest).await == bytes[first + 1000..]);
+}
+
+#[tokio::test]
 async fn a_range_that_means_nothing_is_ignored_and_one_past_the_end_refused() {
     let bytes = pattern(70_000);
     let server = serving(&bytes).await;
