@@ -42,7 +42,7 @@ struct Model {
     delivered: Option<u64>,
     asked: Vec<Asked>,
     /// The offset up to which `spill` requests need all bytes to be spilled.
-    purge_to: u64,
+    spill_to: u64,
     /// Whether pulling stopped because of a failed write.
     stopped: bool,
     /// Whether the last write failed.
@@ -69,7 +69,7 @@ impl Model {
             ending: None,
             delivered: None,
             asked: Vec::new(),
-            purge_to: 0,
+            spill_to: 0,
             stopped: false,
             store_failing: false,
         }
@@ -91,7 +91,7 @@ impl Model {
             Step::Spill => {
                 let ask = self.world.spill();
                 self.asked.push(Asked { ask, what: What::Spill(self.loaded), spill_failed: false });
-                (self.purge_to, self.stopped) = (self.loaded, false);
+                (self.spill_to, self.stopped) = (self.loaded, false);
             }
             Step::Load => self.load(),
             Step::Abandon(number) => {
@@ -178,7 +178,7 @@ impl Model {
         self.world.write_fails();
         self.stopped = self.is_over_budget();
         self.store_failing = true;
-        self.purge_to = 0;
+        self.spill_to = 0;
         let needy: Vec<bool> = self.asked.iter().map(|asked| self.needs_more(asked)).collect();
         for (asked, needy) in self.asked.iter_mut().zip(needy) {
             if self.world.answers[asked.ask.id].is_none() {
@@ -195,7 +195,7 @@ impl Model {
         let over_budget = self.is_over_budget();
         if let Some(action) = self.world.core.poll_action() {
             if let Action::WriteStore(writes) = &action {
-                assert!(!self.stopped && (over_budget || self.purge_to > self.spilled), "a needless write");
+                assert!(!self.stopped && (over_budget || self.spill_to > self.spilled), "a needless write");
                 let (offset, bytes) = joined(&writes.bytes);
                 let len = bytes.len() as u64;
                 assert!(0 < len && len <= MIB as u64 / 2, "more than half of the slack");
@@ -321,7 +321,7 @@ impl Model {
                 assert!(waits && !asked.spill_failed, "forgotten");
             }
         }
-        let due = self.purge_to > self.spilled || self.is_over_budget();
+        let due = self.spill_to > self.spilled || self.is_over_budget();
         assert!(self.world.writing.is_some() || self.stopped || !due, "a write is due");
     }
 

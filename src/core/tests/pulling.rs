@@ -70,7 +70,7 @@ fn a_run_gets_more_than_a_piece_only_of_what_is_no_news() {
     };
     world.read_some(0, 1);
     world.send(4 * BLOCK);
-    assert_eq!(run(&mut world, 0), block, "nobody has had more");
+    assert_eq!(run(&mut world, 0), block, "no read got more");
     assert_eq!(pulled_to(&mut world, BLOCK), block + ahead);
     world.read(block, 2 * block + 10);
     assert_eq!(pulled_to(&mut world, BLOCK), 8 * block);

@@ -11,16 +11,16 @@ fn resident() -> World {
 }
 
 #[test]
-fn a_purge_moves_all_that_is_resident_and_is_answered_then() {
+fn a_spill_moves_all_that_is_resident_and_is_answered_then() {
     // Rule 12.
     let mut world = resident();
-    let purge = world.spill();
+    let spill = world.spill();
     world.pump();
-    assert!(world.is_waiting(&purge));
+    assert!(world.is_waiting(&spill));
     // Bytes that arrive meanwhile are not part of the request.
     world.send(1000);
     world.write_all();
-    assert_eq!(world.bytes(&purge), "");
+    assert_eq!(world.bytes(&spill), "");
     assert_eq!(world.disk, source(0, 300_000));
     assert_eq!(world.progress().spilled, 300_000);
     let read = world.read(0, 301_000);
@@ -28,7 +28,7 @@ fn a_purge_moves_all_that_is_resident_and_is_answered_then() {
 }
 
 #[test]
-fn a_purge_gives_back_all_memory() {
+fn a_spill_gives_back_all_memory() {
     // Rule 12.
     let mut world = resident();
     world.spill();
@@ -40,44 +40,44 @@ fn a_purge_gives_back_all_memory() {
 }
 
 #[test]
-fn a_purge_of_nothing_is_answered_at_once() {
+fn a_spill_of_nothing_is_answered_at_once() {
     // Rule 12.
     let mut world = World::new(PLAIN);
-    let purge = world.spill();
+    let spill = world.spill();
     world.pump();
-    assert_eq!(world.bytes(&purge), "");
+    assert_eq!(world.bytes(&spill), "");
 }
 
 #[test]
-fn a_large_purge_is_written_in_parts() {
+fn a_large_spill_is_written_in_parts() {
     // Rules 10, 12: memory is given back while the rest is still being written.
     let mut world = World::new(PLAIN);
     world.send(5 * MIB + 5);
-    let purge = world.spill();
+    let spill = world.spill();
     world.pump();
     world.write_succeeds();
     let part = world.progress().spilled;
     assert!(0 < part && part <= MIB as u64);
-    assert!(world.is_waiting(&purge));
+    assert!(world.is_waiting(&spill));
     world.write_all();
-    assert_eq!(world.bytes(&purge), "");
+    assert_eq!(world.bytes(&spill), "");
     assert_eq!(world.disk, source(0, 5 * MIB as u64 + 5));
 }
 
 #[test]
-fn a_block_can_be_purged_again_and_again_as_it_fills() {
+fn a_block_can_be_spilled_again_and_again_as_it_fills() {
     // Rules 1, 12: part of a block is on disk and part in memory. Each read finds both.
     let mut world = World::new(PLAIN);
     let mut step = 1;
     while world.sent + step < 3 * BLOCK as u64 {
         world.send(step as usize);
-        let purge = world.spill();
+        let spill = world.spill();
         world.pump();
         // More of the same block arrives while this part is being written.
         world.send(step as usize / 3);
         world.write_succeeds();
         world.pump();
-        assert_eq!(world.bytes(&purge), "");
+        assert_eq!(world.bytes(&spill), "");
         let read = world.read(0, world.sent);
         assert_eq!(world.bytes(&read), source(0, world.sent));
         let near = world.progress().spilled.saturating_sub(2);
@@ -93,7 +93,7 @@ fn a_block_can_be_purged_again_and_again_as_it_fills() {
 }
 
 #[test]
-fn a_part_purged_block_keeps_the_memory_bound() {
+fn a_part_spilled_block_keeps_the_memory_bound() {
     // Rule 9.
     let mut world = World::new(Limits { max_memory: BLOCK, read_ahead: u64::MAX, ..PLAIN });
     for _ in 0..12 {
@@ -109,19 +109,19 @@ fn a_part_purged_block_keeps_the_memory_bound() {
 }
 
 #[test]
-fn a_failed_purge_leaves_reads_alone_while_memory_is_within_its_budget() {
+fn a_failed_spill_leaves_reads_alone_while_memory_is_within_its_budget() {
     // Rule 16.
     let mut world = resident();
     let read = world.read(0, 300_001);
-    let purges = [world.spill(), world.spill()];
+    let spills = [world.spill(), world.spill()];
     world.pump();
     world.write_fails();
     world.pump();
-    for purge in &purges {
-        assert_eq!(world.error(purge).kind(), ErrorKind::Spill);
+    for spill in &spills {
+        assert_eq!(world.error(spill).kind(), ErrorKind::Spill);
     }
     assert!(world.is_waiting(&read) && world.wants_chunk());
-    assert!(world.writing.is_none(), "nobody asks for it any more");
+    assert!(world.writing.is_none(), "no request asks for it any more");
     world.send(1);
     assert_eq!(world.bytes(&read), source(0, 300_001));
     let again = world.spill();
@@ -131,16 +131,16 @@ fn a_failed_purge_leaves_reads_alone_while_memory_is_within_its_budget() {
 }
 
 #[test]
-fn a_failed_purge_over_the_budget_stops_pulling_and_the_next_purge_heals_it() {
+fn a_failed_spill_over_the_budget_stops_pulling_and_the_next_spill_heals_it() {
     // Rule 16.
     let mut world = World::new(Limits { max_memory: 0, ..PLAIN });
     let read = world.read(0, 300_001);
     world.send(300_000);
-    let purge = world.spill();
+    let spill = world.spill();
     world.pump();
     world.write_fails();
     world.pump();
-    assert_eq!(world.error(&purge).kind(), ErrorKind::Spill);
+    assert_eq!(world.error(&spill).kind(), ErrorKind::Spill);
     assert_eq!(world.error(&read).kind(), ErrorKind::Spill);
     let again = world.spill();
     world.write_all();
@@ -148,7 +148,7 @@ fn a_failed_purge_over_the_budget_stops_pulling_and_the_next_purge_heals_it() {
 }
 
 #[test]
-fn an_abandoned_purge_goes_on() {
+fn an_abandoned_spill_goes_on() {
     // Rule 12: the handle promises it.
     let mut world = resident();
     world.spill().abandon();
@@ -157,7 +157,7 @@ fn an_abandoned_purge_goes_on() {
 }
 
 #[test]
-fn abandoned_purges_do_not_pile_up_while_the_disk_stalls() {
+fn abandoned_spills_do_not_pile_up_while_the_disk_stalls() {
     // Rule 7. Each request is dropped after the next one is made, as if two tasks took turns.
     let mut world = resident();
     let first = world.spill();
@@ -180,11 +180,11 @@ fn abandoned_purges_do_not_pile_up_while_the_disk_stalls() {
 }
 
 #[test]
-fn many_purges_cost_no_more_each() {
+fn many_spills_cost_no_more_each() {
     // Answering one request must not move all others.
     let mut world = resident();
-    let purges: Vec<Ask> = (0..100_000).map(|_| world.spill()).collect();
+    let spills: Vec<Ask> = (0..100_000).map(|_| world.spill()).collect();
     world.write_all();
-    assert_eq!(world.fresh.len(), purges.len());
+    assert_eq!(world.fresh.len(), spills.len());
     assert!(world.fresh.is_sorted(), "first in, first out");
 }
