@@ -21,7 +21,7 @@ use common::data::{BUFFER, CHUNK, PAGE, Source, generate, offsets};
 use common::{KIB, MIB, WORKERS};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures::StreamExt;
-use streamspool::{BufferHandle, Bytes, StreamBuffer};
+use streamspool::{BufferHandle, Bytes, ChecksummedStore, SpillStore, StreamBuffer, TempFileStore};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
@@ -81,6 +81,25 @@ fn reads(c: &mut Criterion) {
                 });
             });
         }
+    }
+}
+
+/// Whole blocks of a file, as the disk returns them and with their checksums compared.
+fn checksums(c: &mut Criterion) {
+    let data = generate(256 * KIB);
+    let plain = TempFileStore::new();
+    let checked = ChecksummedStore::new(TempFileStore::new());
+    let stores: [(&str, &dyn SpillStore); 2] = [("plain", &plain), ("checksummed", &checked)];
+    let mut group = c.benchmark_group("store, 256 KiB");
+    group.throughput(Throughput::Bytes(data.len() as u64));
+    for (name, store) in stores {
+        group.bench_function(BenchmarkId::new("write", name), |b| {
+            b.iter(|| assert_eq!(store.write_at(0, &data).expect("writes"), data.len()));
+        });
+        group.bench_function(BenchmarkId::new("read", name), |b| {
+            let mut buf = vec![0; data.len()];
+            b.iter(|| assert_eq!(store.read_at(0, black_box(&mut buf)).expect("reads"), buf.len()));
+        });
     }
 }
 
@@ -210,6 +229,6 @@ async fn load(data: &Bytes, total: u64) -> Duration {
 criterion_group! {
     name = parts;
     config = Criterion::default().measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
-    targets = short, reads, reader, fan_out, first_read, core
+    targets = short, reads, checksums, reader, fan_out, first_read, core
 }
 criterion_main!(parts);

@@ -2,6 +2,8 @@
 
 mod access;
 mod buffer_pool;
+mod checksummed;
+mod crc;
 mod guarded;
 pub(crate) mod io;
 mod seek;
@@ -13,6 +15,7 @@ use std::io::{ErrorKind, Result};
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use self::checksummed::ChecksummedStore;
 pub(crate) use self::guarded::Guarded;
 pub use self::seek::SeekStore;
 pub use self::temp_file::TempFileStore;
@@ -22,7 +25,8 @@ pub(crate) use self::temp_file::no_file_in;
 /// read at an offset.
 ///
 /// The default is a [`TempFileStore`]. [`SeekStore`] makes a store of anything that is
-/// [`Read`](std::io::Read) + [`Write`](std::io::Write) + [`Seek`](std::io::Seek). Give your own store to
+/// [`Read`](std::io::Read) + [`Write`](std::io::Write) + [`Seek`](std::io::Seek), and [`ChecksummedStore`]
+/// verifies what another store returns. Give your own store to
 /// [`Builder::store`](crate::Builder::store).
 ///
 /// A buffer writes a range before it reads it, and it promises no more than that: writes may leave gaps,
