@@ -28,6 +28,7 @@ mod every_poll;
 mod failing;
 mod layering;
 mod lifecycle;
+mod limits;
 mod pulling;
 mod random;
 mod reading;

@@ -4,7 +4,7 @@ use std::io::{self, Cursor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use streamspool::{SeekStore, SpillStore, StreamBuffer, TempFileStore};
+use streamspool::{ChecksummedStore, ErrorKind, SeekStore, SpillStore, StreamBuffer, TempFileStore};
 use tokio::io::AsyncReadExt;
 
 use crate::support::source::{ragged, ready};
@@ -60,6 +60,31 @@ fn rule_13_a_spooled_temporary_file() {
 #[test]
 fn rule_13_a_cursor() {
     on_both_runtimes(|| holds_the_contract(SeekStore::new(Cursor::new(Vec::new()))));
+}
+
+#[test]
+fn rule_13_stores_with_checksums() {
+    on_both_runtimes(|| holds_the_contract(ChecksummedStore::new(TempFileStore::new())));
+    on_both_runtimes(|| holds_the_contract(ChecksummedStore::new(SeekStore::new(Cursor::new(Vec::new())))));
+}
+
+#[tokio::test]
+async fn rule_13_bytes_that_the_disk_has_changed_are_an_error_of_the_read_that_needs_them() {
+    let store = Arc::new(ChecksummedStore::new(TempFileStore::new()));
+    let buffer = StreamBuffer::builder().store(Arc::clone(&store)).spawn(ready(MIB as u64, 64 * 1024));
+    buffer.load().await.unwrap();
+    buffer.spill().await.unwrap();
+    // Past the wrapper.
+    store.get_ref().write_at(500_000, &[!data(500_000, 1)[0]]).unwrap();
+    // The caller of a long read asks for the second block by itself.
+    for (offset, len, failed) in [(0, MIB, BLOCK as u64), (499_000, 2000, 499_000), (500_000, 1, 500_000)] {
+        let error = buffer.read(offset, len).await.unwrap_err();
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Spill, failed));
+        assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::InvalidData);
+        assert!(chain(&error)[1].contains("499712..503808"), "{error:?}");
+    }
+    assert_bytes(&buffer.read(0, 499_712).await.unwrap(), &data(0, 499_712), 0);
+    assert_bytes(&buffer.read(503_808, 1000).await.unwrap(), &data(503_808, 1000), 503_808);
 }
 
 /// A temporary file whose `try_read_at` is the closure `go`. The closure also gets the number of the attempt.

@@ -28,6 +28,7 @@ mod memory_disks;
 mod runtimes;
 #[path = "../it/support/mod.rs"]
 mod support;
+mod windows;
 
 use peak_alloc::PeakAlloc;
 
