@@ -281,16 +281,35 @@
 //!
 //! ## Limits
 //!
+//! 27. The store holds at most [`max_disk`](Builder::max_disk) bytes, in whole blocks of 256 KiB; the places of
+//!     blocks that are discarded are used again. `max_disk(0)` makes no file. When the store is full, blocks
+//!     make space for new ones. Bytes of an `Anywhere` source with versions are discarded block by block,
+//!     approximately the one that was not read for the longest time, and are missing again: a request fetches
+//!     them again. All other bytes are discarded from the front and for good: a read or a load that starts
+//!     before [`Progress::start`] fails with [`Discarded`](ErrorKind::Discarded), and
+//!     [`Error::kept_from`] is the first offset that is kept.
+//!     [`skip_discarded`](BufferReader::skip_discarded) moves a reader there. Bytes that no read has got are
+//!     discarded only while a request waits for missing bytes; read-ahead pauses instead. A discarded byte is
+//!     not fetched again by read-ahead. A read of any length is answered in parts, so it may be longer than
+//!     the limits. A [`load`](BufferHandle::load) or [`load_range`](BufferHandle::load_range) of a known range
+//!     of more than `max_memory` and `max_disk` together fails with [`InvalidInput`](ErrorKind::InvalidInput).
+//!     A smaller one ends when each of its bytes has arrived once, even if other requests have discarded some
+//!     of them since. [`spill`](BufferHandle::spill) moves as many bytes as fit.
+//! 28. [`set_max_memory`](BufferHandle::set_max_memory) and [`set_max_disk`](BufferHandle::set_max_disk) change
+//!     the limits at any time, and resolve when the new limit is met and the store was told which places are
+//!     free ([`SpillStore::discard`]). A lower limit on disk discards bytes whether they were read or not. Reads
+//!     that are under way get their bytes. If a write fails, the call gets its error, and the limit is
+//!     changed all the same.
 //! 29. Bytes are moved to the store by blocks of 256 KiB, which may have gaps. A block that no stream is
 //!     filling may be written, in the order in which the blocks began to arrive. If memory has no room for
 //!     one more block, the blocks that streams are filling are written too, so that memory full of partly
-//!     filled blocks stops nothing. Each byte is written once, at its own offset, and the file has the same
-//!     holes as the resource.
+//!     filled blocks stops nothing. Each byte is written once each time that it arrives. Without a limit on
+//!     disk it is at its own offset, and the file has the same holes as the resource.
 //!
 //! ## Meaning with holes
 //!
-//! Loaded bytes have holes only where a stream has jumped over bytes, or where the first stream did not start
-//! at offset 0 (rules 21 and 25).
+//! Loaded bytes have holes only where a stream has jumped over bytes, where the first stream did not start at
+//! offset 0 (rules 21 and 25), or where bytes were discarded that can be fetched again (rule 27).
 //!
 //! - [`Progress::loaded`] is the number of loaded bytes, each counted once: `resident + spilled`.
 //!   [`Progress::start`] is the first offset that is kept, and [`Progress::frontier`] the first missing byte
@@ -298,7 +317,7 @@
 //!   even if the range is loaded. [`ranges`](BufferHandle::ranges) returns all.
 //! - A request waits for its own missing bytes and for no others. A read at or past the known end is empty,
 //!   whatever is missing before it.
-//! - [`State::Complete`] means that the size is known and no byte is missing.
+//! - [`State::Complete`] means that the size is known and no byte is missing or discarded.
 //! - [`size`](BufferHandle::size) and a seek from the end use the known size. If no size is known, a source
 //!   that has loaded nothing is opened at 0 to look; otherwise bytes are pulled from the end of the last
 //!   loaded range to the end of the resource, and holes stay.

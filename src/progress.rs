@@ -45,7 +45,9 @@ pub struct Progress {
     pub resident: u64,
     /// The number of bytes that are only in the spill store: those that arrived first.
     pub spilled: u64,
-    /// The offset of the first byte that is kept: 0, because no byte is discarded yet.
+    /// The offset of the first byte that was not discarded for good. It is 0 without
+    /// [`max_disk`](crate::Builder::max_disk), and for sources whose bytes can be fetched again. It never
+    /// decreases.
     pub start: u64,
     /// The offset of the first missing byte from `start` on: `[start, frontier)` can be read without
     /// waiting for the source. Bytes after a hole are loaded too, but do not move it.
@@ -90,14 +92,17 @@ pub enum State {
         /// The delay before the attempt.
         delay: Duration,
     },
-    /// The size is known, and all bytes are loaded: there are no holes.
+    /// The size is known, and all bytes are loaded: none is missing, and none is discarded. A stream that has
+    /// ended after its first bytes were discarded is `Waiting`, with a known [`size`](Progress::size). A
+    /// buffer is not `Complete` any more when it discards bytes for a new limit.
     Complete,
     /// The source has failed for good. Bytes that arrived before stay readable.
     Failed,
 }
 
 impl State {
-    /// Whether no more bytes will come: all are loaded, or the source has failed.
+    /// Whether no more bytes will come: all are loaded, or the source has failed. A lower
+    /// [`max_disk`](crate::BufferHandle::set_max_disk) can end the state `Complete`.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Complete | Self::Failed)

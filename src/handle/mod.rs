@@ -125,7 +125,9 @@ impl BufferHandle {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// As [`read`](Self::read). With a limit on disk also [`InvalidInput`](crate::ErrorKind::InvalidInput), if
+    /// the resource is known to be larger than `max_memory` and `max_disk` together, and
+    /// [`Discarded`](crate::ErrorKind::Discarded), if its first bytes are discarded for good.
     ///
     /// # Cancel safety
     ///
@@ -153,12 +155,13 @@ impl BufferHandle {
     ///
     /// Holes in the range are filled, others are not. No bytes are sent to the caller, so no read-ahead
     /// follows. A range that goes on past the end of the resource ends there. A range without an end waits
-    /// for the end of the resource.
+    /// for the end of the resource. With a limit on disk, other requests may discard bytes of the range again
+    /// before or after this returns: each byte has arrived once.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read); [`InvalidInput`](crate::ErrorKind::InvalidInput) if the range ends before it
-    /// starts.
+    /// As [`load`](Self::load); [`InvalidInput`](crate::ErrorKind::InvalidInput) if the range ends before it
+    /// starts, or if it has more bytes than `max_memory` and `max_disk` allow.
     ///
     /// # Cancel safety
     ///
@@ -221,7 +224,7 @@ impl BufferHandle {
     /// Moves all bytes that are in memory now to the spill store, even if memory is within its limit.
     ///
     /// This is useful when a buffer is not read for a while. Bytes that arrive later are kept in memory
-    /// again.
+    /// again. With a limit on disk, it moves as many bytes as fit and discards none.
     ///
     /// # Errors
     ///

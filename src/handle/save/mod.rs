@@ -26,6 +26,9 @@ impl BufferHandle {
     /// `path` while the rest arrives, synced to disk, and then named `path`. Then the directory is synced
     /// too. If anything fails before that, or the future is dropped, `path` is left as it was and the
     /// temporary file is removed. A save of an endless stream does not return, and fills the disk.
+    /// [`max_disk`](crate::Builder::max_disk) does not limit the file. Bytes that were discarded are fetched
+    /// again where that is possible; otherwise the save fails with
+    /// [`Discarded`](crate::ErrorKind::Discarded).
     ///
     /// A file that exists at `path` is replaced:
     /// - It keeps its permission bits, without set-user-ID and set-group-ID. It does not keep its owner,
