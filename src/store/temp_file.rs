@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io;
+#[cfg(target_os = "linux")]
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -29,6 +31,12 @@ use super::temp_dir::linux::is_file_in_memory;
 /// On Linux, bytes that the page cache holds are read without leaving the async task, and so is a file on a
 /// tmpfs. A file system that does not tell which bytes are cached, such as the overlay of a container, costs
 /// each read a disk thread: give the buffer a directory on another one.
+///
+/// # Space on disk
+///
+/// With [`max_disk`](crate::Builder::max_disk), the space of discarded bytes is written again. When
+/// [`set_max_disk`](crate::BufferHandle::set_max_disk) lowers the limit, their space is given back to the file
+/// system at once: on Linux, where the file system can do so, as ext4, XFS, Btrfs and tmpfs can.
 #[derive(Debug, Default)]
 pub struct TempFileStore {
     dir: Option<PathBuf>,
@@ -108,6 +116,17 @@ impl SpillStore for TempFileStore {
             return positional::read_at(file, offset, buf);
         }
         Ok(preadv2(file, &mut [io::IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT)?)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn discard(&self, range: Range<u64>) {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let Some(TempFile { file, .. }) = self.file.get() else { return };
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if let Err(error) = fallocate(file, flags, range.start, range.end.saturating_sub(range.start)) {
+            // Some file systems have no such operation. The space stays until it is written again.
+            debug!(%error, ?range, "the space of the temporary file is not freed");
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use streamspool::{Bytes, StreamBuffer};
 use tokio::io::AsyncReadExt;
 
 use crate::child::alone;
-use crate::support::{BLOCK, MIB, assert_data, data};
+use crate::support::source::ready;
+use crate::support::{BLOCK, MIB, assert_bytes, assert_data, data};
 use crate::{HEAP, runtime};
 
 const DISK: u64 = 16 * MIB as u64;
@@ -61,5 +62,27 @@ fn rule_27_an_endless_stream_at_full_speed_keeps_file_and_memory_flat() {
         let heap = HEAP.peak_usage() - before;
         assert!(heap < 8 * MIB, "{heap} bytes of memory");
         crate::tell(&format!("notice: {played} bytes played, {most} on disk, {heap} in memory"));
+    });
+}
+
+#[test]
+fn rule_28_a_lower_limit_frees_the_space_of_the_file_and_keeps_the_other_bytes() {
+    if !alone("windows::rule_28_a_lower_limit_frees_the_space_of_the_file_and_keeps_the_other_bytes", "") {
+        return;
+    }
+    runtime().block_on(async {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let builder = StreamBuffer::builder().max_memory(MIB).spill_dir(dir.path());
+        let buffer = builder.spawn(ready(DISK, CHUNK));
+        buffer.load().await.unwrap();
+        buffer.spill().await.unwrap();
+        assert!(allocated(dir.path()) >= DISK);
+        for limit in [3 * DISK / 4, DISK / 4, 0] {
+            buffer.set_max_disk(limit).await.unwrap();
+            let left = allocated(dir.path());
+            assert!(left <= limit + BLOCK as u64, "{left} bytes on disk of {limit}");
+            let kept = buffer.read(DISK - limit, limit as usize).await.unwrap();
+            assert_bytes(&kept, &data(DISK - limit, limit as usize), DISK - limit);
+        }
     });
 }
