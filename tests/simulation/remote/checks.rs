@@ -16,6 +16,7 @@ use crate::support::ranges::Ranges;
 const OVERLAP: u64 = 64 * 1024;
 
 /// The facts of a run, and what was against the rules.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Checks {
     setup: Setup,
     /// Failures in a row without a new byte.
@@ -25,7 +26,11 @@ pub struct Checks {
     /// The version that proves a stream, where one was told.
     version: Option<u8>,
     /// How the source can be opened again, as far as it has shown.
-    pub reopen: Reopen,
+    reopen: Reopen,
+    /// The versions of all streams, each as a bit.
+    seen: u8,
+    /// A stream has started before its offset: the source may not be opened anywhere.
+    pub started_early: bool,
     /// The bytes that count and were sent.
     pub arrived: Ranges,
     /// The bytes that the buffer was known to have when nothing was left to do. It drops a chunk, or a part
@@ -41,8 +46,8 @@ pub struct Checks {
     is_final: bool,
     /// The size that was known then.
     size_before: Option<u64>,
-    /// How many streams were allowed then.
-    most_before: usize,
+    /// Whether the source could be opened anywhere then.
+    could_jump: bool,
     /// A stream was opened that does not belong to the bytes that count: the buffer must fail.
     pub must_fail: bool,
     pub facts: Again,
@@ -65,6 +70,8 @@ impl Checks {
             kept: None,
             version: None,
             reopen: setup.reopen,
+            seen: 0,
+            started_early: false,
             arrived: Ranges::default(),
             loaded: Ranges::default(),
             size: None,
@@ -72,7 +79,7 @@ impl Checks {
             need: Need::new(setup.read_ahead),
             is_final: false,
             size_before: None,
-            most_before: 1,
+            could_jump: false,
             must_fail: false,
             facts: Again::default(),
             openings: 0,
@@ -104,7 +111,7 @@ impl Checks {
 
     /// How many openings and streams the buffer may hold at once.
     fn most(&self) -> usize {
-        if self.version.is_some() { self.setup.streams } else { 1 }
+        if self.setup.has_versions { self.setup.streams } else { 1 }
     }
 
     fn must(&mut self, holds: bool, text: impl FnOnce() -> String) {
@@ -117,7 +124,7 @@ impl Checks {
 
     /// The actor is about to be polled.
     pub fn turn_begins(&mut self, is_final: bool) {
-        (self.is_final, self.size_before, self.most_before) = (is_final, self.size, self.most());
+        (self.is_final, self.size_before, self.could_jump) = (is_final, self.size, self.can_jump());
     }
 
     /// The buffer has these bytes, and nothing is left to do.
@@ -132,7 +139,7 @@ impl Checks {
     pub fn opening(&mut self, at: &OpenAt, held: &[Connection]) {
         self.openings += 1;
         self.most_held = self.most_held.max(held.len() + 1);
-        let most = self.most_before.max(self.most());
+        let most = self.most();
         self.must(held.len() < most, || format!("{} streams and one more", held.len()));
         self.must(!self.is_final, || "an opening after the end".to_owned());
         match at.version.clone() {
@@ -140,7 +147,7 @@ impl Checks {
             None => self.resume(at),
         }
         // An opening that was decided before the size was known is still polled once.
-        if let Some(size) = self.size_before {
+        if let Some(size) = self.size_before.filter(|_| self.arrived.len() > 0) {
             self.must(at.offset < size, || format!("{at:?} is not before the end, {size}"));
         }
     }
@@ -161,7 +168,7 @@ impl Checks {
         // Without jumps it is the first missing byte. The first opening may be anywhere.
         let lowest = self.loaded.first_missing(0);
         let is_first = (lowest..=self.arrived.first_missing(0).max(lowest)).contains(&at.offset);
-        let may_jump = self.can_jump() || self.most_before > 1 || self.arrived.len() == 0;
+        let may_jump = self.can_jump() || self.could_jump || self.arrived.len() == 0;
         self.must(may_jump || is_first, || format!("{at:?}, but {lowest} is the first missing byte"));
     }
 
@@ -187,37 +194,49 @@ impl Checks {
         self.version.is_some() && !flow.told_version
     }
 
-    /// An opening has succeeded. `others` says whether there are other streams.
-    pub fn opened(&mut self, asked: u64, flow: &Flow, others: bool) {
-        let is_first = self.arrived.len() == 0 && !others;
+    /// An opening has succeeded. `others` says whether there are other streams. Returns whether the stream is
+    /// pulled.
+    pub fn opened(&mut self, asked: u64, flow: &Flow, others: bool) -> bool {
+        // Before the first byte, the buffer may have closed the other streams already, or not.
+        let is_first = self.arrived.len() == 0;
         let end = self.loaded.end();
         let is_known_size = |size| self.size.is_none_or(|known| known == size) && end <= size;
         let is_late = flow.at > asked;
+        self.started_early |= flow.started_early;
         let other_size = !is_first && flow.told_size.is_some_and(|size| !is_known_size(size));
         let is_other = self.version.is_some_and(|version| version != flow.version);
         let other_version = !is_first && is_other && flow.told_version;
-        let differs = self.difference(flow.version) > 0;
-        self.facts.changes += u64::from(is_late || other_version || other_size || differs);
+        self.seen |= 1 << flow.version;
+        let differs = self.seen.count_ones() > 1 || self.difference(flow.version) > 0;
+        self.facts.changes += u64::from(is_late || other_size || differs);
         if let (Some(declared), Some(size)) = (self.setup.declared, flow.told_size) {
             self.facts.wrong_size |= declared != size;
         }
         if is_late || other_size || other_version || self.facts.wrong_size {
             self.must_fail = true;
-            return;
+            return false;
         }
         if !is_first && self.is_unproven(flow) {
-            return self.fault();
+            self.fault();
+            return false;
         }
-        let is_early = flow.started_early && self.setup.reopen == Reopen::Anywhere;
+        // Before the first byte, the buffer may have refused the stream, or not.
+        let is_early = !is_first && flow.started_early && self.setup.reopen == Reopen::Anywhere;
         self.reopen = if is_early { Reopen::FromStart } else { self.setup.reopen };
         if is_first {
             // Nothing has to be proven.
             self.size = flow.told_size;
-            self.has_ended |= self.size.is_some();
             self.version = flow.told_version.then_some(flow.version);
         } else if self.version.is_some() {
             self.size = self.size.or(flow.told_size);
         }
+        self.has_ended |= self.size.is_some();
+        // Without a proof, the bytes before a stream must come first. A source that is never opened again fails.
+        let is_pulled = flow.at == 0 || !is_first || others || self.can_jump();
+        if !is_pulled {
+            self.fault();
+        }
+        is_pulled
     }
 
     pub fn refused(&mut self) {
@@ -240,8 +259,7 @@ impl Checks {
     /// A stream is polled.
     pub fn polled(&mut self, flow: &Flow) {
         self.must(!flow.ended, || "a stream was polled after its end".to_owned());
-        let is_proven = !self.must_fail && !self.is_unproven(flow);
-        self.must(is_proven, || format!("a stream was polled that is not proven: {flow:?}"));
+        self.must(!self.must_fail, || format!("a stream was polled that is not proven: {flow:?}"));
         // The stream's next missing byte is one of these.
         let next = [self.loaded.first_missing(flow.at), self.arrived.first_missing(flow.at)];
         let may = self.need.polled(next, flow.has_more());
@@ -271,8 +289,12 @@ impl Checks {
         self.arrived.add(range.start..end);
         if self.arrived.len() > before {
             self.row = 0;
-            if flow.told_version {
-                self.version = Some(kept);
+            if before == 0 {
+                // What other streams told before may count or not.
+                (self.size, self.size_before) = (None, None);
+            }
+            if flow.told_version || before == 0 {
+                self.version = flow.told_version.then_some(kept);
             }
             self.size = self.size.or(flow.told_size);
         }

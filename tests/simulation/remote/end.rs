@@ -97,8 +97,8 @@ impl Run {
     async fn heal(&mut self) {
         self.disk.limit(None);
         self.server.restore();
-        // A stream of before may still break, which may end a series.
-        for _ in 0..2 {
+        // A stream of before may still break, and a write of before may have failed. Each may fail a load.
+        for _ in 0..4 {
             self.load().await;
         }
         let now = self.handle.progress();
@@ -173,7 +173,7 @@ impl Run {
         let now = self.handle.progress();
         let is_unused = now.state == State::Waiting && !now.store_failing;
         let stays = is_unused
-            && self.server.checks(|checks| checks.reopen) != Reopen::Anywhere
+            && self.setup.reopen != Reopen::Anywhere
             && self.server.state().held.iter().any(|held| held.stream.is_some());
         for _ in 0..3 {
             self.time().await;
@@ -183,8 +183,8 @@ impl Run {
         assert!(!stays || !state.held.is_empty(), "an unused stream was closed that cannot be opened there");
         // The rest of a chunk may wait for a write that is not retried without a request.
         let is_failing = self.handle.progress().store_failing;
-        let is_stuck =
-            is_failing || state.checks.reopen != Reopen::Anywhere || self.setup.read_ahead == u64::MAX;
+        let is_bound = state.checks.started_early || self.setup.reopen != Reopen::Anywhere;
+        let is_stuck = is_failing || is_bound || self.setup.read_ahead == u64::MAX;
         assert!(is_stuck || state.held.is_empty(), "a paused buffer holds a connection");
     }
 

@@ -3,6 +3,7 @@
 use streamspool::Reopen;
 
 use super::run::Run;
+use super::server::SURPLUS;
 use super::steps::{Answer, Break, Refusal, Setup, Start, Step, Trouble};
 use crate::generate::{anything, one_of, op, pick};
 use crate::steps::End;
@@ -141,15 +142,11 @@ impl Generator {
             return held.is_opening().then(|| Step::Answer(at, self.answer(held.asked, fault)));
         };
         if fault {
-            // Nothing tells an early end from the end of a resource without a size.
-            let known = stream.told_size.or(state.checks.size).or(run.setup.declared);
-            let has_size = known.is_some_and(|size| stream.sent < size);
-            let how = *pick(&mut self.random, &BREAKS);
-            return Some(Step::Break(at, if how == Break::End && !has_size { Break::Reset } else { how }));
+            return Some(Step::Break(at, *pick(&mut self.random, &BREAKS)));
         }
         // The buffer cuts what comes after the size.
         let random = &mut self.random;
-        let surplus = if stream.told_size.is_some() && random.below(10) == 0 { 50 } else { 0 };
+        let surplus = if stream.told_size.is_some() && random.below(10) == 0 { SURPLUS } else { 0 };
         let left = (run.setup.size + surplus).saturating_sub(stream.sent);
         if left == 0 {
             return Some(Step::Break(at, Break::End));

@@ -16,6 +16,9 @@ use super::checks::Checks;
 use super::steps::{Answer, Break, Refusal, Setup, Start};
 use crate::support::{data, jobs};
 
+/// The most bytes that a stream sends after the end of the resource.
+pub const SURPLUS: u64 = 50;
+
 /// The run's end of the source.
 #[derive(Clone)]
 pub struct Server(Arc<Mutex<State>>);
@@ -128,13 +131,22 @@ impl Server {
 
     pub fn send(&self, number: usize, sizes: &[usize]) {
         let mut state = self.state();
+        let setup = state.setup;
         if let Some(connection) = state.held.get_mut(number)
             && let Some(flow) = &mut connection.stream
             && flow.ends.is_none()
             && !flow.ended
         {
-            flow.chunks.extend(sizes);
+            // A shortened list of steps must not send bytes that do not exist.
+            let most = setup.size + SURPLUS;
+            let sizes = sizes.iter().scan(most.saturating_sub(flow.sent), |left, size| {
+                let size = (*size as u64).min(*left);
+                *left -= size;
+                Some(size as usize)
+            });
+            let sizes: Vec<_> = sizes.collect();
             flow.sent += sizes.iter().sum::<usize>() as u64;
+            flow.chunks.extend(sizes);
             connection.wake();
         }
     }
@@ -195,18 +207,19 @@ impl State {
         let told_version = version && setup.has_versions;
         let told_size = size.then(|| self.checks.size_of(number, setup.size));
         let started_early = at < asked;
-        let flow =
+        let mut flow =
             Flow { version: number, told_version, told_size, started_early, at, sent: at, ..Flow::default() };
         let is_open = |other: &Connection| other.stream.as_ref().is_some_and(|stream| !stream.ended);
         let others = self.held.iter().any(|other| other.id != id && is_open(other));
-        self.checks.opened(asked, &flow, others);
+        // A stream that is refused is closed at once.
+        flow.ended = !self.checks.opened(asked, &flow, others);
         self.connection(id).stream = Some(flow);
         (at, told_size, told_version.then(|| version_of(number)))
     }
 
     /// The next thing that a stream has.
     fn poll_stream(&mut self, id: u64, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let Self { held, checks, .. } = self;
+        let Self { held, checks, setup, .. } = self;
         let connection = held.iter_mut().find(|connection| connection.id == id).expect("it is held");
         let Some(flow) = &mut connection.stream else { panic!("it was opened") };
         checks.polled(flow);
@@ -226,6 +239,11 @@ impl State {
             connection.waker = Some(cx.waker().clone());
             return Poll::Pending;
         };
+        // Nothing tells an early end from the end of the resource, unless its size is known to be larger.
+        let proven = checks.size.filter(|_| checks.arrived.len() > 0);
+        let known = proven.or(flow.told_size).or(setup.declared);
+        let is_end = flow.at >= setup.size || known.is_some_and(|size| flow.at < size);
+        let ends = if ends == Break::End && !is_end { Break::Reset } else { ends };
         flow.ended = true;
         checks.ended(flow, ends);
         Poll::Ready(match ends {
