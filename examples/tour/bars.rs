@@ -79,6 +79,14 @@ fn state(now: &Progress, error: Option<&Error>) -> String {
     let cause = cause.unwrap_or_default();
     match now.state {
         State::Waiting => "waiting".to_owned(),
+        // Bytes are loaded past the first missing one: a listener has jumped.
+        State::Pulling if now.loaded > now.frontier - now.start => {
+            format!(
+                "loading after a jump, {} streams, next gap at {}",
+                now.streams,
+                BinaryBytes(now.frontier)
+            )
+        }
         State::Pulling => "loading".to_owned(),
         State::Complete => "complete".to_owned(),
         State::Failed => format!("failed{cause}"),
