@@ -114,6 +114,32 @@ async fn a_film_plays_on_after_its_origin_was_stopped_and_started_again() {
 }
 
 #[tokio::test]
+async fn a_film_with_its_index_at_the_end_shows_its_first_frame_without_the_bytes_between() {
+    // Rule 25: the frame needs the start and the index. Each takes one round trip to a source with ranges.
+    let Some(browser) = Browser::start(1100, 1200).await else { return };
+    let index = CLIP.windows(4).rposition(|word| word == b"moov").unwrap() - 4;
+    assert!(index > 1_200_000, "the index is at the end");
+    let origin = Origin::start("clip.mp4", CLIP.to_vec()).await;
+    origin.withhold(600_000..index - 100_000);
+    origin.send_to(CLIP.len());
+    let server = Server::start(&[&origin.url]).await;
+    browser.open(&server.url).await;
+    let (picture, claimed) = browser.shows().await;
+    assert!(picture < 0.3 && claimed < 0.1, "{picture} {claimed}");
+    let requests = origin.requests();
+    assert!(requests.len() <= 3, "three round trips at most: {requests:?}");
+    let state = server.wait_for("clip.mp4", "two ranges", |now| now["frontier"] == 600_000).await;
+    assert!(state["loaded"].as_u64().unwrap() < CLIP.len() as u64 / 2, "{state}");
+
+    origin.withhold(0..0);
+    browser.eval(PLAY).await;
+    browser.until("all is here", &text_of("state"), |state| state == "complete").await;
+    let whole = server.get("clip.mp4", &[]).await;
+    assert!(in_time("the whole", whole.bytes()).await.unwrap() == CLIP);
+    browser.close().await;
+}
+
+#[tokio::test]
 async fn a_film_with_its_index_at_the_end_plays_once_the_end_is_here() {
     let Some(browser) = Browser::start(1100, 1200).await else { return };
     let upstream = Upstream::start("clip.mp4", Some(CLIP.len())).await;

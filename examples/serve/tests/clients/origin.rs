@@ -1,6 +1,7 @@
 //! An origin that the test stops and starts again: a server of one resource with ranges and a strong `ETag`.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -19,6 +20,8 @@ struct Shared {
     bytes: Vec<u8>,
     /// The offset up to which bytes are sent, on all connections.
     sent_to: watch::Sender<usize>,
+    /// Bytes that are not sent meanwhile.
+    withheld: watch::Sender<Range<usize>>,
     /// The `Range` and `If-Range` of each request.
     requests: Mutex<Vec<(String, String)>>,
 }
@@ -28,7 +31,12 @@ impl Origin {
     pub(crate) async fn start(name: &str, bytes: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Shared { bytes, sent_to: watch::Sender::new(0), requests: Mutex::default() };
+        let shared = Shared {
+            bytes,
+            sent_to: watch::Sender::new(0),
+            withheld: watch::Sender::new(0..0),
+            requests: Mutex::default(),
+        };
         let shared = Arc::new(shared);
         let running = Some(tokio::spawn(run(listener, Arc::clone(&shared))));
         Self { url: format!("http://{address}/{name}"), address, shared, running }
@@ -36,6 +44,11 @@ impl Origin {
 
     pub(crate) fn send_to(&self, offset: usize) {
         self.shared.sent_to.send_replace(offset);
+    }
+
+    /// Sends no byte of this range before the next call.
+    pub(crate) fn withhold(&self, range: Range<usize>) {
+        self.shared.withheld.send_replace(range);
     }
 
     /// Closes the listener and all connections.
@@ -92,8 +105,11 @@ async fn answer(mut stream: TcpStream, shared: Arc<Shared>) -> Option<()> {
     );
     write.write_all(head.as_bytes()).await.ok()?;
     let mut sent_to = shared.sent_to.subscribe();
+    let mut withheld = shared.withheld.subscribe();
     while at < size {
         let end = *sent_to.wait_for(|end| *end > at).await.ok()?;
+        let hole = withheld.wait_for(|hole| !hole.contains(&at)).await.ok()?.clone();
+        let end = if at < hole.start { end.min(hole.start) } else { end };
         write.write_all(&shared.bytes[at..end]).await.ok()?;
         at = end;
     }
