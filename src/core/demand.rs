@@ -3,7 +3,11 @@
 use std::cmp::Reverse;
 
 use super::chunk::Chunk;
+use super::memory::BLOCK;
 use super::{Action, Core, Token};
+
+/// The number of new bytes that a stream brings before it is moved away from a waiting request: one block.
+const MOVED_AFTER: u64 = BLOCK as u64;
 
 /// The ends of the ranges that were delivered last, at most as many as there may be streams. Read-ahead
 /// counts from them.
@@ -159,7 +163,7 @@ impl<T: Token> Core<T> {
             let is_waited_for = self.is_waited_for(id, at);
             // A stream that a request waits for brings one block first. If the source cannot jump, its only
             // stream is already past the byte that is needed, so it moves at once.
-            if is_waited_for && self.feeds.can_jump() && self.feeds.brought(id) < BLOCK {
+            if is_waited_for && self.feeds.can_jump() && self.feeds.brought(id) < MOVED_AFTER {
                 continue;
             }
             let is_ahead = self.delivered.is_ahead(at, self.limits.read_ahead);
@@ -170,11 +174,7 @@ impl<T: Token> Core<T> {
 
     /// The most streams whose open blocks fit in memory, if they cannot be written.
     fn streams_that_fit(&self) -> usize {
-        if self.layout.capacity() > 0 {
-            usize::MAX
-        } else {
-            2 + self.writeback.max_memory() / super::memory::BLOCK
-        }
+        if self.layout.capacity() > 0 { usize::MAX } else { 2 + self.writeback.max_memory() / BLOCK }
     }
 
     /// The stream stops here, and the rest of its chunk is dropped. The requests that it served may need
@@ -189,6 +189,3 @@ impl<T: Token> Core<T> {
         }
     }
 }
-
-/// The number of new bytes that a stream brings before it is moved away from a waiting request.
-const BLOCK: u64 = super::memory::BLOCK as u64;

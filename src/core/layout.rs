@@ -256,7 +256,7 @@ impl Layout {
         let is_assigned = self.slots.assign(block.number, !block.is_read);
         if is_assigned && !self.freed.is_empty() {
             // The place is written again.
-            let place = self.slots.position(block.number * super::memory::BLOCK as u64);
+            let place = self.slots.position(block_range(block.number).start);
             self.freed.retain(|freed| freed.start != place);
         }
         is_assigned

@@ -118,8 +118,9 @@ impl<T: Token> Core<T> {
                 self.end = u64::MAX;
             }
             self.learn_size();
-            if makes_hole {
-                // The end of the resource is after these bytes, and not in the hole before them.
+            if makes_hole || self.layout.end() == u64::MAX {
+                // The end of the resource is after these bytes, and not in the hole before them. At the
+                // largest offset it is known.
                 self.waiters.wake_if(|waiter| matches!(waiter, Waiter::Size(_)));
             }
             bytes

@@ -71,12 +71,13 @@ pub(super) fn decide(
     let mut parts = layout.split(read.offset..end);
     let Some(Part { range, place }) = parts.next() else {
         // The range is empty because the read is of no bytes, or past the known end; or because it starts at
-        // `u64::MAX`. No resource has a byte there, but only its end proves that.
-        let is_past = read.len == 0 || end < read_end;
+        // `u64::MAX`. No resource has a byte there, but only its end proves that, somewhere after the last
+        // loaded byte.
+        let is_past = read.len == 0 || end < read_end || layout.end() == u64::MAX;
         return if is_past {
             Decision::Act(Outcome::Nothing)
         } else {
-            missing(read.offset..u64::MAX, ending)
+            missing(layout.end()..u64::MAX, ending)
         };
     };
     if place == Place::Discarded {
@@ -104,7 +105,7 @@ pub(super) fn decide(
     if place == Place::Resident {
         return Decision::Act(Outcome::Resident { range, more_to });
     }
-    let piece_end = range.end.min(range.start + BLOCK as u64);
+    let piece_end = range.end.min(range.start.saturating_add(BLOCK as u64));
     let end = more_to.max(piece_end);
     let enough = if read.want == Want::Exact { end } else { piece_end };
     let enough = usize::try_from(enough - range.start).unwrap_or(usize::MAX);

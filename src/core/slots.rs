@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
 
-use super::memory::BLOCK;
+use super::memory::{BLOCK, block_range};
 
 #[derive(Default)]
 pub(super) struct Slots {
@@ -94,8 +94,7 @@ impl Slots {
         let limit = self.limit.as_mut()?;
         let place = limit.slots.remove(&number)?.place;
         limit.used.remove(&place);
-        let start = place * BLOCK as u64;
-        Some(start..start + BLOCK as u64)
+        Some(block_range(place))
     }
 
     /// A range was delivered.

@@ -79,6 +79,9 @@ impl<W: Token> Waiters<W> {
 
     /// These bytes have arrived: wakes the requests that wait for one of them as their last byte.
     pub(super) fn wake(&mut self, arrived: Range<u64>) {
+        if arrived.is_empty() {
+            return;
+        }
         while let Some(first) = self.parked.first_entry() {
             let mut key = *first.key();
             if key.0 <= arrived.start {
@@ -177,5 +180,36 @@ impl<W: Token> Waiters<W> {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.parked.len() + self.woken.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Token for &str {
+        fn is_abandoned(&self) -> bool {
+            false
+        }
+    }
+
+    /// Wakes requests that wait for these ranges, by what has arrived. Returns their indices.
+    fn woken(waiting: &[(u64, u64)], arrived: Range<u64>) -> Vec<&'static str> {
+        let mut waiters = Waiters::new(true);
+        for ((start, end), name) in waiting.iter().zip(["first", "second", "third"]) {
+            waiters.park(*start..*end, name);
+        }
+        waiters.wake(arrived);
+        std::iter::from_fn(|| waiters.pop()).collect()
+    }
+
+    #[test]
+    fn a_request_is_woken_by_its_last_byte_at_any_offset() {
+        let last = u64::MAX;
+        assert_eq!(woken(&[(0, 10), (5, 20), (15, 16)], 0..9), [""; 0]);
+        assert_eq!(woken(&[(0, 10), (5, 20), (15, 16)], 9..16), ["first", "third"]);
+        assert_eq!(woken(&[(0, 10), (5, 20)], 10..20), ["second"], "the first waits for bytes before");
+        assert_eq!(woken(&[(0, 10), (9, last)], last - 1..last), ["second"]);
+        assert_eq!(woken(&[(0, 10), (9, last)], last..last), [""; 0]);
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, SeekFrom};
 use std::ops::Bound;
 
 use futures::TryStreamExt;
-use streamspool::{BufferHandle, Bytes, Error, ErrorKind, StreamBuffer};
+use streamspool::{BufferHandle, Bytes, Error, ErrorKind, OpenAt, Opened, StreamBuffer, Version, source_fn};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use crate::support::source::{ragged, ready};
@@ -154,5 +154,29 @@ fn a_range_whose_bounds_make_no_sense_is_refused_with_its_offset() {
                 assert_lie(&error, ErrorKind::InvalidInput, start);
             }
         }
+    });
+}
+
+#[test]
+fn rules_1_and_3_a_source_that_sends_bytes_at_the_largest_offsets_is_cut_there() {
+    on_both_runtimes(|| async {
+        // It sends more than there is room for before `u64::MAX`. Each byte is the last one of its offset.
+        let source = source_fn(async |at: OpenAt| {
+            let bytes: Vec<u8> = (0..1000).map(|by| at.offset.wrapping_add(by).to_be_bytes()[7]).collect();
+            let stream = futures::stream::iter([Ok(Bytes::from(bytes))]);
+            Ok(Opened::new(stream).version(Version::strong("v1")))
+        });
+        let buffer = StreamBuffer::spawn_source(source);
+        let last: Vec<u8> = (245..255).collect();
+        assert_eq!(buffer.read(u64::MAX - 10, 100).await.unwrap(), last);
+        assert_eq!(buffer.read_some(u64::MAX - 10, usize::MAX).await.unwrap(), last);
+        assert_eq!(buffer.slice(u64::MAX - 10..).await.unwrap(), last);
+        let mut all = Vec::new();
+        buffer.reader_at(u64::MAX - 10).read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, last);
+        let pieces: Vec<_> = buffer.chunks(u64::MAX - 10..).try_collect().await.unwrap();
+        assert_eq!(pieces.concat(), last);
+        buffer.load_range(u64::MAX - 10..).await.unwrap();
+        assert!(buffer.read(u64::MAX, 1).await.unwrap().is_empty());
     });
 }

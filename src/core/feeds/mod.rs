@@ -347,9 +347,10 @@ impl Feeds {
         let Some(stream) = self.streams.get_mut(id).and_then(Option::as_mut) else { return Ok(()) };
         stream.received(now, chunk.len() as u64, &mut self.pace);
         let at = stream.at;
-        if let Some(size) = self.size.or(stream.told.0) {
-            chunk.truncate(usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX));
-        }
+        // A caller may read, and a source may send, at any offset. No resource has a byte at `u64::MAX`, so
+        // sums of offsets and lengths do not overflow.
+        let end = self.size.or(stream.told.0).unwrap_or(u64::MAX);
+        chunk.truncate(usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX));
         if self.has_other_bytes(at, chunk, layout.end()) {
             return Err(Fault::Changed("bytes that were received before differ"));
         }
@@ -384,6 +385,8 @@ impl Feeds {
         stream.brought += bytes.len() as u64;
         stream.used = now;
         let (size, version) = (stream.told.0, stream.told.1.take());
+        // No resource goes on after the largest offset.
+        let size = size.or((stream.at == u64::MAX).then_some(u64::MAX));
         self.size = self.size.or(size);
         self.version = version.or_else(|| self.version.take());
         self.series.succeeded();

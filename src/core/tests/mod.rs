@@ -12,6 +12,7 @@
 
 mod demand;
 mod ending;
+mod far;
 mod holes;
 mod jumping;
 mod keeping;

@@ -287,7 +287,7 @@ impl Remote {
 
     pub(super) fn send_bytes_of(&mut self, stream: usize, bytes: Bytes) {
         let at = self.streams.get_mut(&stream).expect("it is open");
-        *at = at.map(|at| at + bytes.len() as u64);
+        *at = at.map(|at| at.saturating_add(bytes.len() as u64));
         self.sent += bytes.len() as u64;
         self.core.permit(self.now, stream).expect("bytes are wanted").chunk(bytes);
         self.pump();
