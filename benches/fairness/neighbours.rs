@@ -48,6 +48,7 @@ impl Edge {
 fn send(mut pages: net::TcpStream, times: &mpsc::Sender<Instant>) {
     pages.set_nodelay(true).expect("a socket");
     loop {
+        // The pace of a live stream. It has a thread of its own, so that a busy runtime does not delay it.
         thread::sleep(TICK);
         if times.send(Instant::now()).is_err() || pages.write_all(&[7; PAGE]).is_err() {
             return;

@@ -44,7 +44,8 @@ fn row(trace: &Trace, all: &Bytes) {
         // A paused clock does not wait for the disk, so nothing is spilled.
         let buffer = StreamBuffer::builder().max_memory(usize::MAX).spawn_source(source);
         let time = ours::read(&buffer, trace, all).await.expect("reads");
-        // The read-ahead counts too.
+        // The read-ahead counts too. On the paused clock, this takes no time and ends when nothing is left
+        // to do.
         tokio::time::sleep(REST).await;
         time
     });

@@ -9,10 +9,10 @@ use tokio::io::{AsyncReadExt, copy, sink};
 /// 128 kbit/s.
 const SECOND: u64 = 16_000;
 
-/// Stands for the body of a request: 20 minutes, 1000 times as fast. Each second repeats its number.
+/// Stands for the body of a request: 20 minutes, at 1000 times the pace. Each second repeats its number.
 fn radio() -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     stream::unfold(0_u32, async |second| {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await; // the pace
         let bytes = Bytes::from(second.to_be_bytes().repeat(4000));
         (second < 20 * 60).then(|| (Ok(bytes), second + 1))
     })

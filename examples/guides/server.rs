@@ -102,6 +102,7 @@ async fn serve(State((resource, sent)): State<(Bytes, Arc<Sent>)>, headers: Head
         let part = resource.slice(usize::try_from(start).unwrap_or(0)..usize::try_from(end).unwrap_or(0));
         sent.bytes.fetch_add(end - start, Relaxed);
         async {
+            // As slow as a network, so that a client can be seen to ask for more before all has come.
             tokio::time::sleep(Duration::from_millis(1)).await;
             io::Result::Ok(part)
         }

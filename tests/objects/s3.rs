@@ -30,7 +30,12 @@ impl Server {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let address = format!("http://127.0.0.1:{port}");
         let server = Self { process, address, client: reqwest::Client::new() };
-        let started = async { while !server.put("bucket", "").await {} };
+        // moto sends no notification when it is ready, so this asks again and again.
+        let started = async {
+            while !server.put("bucket", "").await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
         tokio::time::timeout(Duration::from_secs(60), started).await.expect("moto starts");
         Some(server)
     }
@@ -61,7 +66,6 @@ impl Server {
                          SignedHeaders=host, Signature=0";
         let url = format!("{}/{path}", self.address);
         let answer = self.client.put(url).header("authorization", signature).body(body).send().await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 }

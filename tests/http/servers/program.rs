@@ -132,7 +132,7 @@ impl Program {
         (self.child, self.port) = spawn(self.setup, self.dir.path()).await;
     }
 
-    /// Waits until the log of the server has one of these texts.
+    /// Waits until the log of the server has one of these texts. A file sends no notification, so this polls.
     pub(super) async fn logged(&self, texts: &[&str]) {
         let start = Instant::now();
         loop {
@@ -185,6 +185,7 @@ async fn spawn(setup: Setup, dir: &Path) -> (Child, u16) {
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         let mut child = command.spawn().unwrap();
         let start = Instant::now();
+        // A server sends no notification when it listens, so this polls.
         while child.try_wait().unwrap().is_none() {
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
                 return (child, port);

@@ -40,6 +40,7 @@ impl Firefox {
         firefox.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let child = firefox.env("HOME", profile.path()).spawn().unwrap();
         let port = async {
+            // Firefox writes the file when it is ready, and sends no notification.
             loop {
                 let port = std::fs::read_to_string(profile.path().join("MarionetteActivePort"));
                 if let Some(port) = port.ok().and_then(|port| port.trim().parse::<u16>().ok()) {
@@ -64,7 +65,7 @@ impl Firefox {
         self.ask("WebDriver:ExecuteScript", json!({ "script": script, "args": [] })).await["value"].clone()
     }
 
-    /// Runs the script until its result fits.
+    /// Runs the script until its result fits. Marionette has no notifications, so this polls.
     pub(crate) async fn until(&mut self, script: &str, fits: impl Fn(&Value) -> bool) {
         let asked = async {
             while !fits(&self.eval(script).await) {

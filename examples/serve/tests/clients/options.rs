@@ -8,7 +8,7 @@ use axum::http::{Response, header};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-use crate::support::{CLIP, Server, TUNE, clip_path, in_time, pattern};
+use crate::support::{CLIP, Server, TUNE, clip_path, in_time, pattern, until_text};
 
 #[tokio::test]
 async fn a_mistake_in_the_arguments_is_explained() {
@@ -112,13 +112,7 @@ async fn names_do_not_control_the_terminal() {
     let path = dir.path().join("a\x1b[31m\u{202e}b.txt");
     std::fs::write(&path, "a text").unwrap();
     let server = Server::start(&[path.to_str().unwrap()]).await;
-    let listed = async {
-        while !server.output.lock().unwrap().contains(".txt") {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    in_time("the list of resources", listed).await;
-    let output = server.output.lock().unwrap().clone();
+    let output = until_text(&server.output, ".txt").await;
     assert!(
         output.contains("a\\u{1b}[31m\\u{202e}b.txt") && !output.contains(['\x1b', '\u{202e}']),
         "{output:?}"
@@ -148,6 +142,7 @@ async fn a_signal_ends_the_server_and_all_processes_of_its_commands() {
         assert!(kill(&[name, &server.child.id().unwrap().to_string()]).await);
         assert_eq!(in_time("the end", server.child.wait()).await.unwrap().code(), Some(code));
         let ended = async {
+            // The command is no child of the test, so its end can only be asked for.
             while kill(&["-0", "--", &group]).await {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }

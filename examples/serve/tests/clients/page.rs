@@ -93,7 +93,7 @@ async fn a_server_that_has_ended_is_shown_and_not_its_last_state() {
     browser.until("the state", &text_of("state"), |state| state == "complete").await;
     server.child.kill().await.unwrap();
     browser.until("the end", &text_of("state"), |state| state == "no connection").await;
-    // The page draws itself every 250 ms.
+    // The page draws itself every 250 ms, and none of its drawings may show the last state again.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(browser.eval(&text_of("state")).await, "no connection");
     has_no_barriers(&browser, "a server that has ended").await;

@@ -15,7 +15,7 @@ use streamspool::Bytes;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Child;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Much longer than anything here takes, so only a test that hangs reaches it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -80,9 +80,9 @@ pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) url: String,
     /// The lines before its address, and the later ones up to now.
-    pub(crate) output: Arc<Mutex<String>>,
+    pub(crate) output: watch::Receiver<String>,
     /// What it has written to standard error.
-    pub(crate) errors: Arc<Mutex<String>>,
+    pub(crate) errors: watch::Receiver<String>,
 }
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_serve");
@@ -105,7 +105,7 @@ impl Server {
         let errors = kept(BufReader::new(child.stderr.take().unwrap()).lines());
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = in_time("the server's address", lines.next_line()).await.unwrap();
-        let line = line.unwrap_or_else(|| panic!("no address: {}", errors.lock().unwrap()));
+        let line = line.unwrap_or_else(|| panic!("no address: {}", *errors.borrow()));
         let url = line.strip_prefix("Serving on ").unwrap().trim_end_matches('/').to_owned();
         Self { child, url, output: kept(lines), errors }
     }
@@ -120,12 +120,7 @@ impl Server {
 
     /// Waits until it has written this to standard error.
     pub(crate) async fn reports(&self, text: &str) {
-        let reported = async {
-            while !self.errors.lock().unwrap().contains(text) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        in_time(&format!("a report of {text:?}"), reported).await;
+        until_text(&self.errors, text).await;
     }
 
     /// A request that changes something, as the page sends it.
@@ -178,19 +173,27 @@ impl Server {
 }
 
 /// Keeps the lines of a stream, and prints them for a test that fails.
-fn kept<R>(mut lines: tokio::io::Lines<BufReader<R>>) -> Arc<Mutex<String>>
+fn kept<R>(mut lines: tokio::io::Lines<BufReader<R>>) -> watch::Receiver<String>
 where
     R: tokio::io::AsyncRead + Unpin + Send + 'static,
 {
-    let kept = Arc::new(Mutex::new(String::new()));
-    let shared = Arc::clone(&kept);
+    let (kept, all) = watch::channel(String::new());
     tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
             println!("{line}");
-            shared.lock().unwrap().extend([&line, "\n"]);
+            kept.send_modify(|text| text.extend([&line, "\n"]));
         }
+        // The text stays when the server has ended.
+        kept.closed().await;
     });
-    kept
+    all
+}
+
+/// Waits until a program has written `part`. Returns all that it has written.
+pub(crate) async fn until_text(text: &watch::Receiver<String>, part: &str) -> String {
+    let mut text = text.clone();
+    let written = in_time(part, text.wait_for(|text| text.contains(part))).await;
+    written.unwrap().clone()
 }
 
 pub(crate) fn http() -> reqwest::Client {
