@@ -56,7 +56,7 @@ pub struct StreamBuffer {
     shared: Arc<Shared>,
     span: Span,
     timer: Timer,
-    /// The time that the core is told. It is read only for events for which time matters.
+    /// The time of the current event, for the core. The clock is read only for events that need it.
     now: Instant,
     /// When the time of a read is noted next; `None` before the first read.
     next_note: Option<Instant>,

@@ -100,7 +100,7 @@ impl<T: Token> Core<T> {
         next <= most && self.waiters.first_from(next..=most).is_some()
     }
 
-    /// Of the requests that no stream serves, the first missing byte of the one that came first.
+    /// The first missing byte of the oldest request that no stream serves.
     fn unserved(&mut self) -> Option<u64> {
         let mut oldest: Option<(u64, u64)> = None;
         let mut from = Some(0);

@@ -172,8 +172,8 @@ pub(crate) struct Core<T> {
     has_timer: bool,
     /// Something happened since `poll_action` returned `None`.
     dirty: bool,
-    /// Whether the one-way stream was wanted when `poll_action` returned `None`, and no request was parked.
-    /// Nothing changes that until something happens.
+    /// Whether an idle core wants bytes of its one-way stream, as long as nothing happens. For speed only.
+    /// `None` if this has to be decided anew: while a request is parked, it may be dropped at any time.
     wanted_idle: Option<bool>,
 }
 

@@ -82,7 +82,7 @@ impl BufferHandle {
 
     /// The size of the whole resource in bytes.
     ///
-    /// A known size is returned at once: the declared one, or the one that the source told. If a
+    /// A known size is returned at once: the declared size, or the size that the source reported. If a
     /// [source](crate::Source) has loaded nothing yet, it is opened at offset 0 to look. If the size is still
     /// not known, bytes are pulled from the end of the last loaded range to the end of the resource, and
     /// holes before that are not filled. Then the future does not return for an endless stream.

@@ -56,7 +56,7 @@ impl<R> Future for Job<R> {
 type Task = Box<dyn FnOnce(io::Result<&Worker<'_>>) + Send>;
 
 struct Threads {
-    /// The threads without work, the one that was used last at the end. The others can end.
+    /// The threads without work, in the order of their last use. So the oldest ones can end.
     idle: Mutex<Vec<Arc<Slot>>>,
     idle_time: Duration,
 }
@@ -177,7 +177,7 @@ impl Slot {
     }
 }
 
-/// What `tracing` is told of one job: in the span and by the subscriber of its caller, so that the
+/// The span and the subscriber of a job's caller. `tracing` uses them for the job, so that the
 /// events of a store belong to its buffer.
 struct Trace {
     job: u64,

@@ -112,7 +112,7 @@ impl Feeds {
         self.series.request();
     }
 
-    /// The number, the time and the delay of the attempt that is waited for.
+    /// The number, the time and the delay of the scheduled attempt.
     pub(super) fn retrying(&self) -> Option<(u32, Instant, Duration)> {
         self.series.next()
     }
@@ -146,7 +146,7 @@ impl Feeds {
         self.streams.iter().flatten().filter(|stream| stream.is_open()).count()
     }
 
-    /// The offset of the next byte of an open stream, or the one that an opening asked for.
+    /// The offset of the next byte of an open stream. For an opening: the requested offset.
     pub(super) fn at(&self, id: usize) -> Option<u64> {
         self.stream(id).map(|stream| stream.at)
     }

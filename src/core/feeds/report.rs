@@ -22,7 +22,7 @@ pub(in crate::core) enum Fault {
     Io(io::Error),
     /// The stream ended before the size that is known, or before bytes that were received earlier.
     EarlyEnd,
-    /// The resource is not the one that the buffer has bytes of.
+    /// The resource has changed: bytes of this stream must not be mixed with the bytes of the buffer.
     Changed(&'static str),
     /// The size that the source tells is not the declared one.
     WrongSize(Error),

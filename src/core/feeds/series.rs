@@ -47,7 +47,7 @@ impl Series {
         self.gave_up = false;
     }
 
-    /// The number, the time and the delay of the attempt that is waited for.
+    /// The number, the time and the delay of the scheduled attempt.
     pub(super) fn next(&self) -> Option<(u32, Instant, Duration)> {
         self.retry_at.map(|(at, delay)| (self.backoff.attempt(), at, delay))
     }
@@ -64,8 +64,8 @@ impl Series {
         self.backoff.reset();
     }
 
-    /// An opening or a stream has failed. `at` is the offset of its next missing byte, and `size` the one
-    /// that is known or declared.
+    /// An opening or a stream has failed. `at` is the offset of its next missing byte. `size` is the known
+    /// size, else the declared size.
     pub(super) fn failed(
         &mut self,
         now: Instant,
@@ -114,7 +114,7 @@ impl Series {
         Consequence::GiveUp(error)
     }
 
-    /// There is no timer: no attempt is made again, and the one that is waited for is given up.
+    /// The runtime has no timer. No further attempt is made, and the scheduled attempt is given up.
     pub(super) fn no_timer(&mut self) -> Option<Consequence> {
         self.retry.attempts = 0;
         match (self.retry_at, self.error.clone()) {

@@ -135,7 +135,7 @@ fn an_idle_stream_moves_before_one_that_a_read_waits_for() {
     remote.send_of(1, 100);
     assert_eq!(remote.bytes(), source(2_000_000, 2_000_010));
     assert_eq!(remote.bytes(), source(1_000_010, 1_000_110));
-    // Both are idle: the one that was used before the other moves.
+    // Both are idle. The stream that has not been used for longer moves.
     remote.now += ms(1);
     remote.read(2_000_010, 1);
     remote.send_of(0, 1);

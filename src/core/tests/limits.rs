@@ -152,7 +152,7 @@ fn new_limits_hold_when_the_call_resolves() {
     world.write_all();
     assert!(world.bytes(&set).is_empty());
     assert_eq!(world.progress().spilled, 3 * BLOCKS);
-    assert_eq!(world.discarded.len(), 9, "the store is told of each block");
+    assert_eq!(world.discarded.len(), 9, "the store discards each block");
     assert!(world.progress().start > 0);
     // More disk: the stream goes on.
     let set = world.set_limits(None, Some(u64::MAX));

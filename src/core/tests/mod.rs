@@ -47,7 +47,7 @@ const MIB: usize = 1024 * KIB;
 /// The most that memory may go over its budget, by rule 9.
 const SLACK: usize = MIB;
 
-/// In memory, without a declared size, and pulling only for those who wait: what most tests start
+/// In memory, without a declared size and without read-ahead: what most tests start
 /// from.
 const PLAIN: Limits =
     Limits { declared: None, max_memory: usize::MAX, read_ahead: 0, max_disk: u64::MAX, streams: 2 };

@@ -15,7 +15,7 @@ fn pulled_to(world: &mut World, chunk: usize) -> u64 {
 }
 
 #[test]
-fn nothing_is_pulled_before_somebody_reads() {
+fn nothing_is_pulled_before_the_first_read() {
     // Rule 6.
     for read_ahead in [0, 1, MIB as u64, u64::MAX - 1] {
         let mut world = reading_ahead(read_ahead);
@@ -74,7 +74,7 @@ fn a_run_gets_more_than_a_piece_only_of_what_is_no_news() {
     assert_eq!(pulled_to(&mut world, BLOCK), block + ahead);
     world.read(block, 2 * block + 10);
     assert_eq!(pulled_to(&mut world, BLOCK), 8 * block);
-    assert_eq!(run(&mut world, 100), 3 * block + 10 - 100, "up to where somebody has been");
+    assert_eq!(run(&mut world, 100), 3 * block + 10 - 100, "up to the furthest delivery");
     assert_eq!(run(&mut world, 3 * block + 9), block - 9, "a piece is given whole");
     assert_eq!(pulled_to(&mut world, BLOCK), 4 * block + ahead);
     world.end();
@@ -97,7 +97,7 @@ fn a_run_from_disk_gets_a_piece_or_what_is_no_news_where_it_waits_anyway() {
         assert_eq!(bytes, source(offset, offset + bytes.len() as u64));
         bytes.len() as u64
     };
-    assert_eq!(run(&mut world, 100, false), 2 * block - 90, "up to where somebody has been");
+    assert_eq!(run(&mut world, 100, false), 2 * block - 90, "up to the furthest delivery");
     assert_eq!(run(&mut world, 100, true), block);
     assert_eq!(pulled_to(&mut world, BLOCK), 7 * block, "nothing is news");
     assert_eq!(run(&mut world, 2 * block, false), block);

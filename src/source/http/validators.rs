@@ -11,7 +11,7 @@ use crate::source::Version;
 /// RFC 9110 (8.8.2.2) asks for at least one second, and for a reason to believe that one clock made both
 /// dates or that they are too far apart for a difference between two clocks to matter. A client cannot
 /// see how many clocks there are: a web server often serves files of another machine. So this is the
-/// distance for two clocks. It is the one that all earlier versions of HTTP prescribed (RFC 7232,
+/// distance for two clocks. It is the distance that all earlier versions of HTTP prescribed (RFC 7232,
 /// 2.2.2); RFC 9110 (B.3) leaves it to the client. A longer distance only costs the 64 KiB by which a
 /// buffer proves a resource without a version.
 const STRONG_AGE: Duration = Duration::from_secs(60);
