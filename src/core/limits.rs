@@ -31,18 +31,14 @@ impl<T: Token> Core<T> {
     /// A caller changes limits.
     pub(super) fn set_limits(&mut self, max_memory: Option<usize>, max_disk: Option<u64>, token: T) {
         self.writeback.adjust(max_memory, token);
-        self.limits.max_disk = max_disk.unwrap_or(self.limits.max_disk);
-        self.apply_max_disk |= max_disk.is_some();
+        self.new_max_disk = max_disk.or(self.new_max_disk);
     }
 
     /// Limits the store, as a caller has asked. Bytes that do not fit are discarded, whether they were read
     /// or not. A running write must end first, because its blocks have no slots yet.
     pub(super) fn apply_limits(&mut self) {
-        if !self.apply_max_disk || self.writeback.is_writing() {
-            return;
-        }
-        self.apply_max_disk = false;
-        self.layout.set_limit(self.limits.max_disk);
+        let Some(bytes) = self.new_max_disk.take_if(|_| !self.writeback.is_writing()) else { return };
+        self.layout.set_limit(bytes);
         let discards = self.discards();
         while self.layout.is_exceeded()
             && let Some(number) = self.layout.next_discarded(&discards)
@@ -55,14 +51,9 @@ impl<T: Token> Core<T> {
         }
     }
 
-    /// Whether bytes that are discarded can be fetched again.
-    fn may_fetch_again(&self) -> bool {
+    /// Whether bytes may be discarded that can be fetched again. Then the source is never done with.
+    pub(super) fn may_fetch_again(&self) -> bool {
         self.layout.is_limited() && self.feeds.can_jump()
-    }
-
-    /// Whether the source has nothing more to send for good.
-    pub(super) fn is_final_when_whole(&self) -> bool {
-        !self.may_fetch_again()
     }
 
     /// Requests for bytes that were discarded for good fail.

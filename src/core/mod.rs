@@ -134,7 +134,6 @@ enum Ending {
 }
 
 /// The state of one buffer. `T` is where replies are sent.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Core<T> {
     limits: Limits,
     layout: Layout,
@@ -145,8 +144,8 @@ pub(crate) struct Core<T> {
     arriving: Chunk,
     /// The stream that yielded it.
     arriving_from: usize,
-    /// Whether `limits.max_disk` was changed, and still has to be applied.
-    apply_max_disk: bool,
+    /// A new limit of the store that still has to be applied.
+    new_max_disk: Option<u64>,
     /// The source sent more than was declared. It fails once `arriving` is absorbed.
     excess: bool,
     /// Where the resource ends: no byte from here on is waited for. `u64::MAX` while that is not known.
@@ -200,7 +199,7 @@ impl<T: Token> Core<T> {
             writeback: Writeback::new(limits.max_memory, seed),
             arriving: Chunk::default(),
             arriving_from: 0,
-            apply_max_disk: false,
+            new_max_disk: None,
             excess: false,
             end: u64::MAX,
             ending: None,

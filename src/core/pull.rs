@@ -44,15 +44,7 @@ impl<T: Token> Core<T> {
 
     pub(super) fn opened(&mut self, stream: usize, opened: OpenedStream) {
         let declared = self.limits.declared;
-        let is_first = !self.feeds.has_bytes() && self.feeds.open_count() == 0;
-        let admission = self.feeds.opened(self.now, stream, opened, declared, &self.layout);
-        if is_first && admission.is_ok() && self.end != u64::MAX {
-            // An earlier stream without a byte may have been one of another resource, with another size.
-            // Requests were cut to that size.
-            self.end = u64::MAX;
-            self.waiters.wake_if(|_| true);
-        }
-        match admission {
+        match self.feeds.opened(self.now, stream, opened, declared, &self.layout) {
             Ok(Admission::Admitted) => {
                 self.learn_size();
                 self.pass_loaded(stream);
@@ -115,7 +107,7 @@ impl<T: Token> Core<T> {
             if at + bytes as u64 > self.end && self.feeds.size().is_none() {
                 // A stream at `end` brought no byte, so the resource seemed to end there or before. These
                 // bytes show that this stream only broke.
-                self.end = u64::MAX;
+                self.ends_at(u64::MAX);
             }
             self.learn_size();
             if makes_hole || self.layout.end() == u64::MAX {
@@ -137,7 +129,7 @@ impl<T: Token> Core<T> {
     /// Stops the stream if it has reached the end of the resource, or an island before which it stops. The
     /// buffer is complete if no byte is missing.
     fn pass_loaded(&mut self, stream: usize) {
-        if self.layout.is_whole(self.end) && self.is_final_when_whole() {
+        if self.layout.is_whole(self.end) && !self.may_fetch_again() {
             return self.finish(Ending::Complete);
         }
         let Some(at) = self.feeds.at(stream) else { return };
@@ -151,17 +143,20 @@ impl<T: Token> Core<T> {
 
     /// Takes in the size, if the source has told one.
     fn learn_size(&mut self) {
-        if let Some(size) = self.feeds.size()
-            && size != self.end
-        {
-            self.ends_at(size);
-        }
+        // Before the first byte, an earlier stream may have been one of another resource, with another size.
+        let unknown = if self.feeds.has_bytes() { self.end } else { u64::MAX };
+        self.ends_at(self.feeds.size().unwrap_or(unknown));
     }
 
-    /// The resource has no bytes from `end` on: requests for them need not wait.
+    /// The resource has no bytes from `end` on, as far as is known: requests for them need not wait.
     fn ends_at(&mut self, end: u64) {
+        if end > self.end {
+            // Requests were cut to the old end.
+            self.waiters.wake_if(|_| true);
+        } else if end < self.end {
+            self.waiters.wake(end..u64::MAX);
+        }
         self.end = end;
-        self.waiters.wake(end..u64::MAX);
     }
 
     /// Whether no stream is polled any more.
@@ -221,8 +216,7 @@ impl<T: Token> Permit<'_, T> {
         core.dirty = true;
         match core.feeds.ended(stream, core.limits.declared, &core.layout) {
             End::Resource { most } => {
-                core.ends_at(most);
-                core.learn_size();
+                core.ends_at(core.feeds.size().unwrap_or(most));
                 core.pass_loaded(stream);
             }
             End::Stream => core.close(stream),
