@@ -372,7 +372,9 @@ pub use crate::source::HttpSource;
 #[cfg(feature = "object_store")]
 pub use crate::source::ObjectSource;
 pub use crate::source::{OpenAt, Opened, Reopen, Retry, Source, SourceError, Version, source_fn};
-pub use crate::store::{ChecksummedStore, SeekStore, SpillStore, TempFileStore};
+#[cfg(feature = "checksums")]
+pub use crate::store::ChecksummedStore;
+pub use crate::store::{SeekStore, SpillStore, TempFileStore};
 
 #[cfg(any(doc, doctest))]
 pub mod docs;

@@ -6,8 +6,9 @@ use std::io::{Error, ErrorKind, Result};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crc32fast::Hasher;
+
 use super::SpillStore;
-use super::crc::Crc;
 
 /// The length of a page. Pages start at multiples of it, counted in offsets of the store.
 const PAGE: u64 = 4096;
@@ -27,10 +28,10 @@ const PAGE: u64 = 4096;
 /// # Cost
 ///
 /// 34 bytes of memory for each page: 9 MiB for a store of 1 GiB. They do not count towards
-/// [`max_memory`](crate::Builder::max_memory). Each byte is hashed when it is written and for each read: at
-/// about 2 GB/s, so 2 microseconds for a page and 0.12 ms for a block of 256 KiB. To copy them from the page
-/// cache takes 0.2 microseconds and 6 microseconds. A read that starts or ends inside a page reads the whole
-/// page.
+/// [`max_memory`](crate::Builder::max_memory). Each byte is hashed when it is written and for each read. On a
+/// processor with carry-less multiplication, a block of 256 KiB from the page cache is read in 9.6 instead
+/// of 5.6 microseconds, and written in 12 instead of 6.4 (`cargo bench --bench parts -- checksum`). A read
+/// that starts or ends inside a page reads the whole page.
 ///
 /// CRC-32 finds each change of up to 32 bits in a row, and all but one of 4 billion other changes. It does
 /// not protect against a person who changes the file on purpose.
@@ -63,7 +64,8 @@ type Parts = BTreeMap<u64, Part>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Part {
     len: u32,
-    crc: Crc,
+    /// The CRC-32 of the bytes.
+    crc: u32,
 }
 
 impl<S: SpillStore> ChecksummedStore<S> {
@@ -209,13 +211,16 @@ impl<S> fmt::Debug for ChecksummedStore<S> {
 
 impl Part {
     fn of(bytes: &[u8]) -> Self {
-        let mut part = Self { len: 0, crc: Crc::default() };
+        let mut part = Self { len: 0, crc: 0 };
         part.extend(bytes);
         part
     }
 
     fn extend(&mut self, bytes: &[u8]) {
-        self.crc.add(bytes);
+        // It continues the checksum of the bytes before.
+        let mut hasher = Hasher::new_with_initial(self.crc);
+        hasher.update(bytes);
+        self.crc = hasher.finalize();
         self.len = self.len.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
     }
 

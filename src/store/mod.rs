@@ -2,8 +2,8 @@
 
 mod access;
 mod buffer_pool;
+#[cfg(feature = "checksums")]
 mod checksummed;
-mod crc;
 mod guarded;
 pub(crate) mod io;
 mod seek;
@@ -15,6 +15,7 @@ use std::io::{ErrorKind, Result};
 use std::ops::Range;
 use std::sync::Arc;
 
+#[cfg(feature = "checksums")]
 pub use self::checksummed::ChecksummedStore;
 pub(crate) use self::guarded::Guarded;
 pub use self::seek::SeekStore;
@@ -25,7 +26,7 @@ pub(crate) use self::temp_file::no_file_in;
 /// read at an offset.
 ///
 /// The default is a [`TempFileStore`]. [`SeekStore`] makes a store of anything that is
-/// [`Read`](std::io::Read) + [`Write`](std::io::Write) + [`Seek`](std::io::Seek), and [`ChecksummedStore`]
+/// [`Read`](std::io::Read) + [`Write`](std::io::Write) + [`Seek`](std::io::Seek), and `ChecksummedStore`
 /// verifies what another store returns. Give your own store to
 /// [`Builder::store`](crate::Builder::store).
 ///

@@ -4,7 +4,9 @@ use std::io::{self, Cursor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use streamspool::{ChecksummedStore, ErrorKind, SeekStore, SpillStore, StreamBuffer, TempFileStore};
+#[cfg(feature = "checksums")]
+use streamspool::{ChecksummedStore, ErrorKind};
+use streamspool::{SeekStore, SpillStore, StreamBuffer, TempFileStore};
 use tokio::io::AsyncReadExt;
 
 use crate::support::source::{ragged, ready};
@@ -62,12 +64,14 @@ fn rule_13_a_cursor() {
     on_both_runtimes(|| holds_the_contract(SeekStore::new(Cursor::new(Vec::new()))));
 }
 
+#[cfg(feature = "checksums")]
 #[test]
 fn rule_13_stores_with_checksums() {
     on_both_runtimes(|| holds_the_contract(ChecksummedStore::new(TempFileStore::new())));
     on_both_runtimes(|| holds_the_contract(ChecksummedStore::new(SeekStore::new(Cursor::new(Vec::new())))));
 }
 
+#[cfg(feature = "checksums")]
 #[tokio::test]
 async fn rule_13_bytes_that_the_disk_has_changed_are_an_error_of_the_read_that_needs_them() {
     let store = Arc::new(ChecksummedStore::new(TempFileStore::new()));
