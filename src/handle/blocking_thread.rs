@@ -10,7 +10,9 @@ use std::thread::{self, Thread};
 use tokio::task::{coop, yield_now};
 
 /// Blocks this thread until `future` has a result. Returns `None`, and does not poll it, on a thread that
-/// runs async tasks: a blocked thread of a runtime could be the one that the result comes from.
+/// runs async tasks: the result may need this thread.
+///
+/// `futures::executor::block_on` does the same, but panics on a thread that runs it already.
 pub(super) fn wait<T>(future: impl Future<Output = T>) -> Option<T> {
     if runs_tasks() {
         return None;
