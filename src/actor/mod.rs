@@ -258,8 +258,11 @@ impl StreamBuffer {
         }
     }
 
-    /// Takes in finished writes and reads of the store.
+    /// Takes in finished reads and writes of the store.
     fn poll_store(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready((token, result)) = self.store.poll_read(cx) {
+            reply(token, result);
+        }
         if let Poll::Ready((offset, result)) = self.store.poll_written(cx) {
             self.handle(match result {
                 Ok(()) => Event::Written,
@@ -269,9 +272,6 @@ impl StreamBuffer {
                     Event::WriteFailed(error)
                 }
             });
-        }
-        while let Poll::Ready((token, result)) = self.store.poll_read(cx) {
-            reply(token, result);
         }
     }
 

@@ -28,19 +28,14 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(15);
 
 /// A write to the store.
+#[derive(Default)]
 pub(crate) struct Write {
-    /// The offset of its first byte in the resource.
+    /// The offset of its first byte in the resource; of the first byte that is kept if it only discards.
     pub(crate) offset: u64,
     /// The places of the store whose bytes are not read any more, unless they are written here.
     pub(crate) discarded: Vec<Range<u64>>,
     /// Bytes and their places.
     pub(crate) bytes: Vec<(u64, Bytes)>,
-}
-
-impl Default for Write {
-    fn default() -> Self {
-        Self { offset: u64::MAX, discarded: Vec::new(), bytes: Vec::new() }
-    }
 }
 
 impl Write {
@@ -184,7 +179,6 @@ impl<T: Token> Writeback<T> {
             }
             chosen.push(block.number);
             for segment in layout.segments(block.number) {
-                write.offset = write.offset.min(segment.start);
                 ranges.push(segment.start..segment.end());
                 write.bytes.push((layout.position(segment.start), segment.bytes));
             }
@@ -193,6 +187,7 @@ impl<T: Token> Writeback<T> {
         if write.bytes.is_empty() && write.discarded.is_empty() {
             return None;
         }
+        write.offset = ranges.first().map_or(layout.start(), |first| first.start);
         self.writing = Some(ranges);
         Some(write)
     }

@@ -196,9 +196,6 @@ impl<T: Token> StoreIo<T> {
             return Poll::Ready((token, result.map_err(failed)));
         }
         self.tried = 0;
-        if self.held.is_some() {
-            self.start_held(cx);
-        }
         if self.to_try.as_ref().is_some_and(|reads| !reads.is_empty()) {
             // The others get the next turn.
             cx.waker().wake_by_ref();
@@ -212,12 +209,12 @@ impl<T: Token> StoreIo<T> {
     }
 
     /// Starts a write, as soon as no read needs the old bytes of its places.
+    /// [`poll_written`](Self::poll_written) does that.
     pub(crate) fn write(&mut self, write: Write) {
         self.shrink();
         self.can_keep = false;
         self.store.is_written = true;
         self.held = Some(Box::new(write));
-        self.start_write();
     }
 
     fn start_write(&mut self) {
@@ -232,16 +229,10 @@ impl<T: Token> StoreIo<T> {
         self.writing = Some((offset, threads::spawn(move || write_all(&*store, &write))));
     }
 
-    /// Starts a write that waited for reads, if they have ended. `poll_written` polls it.
-    fn start_held(&mut self, cx: &Context<'_>) {
-        self.start_write();
-        if self.held.is_none() {
-            cx.waker().wake_by_ref();
-        }
-    }
-
-    /// The offset and the result of the running write, once it has ended.
+    /// The offset and the result of the running write, once it has ended. To be called after `poll_read`,
+    /// because reads that have ended may let a write start.
     pub(crate) fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<(u64, io::Result<()>)> {
+        self.start_write();
         let Some((offset, job)) = &mut self.writing else { return Poll::Pending };
         let (offset, done) = (*offset, ready!(job.poll_unpin(cx)));
         self.writing = None;
