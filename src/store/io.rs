@@ -400,4 +400,59 @@ mod tests {
         }
         assert!(store.reading.is_empty(), "no thread");
     }
+
+    /// A store whose reads last until the test lets them end. It notes its calls.
+    struct Slow {
+        calls: std::sync::Mutex<Vec<&'static str>>,
+        end: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+    }
+
+    impl SpillStore for Slow {
+        fn write_at(&self, _: u64, bytes: &[u8]) -> io::Result<usize> {
+            self.calls.lock().unwrap().push("write");
+            Ok(bytes.len())
+        }
+
+        fn read_at(&self, _: u64, buf: &mut [u8]) -> io::Result<usize> {
+            let _ = self.end.lock().unwrap().recv();
+            self.calls.lock().unwrap().push("read");
+            Ok(buf.len())
+        }
+
+        fn discard(&self, _: Range<u64>) {
+            self.calls.lock().unwrap().push("discard");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_waits_until_no_read_needs_the_old_bytes_of_its_place() {
+        // Rule 29. Reads are queued, run on a thread, or are tried: here they run. Others are not waited for.
+        let bytes = || vec![(4000, Bytes::from_static(b"new"))];
+        let writes = Write { bytes: bytes(), ..Write::default() };
+        let discards = Write { discarded: vec![4095..5000], ..Write::default() };
+        let elsewhere = Write { bytes: vec![(4096, Bytes::from_static(b"new"))], ..Write::default() };
+        for (write, waits) in [(writes, true), (discards, true), (elsewhere, false)] {
+            let (go_on, end) = std::sync::mpsc::channel();
+            let slow = Slow { calls: std::sync::Mutex::default(), end: std::sync::Mutex::new(end) };
+            let (slow, mut order) = (Arc::new(slow), Vec::new());
+            let mut store = StoreIo::new(Arc::clone(&slow) as Arc<dyn SpillStore>);
+            assert!(store.read(ask(4096), false).is_none());
+            store.write(write);
+            assert!(store.poll_read(&mut Context::from_waker(Waker::noop())).is_pending());
+            let _ = store.poll_written(&mut Context::from_waker(Waker::noop()));
+            assert_eq!(store.writing.is_none(), waits);
+            if !waits {
+                std::future::poll_fn(|cx| store.poll_written(cx)).await.1.unwrap();
+                order.push("write");
+            }
+            go_on.send(()).unwrap();
+            std::future::poll_fn(|cx| store.poll_read(cx)).await.1.unwrap();
+            order.push("read");
+            if waits {
+                std::future::poll_fn(|cx| store.poll_written(cx)).await.1.unwrap();
+                order.push(slow.calls.lock().unwrap().last().unwrap());
+            }
+            assert_eq!(*slow.calls.lock().unwrap(), order);
+        }
+    }
 }
