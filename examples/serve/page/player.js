@@ -57,7 +57,8 @@ function trouble(text) {
   $("trouble-text").textContent = text;
 }
 
-// Loads the media again and goes on at the same position.
+// Loads the media again and goes on at the same position. `load` sets position, rate and pause back. A position that
+// is set before the metadata is here is where the player starts, and it is reported from now on.
 export function reload() {
   if (!player) {
     if (resource) play(resource);
@@ -67,13 +68,11 @@ export function reload() {
   openEnded = false;
   trouble("");
   player.src = address();
-  player.addEventListener("loadedmetadata", () => {
-    player.currentTime = currentTime;
-    player.playbackRate = playbackRate;
-    // The browser may refuse to start without a click.
-    if (!paused && !ended) player.play().catch(() => {});
-  }, { once: true });
   player.load();
+  player.currentTime = currentTime;
+  player.playbackRate = playbackRate;
+  // The browser may refuse to start without a click.
+  if (!paused && !ended) player.play().catch(() => {});
 }
 
 // A player that was loaded without a size may not seek, and may have the wrong duration.

@@ -186,14 +186,19 @@ async fn a_film_of_unknown_size_plays_on_and_can_be_seeked_in_once_the_size_is_k
     browser.until("the player", HAS_PLAYER, |has| has == true).await;
     browser.eval(PLAY).await;
     browser.until("it plays", TIME, |time| time.as_f64().unwrap() > 1.0).await;
-    let playing = browser.eval("return window.before = document.querySelector('video');").await;
-    assert!(!playing.is_null());
+    // The position at which the player starts again. This listener comes before any that the page adds then.
+    let watch = "const v = window.before = document.querySelector('video');
+        v.addEventListener('loadedmetadata', () => window.starts = v.currentTime);
+        return !!v;";
+    assert_eq!(browser.eval(watch).await, true);
 
     // The page loads the player again, and it goes on where it was.
     let before = browser.eval(TIME).await.as_f64().unwrap();
     upstream.send(rest);
     drop(upstream);
     let after = browser.until("the player can seek", CAN_SEEK, Value::is_number).await.as_f64().unwrap();
+    let starts = browser.eval("return window.starts;").await.as_f64().unwrap();
+    assert!(starts >= before - 0.1, "it starts again at {starts} s, and was at {before} s");
     assert!(after >= before - 0.1, "it went back from {before} s to {after} s");
     browser.until("it plays on", TIME, |time| time.as_f64().unwrap() > after + 0.5).await;
     let same = "return document.querySelector('video') === window.before && !window.before.paused;";
