@@ -298,8 +298,9 @@ impl Builder {
         // enough of those would lock out all others.
         let (requests, received) = mpsc::unbounded_channel();
         let shared = Arc::<Shared>::default();
-        let (snapshots, actor) = StreamBuffer::new(received, streams, core, store, Arc::clone(&shared), span);
-        (BufferHandle::new(requests, snapshots, shared), actor)
+        let (snapshots, lender, actor) =
+            StreamBuffer::new(received, streams, core, store, Arc::clone(&shared), span);
+        (BufferHandle::new(requests, snapshots, shared, lender), actor)
     }
 }
 

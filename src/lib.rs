@@ -162,8 +162,9 @@
 //! 5. Replies of more than 1 KiB are slices of resident memory where the range lies in one segment of it. A
 //!    segment is a block of 256 KiB, or a part of a block that was read while it was filled, or that several
 //!    streams filled. Replies of up to 1 KiB are copies, unless they are a large part of a small block, and
-//!    so are the newest bytes of a block, up to 4 KiB, while a stream fills it. The actor never copies more
-//!    than one block for one request: it sends pieces, and the caller's task joins them.
+//!    so are the newest bytes of a block, up to 4 KiB, while a stream fills it. The actor sends pieces of
+//!    memory and slices of the store, and the caller's task copies them. So no read waits while the bytes of
+//!    another one are copied.
 //!
 //! ## Pulling
 //!
@@ -297,8 +298,8 @@
 //!     of them since. [`spill`](BufferHandle::spill) moves as many bytes as fit.
 //! 28. [`set_max_memory`](BufferHandle::set_max_memory) and [`set_max_disk`](BufferHandle::set_max_disk) change
 //!     the limits at any time, and resolve when the new limit is met and the store was told which places are
-//!     free ([`SpillStore::discard`]). A lower limit on disk discards bytes whether they were read or not. Reads
-//!     that are under way get their bytes. If a write fails, the call gets its error, and the limit is
+//!     free ([`SpillStore::discard`]). A lower limit on disk discards bytes whether they were read or not. A read
+//!     of them that has begun on a disk thread gets its bytes. If a write fails, the call gets its error, and the limit is
 //!     changed all the same.
 //! 29. Bytes are moved to the store by blocks of 256 KiB, which may have gaps. A block that no stream is
 //!     filling may be written, in the order in which the blocks began to arrive. If memory has no room for

@@ -148,11 +148,14 @@ fn rule_7_a_million_abandoned_reads_on_a_hanging_disk_leave_memory_flat() {
         let leave = async |count: usize, at_once: usize| {
             for _ in 0..count / at_once {
                 let mut reads: Vec<_> = (0..at_once).map(|n| Box::pin(buffer.read(n as u64, 1000))).collect();
-                for read in &mut reads {
-                    assert!(poll_once(read).is_pending());
+                // The actor lends the bytes, the disk does not give them, and the actor takes in the reads
+                // again. Then they are dropped.
+                for _ in 0..2 {
+                    for read in &mut reads {
+                        assert!(poll_once(read).is_pending());
+                    }
+                    tokio::task::yield_now().await;
                 }
-                // The actor takes in the reads, then they are dropped.
-                tokio::task::yield_now().await;
             }
         };
         leave(1000, 1).await;
@@ -225,10 +228,10 @@ fn rule_9_long_reads_that_wait_for_the_disk_hold_a_part_each() {
         let before = HEAP.current_usage();
         let hangs = disk.lock().unwrap();
         let mut asked: Vec<_> = (0..20).map(|_| Box::pin(buffer.read(0, 64 * MIB))).collect();
-        for read in &mut asked {
-            assert!(poll_once(read).is_pending());
-        }
         while reads.load(Ordering::SeqCst) < 8 {
+            for read in &mut asked {
+                assert!(poll_once(read).is_pending());
+            }
             tokio::task::yield_now().await;
         }
         let grown = HEAP.current_usage().saturating_sub(before);
@@ -238,36 +241,6 @@ fn rule_9_long_reads_that_wait_for_the_disk_hold_a_part_each() {
         // The actor ends after its reads: their memory is not for the next test to count.
         buffer.close();
         actor.await.unwrap();
-    });
-}
-
-#[test]
-fn rule_9_read_buffers_are_kept_only_within_the_limit_and_until_the_next_spill() {
-    alone(async {
-        for max_memory in [0, MIB] {
-            let store = ZeroStore::default();
-            // The last block is not full, so it stays in memory.
-            let stream = zeros(MIB + 10, 64 * KIB).chain(futures::stream::pending());
-            let buffer = StreamBuffer::builder().max_memory(max_memory).store(store).spawn(stream);
-            buffer.read(MIB as u64, 10).await.unwrap();
-            buffer.subscribe().wait_for(|now| now.resident <= max_memory as u64 + 10).await.unwrap();
-            if max_memory > 0 {
-                buffer.spill().await.unwrap();
-            }
-            let read_pages = async || {
-                for n in 0..32 {
-                    assert_eq!(buffer.read(n * 4096, 4096).await.unwrap().len(), 4096);
-                }
-            };
-            let before = HEAP.current_usage();
-            read_pages().await;
-            let grown = HEAP.current_usage().saturating_sub(before);
-            assert_eq!(grown > 64 * KIB, max_memory > 0, "{grown} bytes after reads, {max_memory} allowed");
-            // There is nothing to write.
-            buffer.spill().await.unwrap();
-            let grown = HEAP.current_usage().saturating_sub(before);
-            assert!(grown < 16 * KIB, "{grown} bytes after a spill");
-        }
     });
 }
 

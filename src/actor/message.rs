@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use super::shared::Shared;
 use super::sync::{mpsc, oneshot, unconstrained, yield_now};
 use crate::core::Token;
-use crate::core::memory::Pieces;
+use crate::core::lent::Found;
 use crate::core::read::Read;
 use crate::error::Error;
 use crate::progress::Ranges;
@@ -21,7 +21,7 @@ pub(crate) struct Message {
 
 /// What a caller asks for.
 pub(crate) enum Request {
-    /// A range. The reply has its bytes, or the first of them.
+    /// A range. The reply has its bytes, or the first of them, or the slice of the store that has them.
     Read(Read),
     /// A range is to be loaded. The reply has no bytes.
     Load(Range<u64>),
@@ -37,12 +37,12 @@ pub(crate) enum Request {
 
 /// Where the reply is sent. If it is dropped without a reply, the caller gets
 /// [`Closed`](crate::ErrorKind::Closed). So every end of the actor answers all requests.
-pub(crate) type Reply = oneshot::Sender<Result<Pieces, Error>>;
+pub(crate) type Reply = oneshot::Sender<Result<Found, Error>>;
 
 /// Awaits the reply. Dropping it before the reply withdraws the request.
 pub(crate) struct Answer<S: Deref<Target = Shared>> {
     /// `None` after the reply.
-    receiver: Option<oneshot::Receiver<Result<Pieces, Error>>>,
+    receiver: Option<oneshot::Receiver<Result<Found, Error>>>,
     shared: S,
     /// The offset that the request is about, for the error if no reply comes. 0 if it is about none: then
     /// the handle replaces it.
@@ -71,7 +71,7 @@ pub(crate) fn send<S: Deref<Target = Shared>>(
 }
 
 impl<S: Deref<Target = Shared> + Unpin> Future for Answer<S> {
-    type Output = Result<Pieces, Error>;
+    type Output = Result<Found, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let reply = match &mut self.receiver {

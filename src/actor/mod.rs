@@ -22,12 +22,14 @@ use self::shared::Shared;
 use self::streams::Streams;
 use self::timer::{NoTimer, Timer};
 use self::work::Work;
+use crate::core::lent::Found;
 use crate::core::memory::{BLOCK, Pieces};
 use crate::core::{Action, Core, Event, Token};
 use crate::error::Error;
 use crate::progress::Snapshot;
 use crate::store::SpillStore;
 use crate::store::io::{StoreIo, StoreRead};
+use crate::store::lender::Lender;
 use crate::store::threads::{self, Job};
 
 /// The most requests that are taken from the channel at a time. Many at a time make each one cheap.
@@ -80,12 +82,14 @@ impl StreamBuffer {
         store: Arc<dyn SpillStore>,
         shared: Arc<Shared>,
         span: Span,
-    ) -> (watch::Receiver<Snapshot>, Self) {
+    ) -> (watch::Receiver<Snapshot>, Arc<Lender>, Self) {
         let snapshot = Snapshot { progress: core.published(), source_error: None, store_error: None };
         let (snapshots, published) = watch::channel(snapshot);
         let (inbox, store) = (Inbox::new(requests, Arc::clone(&shared)), StoreIo::new(store));
         let (timer, now, next_note) = (Timer::default(), timer::now(), None);
-        (published, Self { inbox, streams, core, store, snapshots, shared, span, timer, now, next_note })
+        let lender = store.lender();
+        let actor = Self { inbox, streams, core, store, snapshots, shared, span, timer, now, next_note };
+        (published, lender, actor)
     }
 
     /// Serves the handles until the last one is dropped, or one of them closes the buffer.
@@ -239,18 +243,12 @@ impl StreamBuffer {
             }
             Request::Load(range) => Event::Load { range, token },
             Request::Size => Event::Size { token },
-            Request::Spill => {
-                self.store.shrink();
-                Event::Spill { token }
-            }
-            Request::SetLimits { max_memory, max_disk } => {
-                self.store.shrink();
-                Event::SetLimits { max_memory, max_disk, token }
-            }
+            Request::Spill => Event::Spill { token },
+            Request::SetLimits { max_memory, max_disk } => Event::SetLimits { max_memory, max_disk, token },
             Request::Ranges(ranges) => {
                 // The caller waits for nothing else.
                 let _ = ranges.set(self.core.ranges());
-                return reply(token, Ok(Pieces::default()));
+                return reply(token, Ok(Found::default()));
             }
         };
         if let Some(action) = self.core.handle_event(self.now, event) {
@@ -261,7 +259,7 @@ impl StreamBuffer {
     /// Takes in finished reads and writes of the store.
     fn poll_store(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready((token, result)) = self.store.poll_read(cx) {
-            reply(token, result);
+            reply(token, result.map(|bytes| Found::Bytes(Pieces::One(bytes))));
         }
         if let Poll::Ready((offset, result)) = self.store.poll_written(cx) {
             self.handle(match result {
@@ -359,13 +357,8 @@ impl StreamBuffer {
                 work.request();
                 reply(token, result);
             }
-            Action::ReadStore { token, range, position, enough } => {
-                let keep = self.core.is_within_limit();
-                let read = StoreRead { token, range, position, enough };
-                if let Some((token, result)) = self.store.read(read, keep) {
-                    work.bytes(enough);
-                    reply(token, result);
-                }
+            Action::ReadStore { token, range, position } => {
+                self.store.read(StoreRead { token, range, position });
             }
             Action::WriteStore(write) => self.store.write(write),
             Action::Publish(snapshot) => {
@@ -409,7 +402,7 @@ impl Drop for StreamBuffer {
 }
 
 /// Every reply leaves here.
-fn reply(token: Reply, result: Result<Pieces, Error>) {
+fn reply(token: Reply, result: Result<Found, Error>) {
     // A caller that has dropped its request needs no reply.
     let _ = token.send(result);
 }

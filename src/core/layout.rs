@@ -8,6 +8,7 @@
 
 use std::ops::Range;
 
+use super::lent::Lent;
 use super::limits::Discards;
 use super::memory::{Leaving, Memory, Pieces, block_range, next_boundary, number_of};
 use super::ranges::RangeSet;
@@ -75,6 +76,8 @@ pub(super) struct Layout {
     start: u64,
     /// The places of the store whose bytes are not read any more.
     freed: Vec<Range<u64>>,
+    /// The number of writes that were decided and may reuse places of the store.
+    generation: u64,
 }
 
 impl Layout {
@@ -86,6 +89,7 @@ impl Layout {
             slots: Slots::default(),
             start: 0,
             freed: Vec::new(),
+            generation: 0,
         }
     }
 
@@ -202,6 +206,18 @@ impl Layout {
     #[inline]
     pub(super) fn position(&self, offset: u64) -> u64 {
         self.slots.position(offset)
+    }
+
+    /// Lends a range that the store holds in one place.
+    #[inline]
+    pub(super) fn lend(&self, range: Range<u64>) -> Lent {
+        Lent { position: self.position(range.start), range, generation: self.generation }
+    }
+
+    /// Counts a write. Without a limit, each byte has its own place, and no place is reused.
+    pub(super) fn next_generation(&mut self) -> Option<u64> {
+        self.generation += u64::from(self.is_limited());
+        self.is_limited().then_some(self.generation)
     }
 
     /// These bytes are in the store now, and leave memory.

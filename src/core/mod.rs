@@ -19,6 +19,7 @@ mod chunk;
 mod demand;
 mod feeds;
 mod layout;
+pub(crate) mod lent;
 mod limits;
 pub(crate) mod memory;
 mod pieces;
@@ -44,7 +45,7 @@ use self::demand::Delivered;
 pub(crate) use self::feeds::OpenedStream;
 use self::feeds::{Fault, Feeds};
 use self::layout::Layout;
-use self::memory::Pieces;
+use self::lent::Found;
 use self::read::Read;
 use self::requests::Waiter;
 use self::waiters::Waiters;
@@ -93,13 +94,14 @@ pub(crate) enum Event<T> {
 /// What the driver has to do.
 pub(crate) enum Action<T> {
     /// Send this reply. A reply to a read may hold fewer bytes than asked for: the caller asks again
-    /// for the rest. A reply without bytes means that the stream ends at or before the offset.
-    Reply { token: T, result: Result<Pieces, Error> },
+    /// for the rest. A reply without bytes means that the stream ends at or before the offset. A reply with
+    /// a slice of the store is only for a caller that can read it.
+    Reply { token: T, result: Result<Found, Error> },
     /// Read `range` of the resource from the store, where it is at `position`, and send it to the token.
-    /// The first `enough` bytes of it will do if they can be read without waiting.
-    ReadStore { token: T, range: Range<u64>, position: u64, enough: usize },
-    /// Write to the store, but not where a read still runs or waits. Then report `Written` or
-    /// `WriteFailed`. Only one write runs at a time.
+    ReadStore { token: T, range: Range<u64>, position: u64 },
+    /// Write to the store, but not where a `ReadStore` still runs or waits. First make the slices that were
+    /// lent before invalid, if the write has a generation. Then report `Written` or `WriteFailed`. Only one
+    /// write runs at a time.
     WriteStore(Write),
     /// Publish this snapshot.
     Publish(Snapshot),
@@ -266,11 +268,6 @@ impl<T: Token> Core<T> {
         !self.dirty
     }
 
-    /// Whether memory is within its limit, and so has room for buffers that are kept for reuse.
-    pub(crate) fn is_within_limit(&self) -> bool {
-        self.writeback.is_within_limit(&self.layout)
-    }
-
     /// The progress that was published last.
     pub(crate) fn published(&self) -> Progress {
         self.published
@@ -381,7 +378,7 @@ impl<T: Token> Core<T> {
             return Some(action);
         }
         if let Some(token) = self.writeback.next_spilled() {
-            return Some(Action::Reply { token, result: Ok(Pieces::default()) });
+            return Some(Action::Reply { token, result: Ok(Found::default()) });
         }
         while let Some(waiter) = self.waiters.pop() {
             if waiter.is_abandoned() {
@@ -405,7 +402,7 @@ impl<T: Token> Core<T> {
             return Some(Action::WriteStore(write));
         }
         if let Some(token) = self.writeback.next_adjusted(&self.layout) {
-            return Some(Action::Reply { token, result: Ok(Pieces::default()) });
+            return Some(Action::Reply { token, result: Ok(Found::default()) });
         }
         self.absorb().or_else(|| self.next_opening())
     }

@@ -15,6 +15,8 @@ pub(crate) struct Read {
     /// In bytes. A range past `u64::MAX` ends there.
     pub(crate) len: u64,
     pub(crate) want: Want,
+    /// Whether the caller can read a slice of the store.
+    pub(crate) borrow: bool,
 }
 
 /// How much of its range a read waits for, and how much it gets.
@@ -52,8 +54,8 @@ pub(super) enum Outcome {
     Failure(Error),
     /// The first piece of this resident range, and the pieces that follow up to `more_to`.
     Resident { range: Range<u64>, more_to: u64 },
-    /// Bytes of the store: all of `range` if it must wait for the disk, else the first `enough` bytes.
-    Stored { range: Range<u64>, enough: usize },
+    /// This range of the store.
+    Stored(Range<u64>),
 }
 
 /// Decides what `read` gets now. `end` is where the resource ends, if that is known, else `u64::MAX`.
@@ -106,10 +108,7 @@ pub(super) fn decide(
         return Decision::Act(Outcome::Resident { range, more_to });
     }
     let piece_end = range.end.min(range.start.saturating_add(BLOCK as u64));
-    let end = more_to.max(piece_end);
-    let enough = if read.want == Want::Exact { end } else { piece_end };
-    let enough = usize::try_from(enough - range.start).unwrap_or(usize::MAX);
-    Decision::Act(Outcome::Stored { range: range.start..end, enough })
+    Decision::Act(Outcome::Stored(range.start..more_to.max(piece_end)))
 }
 
 /// What becomes of a request that needs this missing range.

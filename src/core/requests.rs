@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::memory::Pieces;
+use super::lent::Found;
 use super::read::{Decision, Outcome, Read, decide, missing};
 use super::{Action, Core, Token};
 use crate::error::Error;
@@ -55,7 +55,7 @@ impl<T: Token> Core<T> {
                 self.waiters.park(missing, Waiter::Read(read, token));
                 None
             }
-            Decision::Act(outcome) => Some(self.carry_out(outcome, token)),
+            Decision::Act(outcome) => Some(self.carry_out(outcome, read.borrow, token)),
         }
     }
 
@@ -81,7 +81,10 @@ impl<T: Token> Core<T> {
                 self.waiters.park(missing, waiter);
                 None
             }
-            Decision::Act(outcome) => Some(self.carry_out(outcome, waiter.into_token())),
+            Decision::Act(outcome) => {
+                let borrow = matches!(&waiter, Waiter::Read(read, _) if read.borrow);
+                Some(self.carry_out(outcome, borrow, waiter.into_token()))
+            }
         }
     }
 
@@ -129,20 +132,23 @@ impl<T: Token> Core<T> {
     /// What the driver has to do for a read that is answered.
     #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
     #[inline(always)]
-    fn carry_out(&mut self, outcome: Outcome, token: T) -> Action<T> {
+    fn carry_out(&mut self, outcome: Outcome, borrow: bool, token: T) -> Action<T> {
         let result = match outcome {
-            Outcome::Nothing => Ok(Pieces::default()),
+            Outcome::Nothing => Ok(Found::default()),
             Outcome::Failure(error) => Err(error),
             Outcome::Resident { range, more_to } => {
                 let start = range.start;
                 let pieces = self.layout.slice(range, more_to);
                 self.deliver(start, start + pieces.len() as u64);
-                Ok(pieces)
+                Ok(Found::Bytes(pieces))
             }
-            Outcome::Stored { range, enough } => {
+            Outcome::Stored(range) => {
                 self.deliver(range.start, range.end);
-                let position = self.layout.position(range.start);
-                return Action::ReadStore { token, range, position, enough };
+                if !borrow {
+                    let position = self.layout.position(range.start);
+                    return Action::ReadStore { token, range, position };
+                }
+                Ok(Found::Lent(self.layout.lend(range)))
             }
         };
         Action::Reply { token, result }

@@ -36,6 +36,9 @@ pub(crate) struct Write {
     pub(crate) discarded: Vec<Range<u64>>,
     /// Bytes and their places.
     pub(crate) bytes: Vec<(u64, Bytes)>,
+    /// The number of this write among those that may reuse places; `None` if none is ever reused. Slices
+    /// that were lent with a lower number are not valid any more once the write starts.
+    pub(crate) generation: Option<u64>,
 }
 
 impl Write {
@@ -188,6 +191,7 @@ impl<T: Token> Writeback<T> {
             return None;
         }
         write.offset = ranges.first().map_or(layout.start(), |first| first.start);
+        write.generation = layout.next_generation();
         self.writing = Some(ranges);
         Some(write)
     }
@@ -251,11 +255,6 @@ impl<T: Token> Writeback<T> {
     /// Whether one more block fits in memory.
     fn fits(&self, layout: &Layout) -> bool {
         layout.allocated().saturating_add(BLOCK) <= self.max_memory.saturating_add(SLACK)
-    }
-
-    /// Whether memory is within its limit and stays there while nothing new arrives.
-    pub(super) fn is_within_limit(&self, layout: &Layout) -> bool {
-        self.writing.is_none() && !self.has_failed() && layout.allocated() <= self.max_memory
     }
 
     #[cfg(test)]

@@ -5,14 +5,18 @@ use std::ops::RangeBounds;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio_stream::Stream;
 
 use super::pending_read::PendingRead;
 use super::{BufferHandle, to_offset_and_len};
+use crate::core::lent::{Found, Lent};
 use crate::core::memory::BLOCK;
 use crate::core::read::{Read, Want};
 use crate::error::Error;
+
+/// The longest piece that is read from the store at once, about 10 microseconds of copying.
+const PIECE: usize = 64 * 1024;
 
 /// A range of a buffered stream as a [`Stream`] of pieces; made by [`BufferHandle::chunks`].
 ///
@@ -27,6 +31,8 @@ pub struct Chunks {
     offset: u64,
     /// The number of bytes that are still to be yielded; 0 at the end.
     left: u64,
+    /// The slice of the store that the last reply lent.
+    lent: Option<Lent>,
     /// The error of an invalid range. The first poll yields it.
     invalid: Option<Error>,
 }
@@ -57,7 +63,7 @@ impl BufferHandle {
             Ok((offset, len)) => (offset, len, None),
             Err(error) => (error.offset(), 0, Some(error)),
         };
-        Chunks { handle: self.clone(), pending: PendingRead::default(), offset, left, invalid }
+        Chunks { handle: self.clone(), pending: PendingRead::default(), offset, left, lent: None, invalid }
     }
 }
 
@@ -79,24 +85,49 @@ impl Stream for Chunks {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let read = Read { offset: self.offset, len: self.left.min(BLOCK as u64), want: Want::Piece };
         let this = &mut *self;
-        match ready!(this.pending.poll_piece(cx, &this.handle, read)) {
-            Ok(pieces) => {
-                let piece = pieces.join();
-                if piece.is_empty() {
-                    self.left = 0;
-                    return Poll::Ready(None);
+        let mut borrow = this.handle.lender.can_lend();
+        loop {
+            if let Some(part) = this.lent.as_ref().and_then(|lent| lent.from(this.offset)) {
+                if let Some(piece) = this.read(&part) {
+                    return Poll::Ready(Some(Ok(this.advanced_by(piece))));
                 }
-                self.offset += piece.len() as u64;
-                self.left -= piece.len() as u64;
-                Poll::Ready(Some(Ok(piece)))
+                borrow = false;
             }
-            Err(error) => {
-                self.left = 0;
-                Poll::Ready(Some(Err(error)))
-            }
+            this.lent = None;
+            let read =
+                Read { offset: this.offset, len: this.left.min(BLOCK as u64), want: Want::Piece, borrow };
+            let piece = match ready!(this.pending.poll_piece(cx, &this.handle, read)) {
+                Ok(Found::Bytes(pieces)) => Ok(pieces.join()),
+                Ok(Found::Lent(lent)) => {
+                    this.lent = Some(lent);
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            return Poll::Ready(match piece {
+                Ok(piece) if !piece.is_empty() => Some(Ok(this.advanced_by(piece))),
+                ended => {
+                    this.left = 0;
+                    ended.err().map(Err)
+                }
+            });
         }
+    }
+}
+
+impl Chunks {
+    /// Reads the first bytes of a slice of the store, if that is possible without waiting.
+    fn read(&self, part: &Lent) -> Option<Bytes> {
+        let mut bytes = BytesMut::zeroed(usize::try_from(part.len()).unwrap_or(PIECE).min(PIECE));
+        self.handle.lender.read(part, &mut bytes).then(|| bytes.freeze())
+    }
+
+    /// Moves the position behind a piece that is yielded.
+    fn advanced_by(&mut self, piece: Bytes) -> Bytes {
+        self.offset += piece.len() as u64;
+        self.left -= piece.len() as u64;
+        piece
     }
 }
 

@@ -12,12 +12,14 @@ use crate::actor::shared::Shared;
 use crate::core::read::{Read, Want};
 use crate::error::Error;
 use crate::progress::{Ranges, Snapshot};
+use crate::store::lender::Lender;
 
 mod blocking;
 #[cfg(feature = "symphonia")]
 mod blocking_media;
 mod blocking_thread;
 mod chunks;
+mod copying;
 mod pending_read;
 mod read;
 mod reader;
@@ -69,6 +71,7 @@ pub struct BufferHandle {
     requests: mpsc::UnboundedSender<Message>,
     snapshots: watch::Receiver<Snapshot>,
     shared: Arc<Shared>,
+    lender: Arc<Lender>,
 }
 
 impl BufferHandle {
@@ -76,8 +79,9 @@ impl BufferHandle {
         requests: mpsc::UnboundedSender<Message>,
         snapshots: watch::Receiver<Snapshot>,
         shared: Arc<Shared>,
+        lender: Arc<Lender>,
     ) -> Self {
-        Self { requests, snapshots, shared }
+        Self { requests, snapshots, shared, lender }
     }
 
     /// The size of the whole resource in bytes.
@@ -395,9 +399,10 @@ impl BufferHandle {
     }
 
     /// Asks for an exact range of at most [`ASK_MOST`] bytes. The reply may hold only its first bytes;
-    /// then the caller asks for the rest. A reply without bytes means that the stream ends there.
-    fn ask_exact(&self, offset: u64, len: u64) -> Answer<&Shared> {
-        let read = Read { offset, len: len.min(ASK_MOST), want: Want::Exact };
+    /// then the caller asks for the rest. A reply without bytes means that the stream ends there. With
+    /// `borrow`, the reply may be a slice of the store.
+    fn ask_exact(&self, offset: u64, len: u64, borrow: bool) -> Answer<&Shared> {
+        let read = Read { offset, len: len.min(ASK_MOST), want: Want::Exact, borrow };
         self.request(Request::Read(read), &*self.shared)
     }
 

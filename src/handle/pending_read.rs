@@ -8,7 +8,7 @@ use futures::FutureExt;
 use super::BufferHandle;
 use crate::actor::message::{Answer, Request};
 use crate::actor::shared::Shared;
-use crate::core::memory::Pieces;
+use crate::core::lent::Found;
 use crate::core::read::{Read, Want};
 use crate::error::Error;
 
@@ -32,7 +32,7 @@ impl PendingRead {
         cx: &mut Context<'_>,
         handle: &BufferHandle,
         read: Read,
-    ) -> Poll<Result<Pieces, Error>> {
+    ) -> Poll<Result<Found, Error>> {
         debug_assert_ne!(read.want, Want::Exact, "a part of an exact read would look like the whole");
         self.poll(cx, handle, Asked::Piece { offset: read.offset }, || Request::Read(read))
     }
@@ -54,7 +54,7 @@ impl PendingRead {
         handle: &BufferHandle,
         asked: Asked,
         request: impl FnOnce() -> Request,
-    ) -> Poll<Result<Pieces, Error>> {
+    ) -> Poll<Result<Found, Error>> {
         if self.pending.as_ref().is_some_and(|(pending, _)| *pending != asked) {
             self.pending = None;
         }

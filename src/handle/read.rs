@@ -1,25 +1,16 @@
-//! Reads by offset. The actor sends pieces, and the caller's own task joins them.
+//! Reads by offset. The actor sends pieces and slices of the store, and the caller's own task copies them.
 
 use std::ops::RangeBounds;
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use tokio::task::yield_now;
-use tokio::time::Instant;
+use bytes::Bytes;
 
+use super::copying::{Filled, Joined, Target, copy};
 use super::{BufferHandle, to_offset_and_len};
 use crate::actor::message::Request;
+use crate::core::lent::Found;
 use crate::core::memory::Pieces;
 use crate::core::read::{Read, Want};
 use crate::error::Error;
-
-/// The most bytes that a caller's task copies in one poll, and about the longest time. Other tasks of the
-/// thread wait that long. Copying these bytes takes less than 10 microseconds, but up to 100 into new
-/// memory. So the time is checked after each step. This affects only the speed of other tasks; no test
-/// measures it.
-const COPY_MOST: usize = 64 * 1024;
-const COPY_TIME: Duration = Duration::from_micros(15);
-const COPY_STEP: usize = 16 * 1024;
 
 impl BufferHandle {
     /// Reads exactly the `len` bytes from `offset`, and waits for those that have not arrived yet.
@@ -89,23 +80,13 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn read_into(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Error> {
-        let mut done = 0;
-        while done < buf.len() {
-            let (offset, left) = (offset.saturating_add(done as u64), buf.len() - done);
-            let pieces = self.ask_exact(offset, left as u64).await?;
-            if pieces.len() == 0 {
-                break;
-            }
-            copy(pieces, |part| {
-                let end = done + part.len();
-                if let Some(to) = buf.get_mut(done..end) {
-                    to.copy_from_slice(part);
-                }
-                done = end;
-            })
-            .await;
+        let len = buf.len() as u64;
+        let mut into = Filled::new(buf);
+        if len > 0 {
+            let found = self.ask_exact(offset, len, self.lender.can_lend()).await?;
+            self.copy_all(offset, len, found, &mut into).await?;
         }
-        Ok(done)
+        Ok(into.len())
     }
 
     /// Reads the bytes that are available at `offset`: 1 to `max` bytes, as soon as there is one.
@@ -137,8 +118,21 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn read_some(&self, offset: u64, max: usize) -> Result<Bytes, Error> {
-        let read = Read { offset, len: max as u64, want: Want::Piece };
-        Ok(self.request(Request::Read(read), &*self.shared).await?.join())
+        let mut borrow = self.lender.can_lend();
+        loop {
+            let read = Read { offset, len: max as u64, want: Want::Piece, borrow };
+            match self.request(Request::Read(read), &*self.shared).await? {
+                Found::Bytes(pieces) => return Ok(pieces.join()),
+                Found::Lent(lent) => {
+                    let mut joined = Joined::with_capacity(lent.len());
+                    self.copy_lent(&lent, &mut joined).await;
+                    if joined.len() > 0 {
+                        return Ok(joined.freeze());
+                    }
+                    borrow = false;
+                }
+            }
+        }
     }
 
     /// Reads a range, for example `1024..2048`, `..100` or `4096..`.
@@ -173,38 +167,43 @@ impl BufferHandle {
     }
 
     async fn read_exact(&self, offset: u64, len: u64) -> Result<Bytes, Error> {
-        let mut pieces = match self.ask_exact(offset, len).await? {
-            Pieces::One(piece) if piece.len() as u64 == len || piece.is_empty() => return Ok(piece),
-            pieces => pieces,
-        };
-        // Memory for the bytes that exist, not for what `len` claims.
-        let exists = self.progress().loaded.saturating_sub(offset).min(len);
-        let mut joined = BytesMut::with_capacity(usize::try_from(exists).unwrap_or(0));
-        while pieces.len() > 0 {
-            copy(pieces, |part| joined.extend_from_slice(part)).await;
-            let done = joined.len() as u64;
-            if done >= len {
-                break;
+        let found = self.ask_exact(offset, len, self.lender.can_lend()).await?;
+        let exists = match found {
+            Found::Bytes(Pieces::One(piece)) if piece.len() as u64 == len || piece.is_empty() => {
+                return Ok(piece);
             }
-            pieces = self.ask_exact(offset.saturating_add(done), len - done).await?;
-        }
+            Found::Lent(ref lent) if lent.len() == len => len,
+            // Memory for the bytes that exist, not for what `len` claims.
+            _ => self.progress().loaded.saturating_sub(offset).min(len),
+        };
+        let mut joined = Joined::with_capacity(exists);
+        self.copy_all(offset, len, found, &mut joined).await?;
         Ok(joined.freeze())
     }
-}
 
-/// Passes the bytes of `pieces` to `sink`, and lets other tasks run after [`COPY_MOST`] bytes or
-/// [`COPY_TIME`].
-async fn copy(pieces: Pieces, mut sink: impl FnMut(&[u8])) {
-    // Shorter reads need no clock. A test that pauses the clock decides every step.
-    let (mut copied, mut start) = (0, (pieces.len() > COPY_STEP).then(Instant::now));
-    for piece in pieces {
-        for part in piece.chunks(COPY_STEP) {
-            if copied >= COPY_MOST || start.is_some_and(|start| start.elapsed() >= COPY_TIME) {
-                yield_now().await;
-                (copied, start) = (0, Some(Instant::now()));
+    /// Copies the bytes of an exact read, and asks for the rest of them until the stream ends. `found` is
+    /// the first reply.
+    async fn copy_all(
+        &self,
+        offset: u64,
+        len: u64,
+        mut found: Found,
+        target: &mut impl Target,
+    ) -> Result<(), Error> {
+        loop {
+            let borrow = match found {
+                Found::Bytes(pieces) if pieces.len() == 0 => return Ok(()),
+                Found::Bytes(pieces) => {
+                    copy(pieces, target).await;
+                    self.lender.can_lend()
+                }
+                Found::Lent(lent) => self.copy_lent(&lent, target).await && self.lender.can_lend(),
+            };
+            let done = target.len() as u64;
+            if done >= len {
+                return Ok(());
             }
-            sink(part);
-            copied += part.len();
+            found = self.ask_exact(offset.saturating_add(done), len - done, borrow).await?;
         }
     }
 }

@@ -6,11 +6,12 @@ use std::io::{self, SeekFrom};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 
 use super::BufferHandle;
 use super::pending_read::PendingRead;
+use crate::core::lent::{Found, Lent};
 use crate::core::memory::BLOCK;
 use crate::core::read::{Read, Want};
 
@@ -18,11 +19,21 @@ use crate::core::read::{Read, Want};
 /// come together: one message for four blocks instead of four messages.
 const RUN: u64 = 4 * BLOCK as u64;
 
+/// From this many bytes on, spilled bytes are read directly into the memory of the caller. A call for fewer
+/// bytes costs more than copying them.
+const DIRECT: usize = 4 * 1024;
+
+/// The number of spilled bytes that are read at once for short reads: by a sequential reader, and by one that
+/// has just jumped and may jump again.
+const AHEAD: usize = 64 * 1024;
+const AFTER_JUMP: usize = 16 * 1024;
+
 /// Reads a buffered stream like a file: [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`].
 ///
 /// Each reader has its own position. A read waits for one byte, not for a full buffer: at the live edge
 /// it delivers the bytes that have arrived. The reader holds slices of the buffer's memory as its read
-/// buffer: at most 1 MiB while it reads sequentially, and 256 KiB otherwise. So a `BufReader` around it
+/// buffer: at most 1 MiB while it reads sequentially, and 256 KiB otherwise. Spilled bytes that the page cache
+/// has are read directly into the memory of the caller, or, for short reads, 64 KiB at a time. So a `BufReader` around it
 /// gains nothing. A seek costs nothing, and inside the held slices it sends no request. Only a seek from
 /// the end waits if the size is not known. It finds the end as [`BufferHandle::size`] does: it fills no
 /// holes, and a source that tells its size is only opened.
@@ -72,6 +83,8 @@ pub struct BufferReader {
     piece_start: u64,
     /// The pieces that follow it. They came with the same reply.
     following: VecDeque<Bytes>,
+    /// The slice of the store that the last reply lent. It holds no bytes.
+    lent: Option<Lent>,
     /// Whether the last piece was read to its end, and the next bytes are read now.
     in_order: bool,
     /// The distance from the end to seek to, once the size is known.
@@ -112,6 +125,7 @@ impl BufferHandle {
             piece: Bytes::new(),
             piece_start: offset,
             following: VecDeque::new(),
+            lent: None,
             in_order: false,
             from_end: None,
         }
@@ -139,6 +153,7 @@ impl BufferReader {
             self.piece = Bytes::new();
             self.following.clear();
         }
+        self.lent = self.lent.take().filter(|lent| lent.range.contains(&position));
     }
 
     /// Continues at the first byte that is kept, if the bytes at the position were
@@ -182,31 +197,74 @@ impl BufferReader {
         skip.and_then(|skip| self.piece.get(skip..)).unwrap_or_default()
     }
 
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Gets bytes at the position: into `buf` if it is given and has room for many, else into the piece. At the
+    /// end of the stream there are none.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, mut buf: Option<&mut ReadBuf<'_>>) -> Poll<io::Result<()>> {
         if self.from_end.take().is_some() {
             // The future of this seek was dropped, and its request is not the one of this read.
             self.pending.cancel();
         }
+        let mut borrow = self.handle.lender.can_lend();
         while self.at_hand().is_empty() {
             // A reader that waits must not keep a block alive that has left memory.
-            let len = std::mem::take(&mut self.piece).len() as u64;
-            if len > 0 {
-                self.in_order = self.position == self.piece_start + len;
+            let spent = std::mem::take(&mut self.piece);
+            if !spent.is_empty() {
+                self.in_order = self.position == self.piece_start + spent.len() as u64;
             }
             if let Some(piece) = self.following.pop_front() {
-                self.piece_start += len;
+                self.piece_start += spent.len() as u64;
                 self.piece = piece;
                 continue;
             }
+            if let Some(lent) = self.lent.take() {
+                if let Some(part) = lent.from(self.position) {
+                    borrow = self.read_lent(&part, spent, buf.as_deref_mut());
+                    if borrow {
+                        self.lent = Some(lent);
+                        break;
+                    }
+                } else {
+                    self.in_order = self.position == lent.range.end;
+                }
+            }
             // Only a sequential reader fetches several blocks.
             let want = if self.in_order { Want::Run } else { Want::Piece };
-            let read = Read { offset: self.position, len: RUN, want };
-            (self.piece, self.following) =
-                ready!(self.pending.poll_piece(cx, &self.handle, read))?.split_first();
-            self.piece_start = self.position;
-            break;
+            let read = Read { offset: self.position, len: RUN, want, borrow };
+            match ready!(self.pending.poll_piece(cx, &self.handle, read))? {
+                Found::Bytes(pieces) => {
+                    (self.piece, self.following) = pieces.split_first();
+                    self.piece_start = self.position;
+                    break;
+                }
+                Found::Lent(lent) => self.lent = Some(lent),
+            }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Reads the first bytes of a slice of the store, if that needs no waiting: into `buf`, or into a piece that
+    /// uses the memory of the `spent` one again.
+    fn read_lent(&mut self, part: &Lent, spent: Bytes, buf: Option<&mut ReadBuf<'_>>) -> bool {
+        let len = usize::try_from(part.len()).unwrap_or(usize::MAX);
+        if let Some(buf) = buf.filter(|buf| buf.remaining() >= DIRECT) {
+            let len = len.min(buf.remaining());
+            let is_read = self.handle.lender.read(part, buf.initialize_unfilled_to(len));
+            if is_read {
+                buf.advance(len);
+                self.position += len as u64;
+                self.in_order = true;
+            }
+            return is_read;
+        }
+        let most = if self.in_order { AHEAD } else { AFTER_JUMP };
+        let mut piece =
+            if spent.len() <= AHEAD { spent.try_into_mut().unwrap_or_default() } else { BytesMut::new() };
+        piece.resize(len.min(most), 0);
+        let is_read = self.handle.lender.read(part, &mut piece);
+        if is_read {
+            (self.piece, self.piece_start) = (piece.freeze(), self.position);
+        }
+        is_read
     }
 
     fn advance(&mut self, amount: usize) {
@@ -224,7 +282,8 @@ impl AsyncRead for BufferReader {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        ready!(self.poll_fill(cx))?;
+        ready!(self.poll_fill(cx, Some(buf)))?;
+        // None if the bytes went directly into `buf`.
         let at_hand = self.at_hand();
         let now = at_hand.get(..buf.remaining()).unwrap_or(at_hand);
         buf.put_slice(now);
@@ -237,7 +296,7 @@ impl AsyncRead for BufferReader {
 impl AsyncBufRead for BufferReader {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
-        ready!(this.poll_fill(cx))?;
+        ready!(this.poll_fill(cx, None))?;
         Poll::Ready(Ok(this.at_hand()))
     }
 

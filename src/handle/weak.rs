@@ -9,6 +9,7 @@ use super::BufferHandle;
 use crate::actor::message::Message;
 use crate::actor::shared::Shared;
 use crate::progress::Snapshot;
+use crate::store::lender::Lender;
 
 /// A handle that does not keep its buffer alive; made by [`BufferHandle::downgrade`].
 #[derive(Clone)]
@@ -16,6 +17,7 @@ pub struct WeakBufferHandle {
     requests: mpsc::WeakUnboundedSender<Message>,
     snapshots: watch::Receiver<Snapshot>,
     shared: Arc<Shared>,
+    lender: Arc<Lender>,
 }
 
 impl WeakBufferHandle {
@@ -27,7 +29,8 @@ impl WeakBufferHandle {
         if self.shared.is_closed() || requests.is_closed() {
             return None;
         }
-        Some(BufferHandle::new(requests, self.snapshots.clone(), Arc::clone(&self.shared)))
+        let (snapshots, shared) = (self.snapshots.clone(), Arc::clone(&self.shared));
+        Some(BufferHandle::new(requests, snapshots, shared, Arc::clone(&self.lender)))
     }
 }
 
@@ -59,6 +62,7 @@ impl BufferHandle {
     #[must_use]
     pub fn downgrade(&self) -> WeakBufferHandle {
         let (snapshots, shared) = (self.snapshots.clone(), Arc::clone(&self.shared));
-        WeakBufferHandle { requests: self.requests.downgrade(), snapshots, shared }
+        let (requests, lender) = (self.requests.downgrade(), Arc::clone(&self.lender));
+        WeakBufferHandle { requests, snapshots, shared, lender }
     }
 }

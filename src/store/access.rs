@@ -56,15 +56,12 @@ pub(super) fn read_range(store: &dyn SpillStore, offset: u64, len: usize) -> io:
     Ok(bytes.freeze())
 }
 
-/// Fills `bytes` from `offset` if that needs no waiting. Fails with the kind of the error: the caller
-/// does not report it.
-pub(super) fn try_read_range(
-    store: &dyn SpillStore,
-    offset: u64,
-    mut bytes: BytesMut,
-) -> Result<Bytes, ErrorKind> {
-    match panics::catch("spill store", || store.try_read_at(offset, &mut bytes)) {
-        Ok(read) if read == bytes.len() => Ok(bytes.freeze()),
+/// Fills `buf` from `offset` if that needs no waiting. Fails with the kind of the error: the caller does not
+/// report it.
+pub(super) fn try_read(store: &dyn SpillStore, offset: u64, buf: &mut [u8]) -> Result<(), ErrorKind> {
+    let len = buf.len();
+    match panics::catch("spill store", || store.try_read_at(offset, buf)) {
+        Ok(read) if read == len => Ok(()),
         Ok(_) => Err(ErrorKind::WouldBlock),
         Err(error) => {
             let kind = error.kind();

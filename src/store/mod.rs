@@ -1,11 +1,12 @@
 //! The store holds the bytes that memory has no room for.
 
 mod access;
-mod buffer_pool;
 #[cfg(feature = "checksums")]
 mod checksummed;
 mod guarded;
 pub(crate) mod io;
+pub(crate) mod lender;
+mod owned;
 mod seek;
 mod temp_dir;
 mod temp_file;
@@ -100,8 +101,10 @@ pub trait SpillStore: Send + Sync + 'static {
 
     /// Reads bytes at an offset if that needs no waiting, as from a page cache.
     ///
-    /// It is called on an async task and so must not block. If it does not fill `buf`, the read is
-    /// done with [`read_at`](Self::read_at) on a thread that may block.
+    /// It is called on async tasks and so must not block. Several calls run at a time, because each caller
+    /// reads its own bytes. If it does not fill `buf`, the read is done with [`read_at`](Self::read_at) on a
+    /// thread that may block. With a limit on disk, bytes at a place may be written while they are read:
+    /// then they are not used.
     ///
     /// # Errors
     ///

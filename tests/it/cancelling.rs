@@ -156,6 +156,8 @@ fn rule_7_reads_dropped_during_their_disk_read_are_harmless() {
         let buffer = StreamBuffer::builder().max_memory(0).store(control.store()).spawn(ready(size, BLOCK));
         buffer.load().await.unwrap();
         buffer.spill().await.unwrap();
+        // From now on it is known that this store cannot be read without waiting.
+        buffer.read(0, 1).await.unwrap();
         control.hold_reads(true);
         let before = control.look(|seen| seen.calls);
         for n in 0..100 {

@@ -239,6 +239,8 @@ async fn rule_17_an_actor_that_ends_waits_for_the_running_reads_of_its_store() {
     let actor = tokio::spawn(actor.run());
     buffer.load().await.unwrap();
     buffer.spill().await.unwrap();
+    // From now on it is known that this store cannot be read without waiting.
+    buffer.read(0, 1).await.unwrap();
     control.hold_reads(true);
     let mut read = Box::pin(buffer.read(0, 1));
     assert!(poll_once(&mut read).is_pending());

@@ -27,6 +27,7 @@ mod errors;
 mod every_poll;
 mod failing;
 mod layering;
+mod lending;
 mod lifecycle;
 mod limits;
 mod pulling;

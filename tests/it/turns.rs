@@ -14,7 +14,7 @@ use streamspool::{BufferHandle, Bytes, ErrorKind, SpillStore, StreamBuffer};
 use tokio::task::coop;
 
 use crate::support::source::{ready, source};
-use crate::support::{BLOCK, KIB, MIB, assert_bytes, assert_data, byte_at, data, poll_once, settled};
+use crate::support::{BLOCK, KIB, MIB, assert_data, byte_at, data, poll_once, settled};
 
 /// A stream that is always ready, and a count of the bytes that it has sent.
 fn endless() -> (impl futures::Stream<Item = io::Result<Bytes>> + Send + 'static, Arc<AtomicU64>) {
@@ -77,31 +77,6 @@ async fn rule_8_a_client_in_the_same_task_is_answered_before_much_is_pulled() {
         buffer.close();
     };
     futures::future::join(actor.run(), client).await;
-}
-
-#[tokio::test]
-async fn rule_4_many_reads_of_the_store_take_several_polls_of_the_actor() {
-    let (buffer, mut actor) = spilled(4 * MIB as u64).await;
-    let mut reads: Vec<_> = (0..200).map(|_| Box::pin(buffer.read(BLOCK as u64, BLOCK))).collect();
-    for read in &mut reads {
-        assert!(poll_once(read).is_pending());
-    }
-    let mut answered = 0;
-    while answered < 200 {
-        // A new budget of tokio, as each poll of a task has.
-        tokio::task::yield_now().await;
-        assert!(poll_once(&mut actor).is_pending());
-        let before = answered;
-        reads.retain_mut(|read| match poll_once(read) {
-            Poll::Ready(bytes) => {
-                assert_bytes(&bytes.unwrap(), &data(BLOCK as u64, BLOCK), BLOCK as u64);
-                answered += 1;
-                false
-            }
-            Poll::Pending => true,
-        });
-        assert!((1..=8).contains(&(answered - before)), "{} answers in one poll", answered - before);
-    }
 }
 
 #[tokio::test]

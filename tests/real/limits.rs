@@ -142,6 +142,8 @@ fn rule_16_without_a_thread_left_nothing_is_lost_and_it_heals() {
             let buffer = StreamBuffer::builder().store(disk.store()).spawn(ready(MIB as u64, 64 * 1024));
             buffer.load().await.unwrap();
             buffer.spill().await.unwrap();
+            // From now on it is known that this store cannot be read without waiting.
+            buffer.read(0, 1).await.unwrap();
             buffers.push(buffer);
         }
         disks[0].hold_reads(true);

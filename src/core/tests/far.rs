@@ -10,7 +10,7 @@ const LAST: u64 = u64::MAX;
 /// A source that sends bytes wherever it is opened.
 fn opened_at(limits: Limits, offset: u64) -> Remote {
     let mut remote = Remote::with(limits, Retry::default());
-    remote.ask(Read { offset, len: 1, want: Want::Piece });
+    remote.ask(Read { offset, len: 1, want: Want::Piece, borrow: false });
     assert_eq!(remote.last_opening().offset, offset);
     remote.opened(told(Some("v1"), None));
     remote
@@ -57,7 +57,7 @@ fn spilled_bytes_at_the_largest_offset_are_read_back() {
     remote.write_succeeds();
     remote.answer().1.unwrap();
     for want in [Want::Exact, Want::Piece, Want::Run] {
-        remote.ask(Read { offset: LAST - 1000, len: u64::MAX, want });
+        remote.ask(Read { offset: LAST - 1000, len: u64::MAX, want, borrow: false });
         assert_eq!(remote.bytes(), source(0, 1000), "{want:?}");
     }
 }
@@ -101,7 +101,7 @@ fn a_read_at_the_largest_offset_waits_for_the_end_and_does_not_open_again_and_ag
 fn a_byte_before_the_largest_offset_is_the_last_one() {
     // Rule 1. The size is asked for before and after the byte.
     let mut remote = Remote::new();
-    let read = Read { offset: LAST - 1, len: 1, want: Want::Exact };
+    let read = Read { offset: LAST - 1, len: 1, want: Want::Exact, borrow: false };
     let (token, size) = (remote.ticket(), remote.ticket());
     remote.event(Event::Read { read, token });
     remote.opened(told(Some("v1"), None));

@@ -268,7 +268,7 @@ fn no_demand_means_no_pulling() {
     // Rule 6.
     let mut remote = started(PLAIN, 1000);
     assert!(!remote.wants());
-    let read = Read { offset: 1_000_000, len: 10, want: Want::Exact };
+    let read = Read { offset: 1_000_000, len: 10, want: Want::Exact, borrow: false };
     let token = remote.ticket();
     let gone = Rc::clone(&token.gone);
     remote.event(Event::Read { read, token });

@@ -34,7 +34,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::memory::{BLOCK, Pieces};
+use super::lent::{Found, Lent};
+use super::memory::BLOCK;
 use super::pull::Permit;
 use super::read::{Read, Want};
 use super::{Action, Core, Event, Limits, Token, Write};
@@ -117,8 +118,8 @@ struct World {
     /// Tickets that were answered since the test looked last.
     fresh: Vec<usize>,
     store_reads: usize,
-    /// Whether bytes of the store can be read without waiting.
-    cached: bool,
+    /// Whether callers can read slices of the store.
+    borrow: bool,
     /// Whether a caller has left since the core was told.
     left: Rc<Cell<bool>>,
     published: Progress,
@@ -143,7 +144,7 @@ impl World {
             answers: Vec::new(),
             fresh: Vec::new(),
             store_reads: 0,
-            cached: false,
+            borrow: false,
             left: Rc::default(),
             published,
             closed: false,
@@ -171,17 +172,18 @@ impl World {
     }
 
     fn ask_only(&mut self, read: Read) -> Ask {
+        let read = Read { borrow: self.borrow, ..read };
         let (token, ask) = self.ticket(Some(read));
         self.event(Event::Read { read, token });
         ask
     }
 
     fn read(&mut self, offset: u64, len: u64) -> Ask {
-        self.ask(Read { offset, len, want: Want::Exact })
+        self.ask(Read { offset, len, want: Want::Exact, borrow: false })
     }
 
     fn read_some(&mut self, offset: u64, len: u64) -> Ask {
-        self.ask(Read { offset, len, want: Want::Piece })
+        self.ask(Read { offset, len, want: Want::Piece, borrow: false })
     }
 
     fn load(&mut self) -> Ask {
@@ -354,17 +356,16 @@ impl World {
         match action {
             Action::Reply { token, result } => {
                 assert!(self.left.get() || self.published == self.core.progress(), "reply before progress");
-                self.answer(token, result.map(Pieces::join));
+                let result = result.map(|found| match found {
+                    Found::Bytes(pieces) => pieces.join(),
+                    Found::Lent(Lent { range, position, .. }) => self.read_store(&range, position),
+                });
+                self.answer(token, result);
             }
-            Action::ReadStore { token, range, position, enough } => {
+            Action::ReadStore { token, range, position } => {
                 // The driver may reply at once.
                 assert!(self.left.get() || self.published == self.core.progress(), "read before progress");
-                assert!(0 < enough && enough as u64 <= range.end - range.start);
-                let end = if self.cached { range.start + enough as u64 } else { range.end };
-                assert!(end <= self.progress().frontier, "reads bytes that are not in the store");
-                let (from, len) = (position as usize, (end - range.start) as usize);
-                let bytes = Bytes::copy_from_slice(&self.disk[from..from + len]);
-                self.store_reads += 1;
+                let bytes = self.read_store(&range, position);
                 self.answer(token, Ok(bytes));
             }
             Action::WriteStore(write) => {
@@ -387,6 +388,14 @@ impl World {
             }
             Action::Absorbed { bytes } => assert!(bytes > 0 && bytes <= BLOCK),
         }
+    }
+
+    fn read_store(&mut self, range: &std::ops::Range<u64>, position: u64) -> Bytes {
+        assert!(range.start < range.end);
+        assert!(range.end <= self.progress().frontier, "reads bytes that are not in the store");
+        self.store_reads += 1;
+        let (from, len) = (position as usize, (range.end - range.start) as usize);
+        Bytes::copy_from_slice(&self.disk[from..from + len])
     }
 
     /// A reply arrives. As the handle does, asks for the rest of an exact read.
@@ -417,8 +426,8 @@ impl World {
     /// The end of the furthest range of an action that is due but not carried out yet.
     fn due_end(&self) -> Option<u64> {
         let end = |action: &Action<Ticket>| match action {
-            Action::Reply { token, result: Ok(pieces) } if pieces.len() > 0 => {
-                self.reads[token.id].map(|read| read.offset + pieces.len() as u64)
+            Action::Reply { token, result: Ok(found) } if found.len() > 0 => {
+                self.reads[token.id].map(|read| read.offset + found.len())
             }
             Action::ReadStore { range, .. } => Some(range.end),
             _ => None,

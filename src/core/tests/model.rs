@@ -86,7 +86,7 @@ impl Model {
                     At::Within(part) => self.loaded * part / 256,
                     At::Last(before) => u64::MAX - before,
                 };
-                self.read(Read { offset, len, want });
+                self.read(Read { offset, len, want, borrow: false });
             }
             Step::Spill => {
                 let ask = self.world.spill();
@@ -127,7 +127,7 @@ impl Model {
     }
 
     fn read(&mut self, read: Read) {
-        self.world.cached = self.asked.len().is_multiple_of(2);
+        self.world.borrow = self.asked.len().is_multiple_of(2);
         let was_idle = self.world.core.is_idle();
         let ask = self.world.ask_only(read);
         let now = !self.world.is_waiting(&ask);
@@ -404,7 +404,7 @@ proptest! {
         }
         model.settle();
         // All bytes received within the declared size are readable, wherever they are now.
-        model.read(Read { offset: 0, len: model.loaded, want: Want::Exact });
+        model.read(Read { offset: 0, len: model.loaded, want: Want::Exact, borrow: false });
         // The end is known too.
         model.load();
         model.settle();

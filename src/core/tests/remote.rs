@@ -47,6 +47,10 @@ pub(super) struct Remote {
     pub(super) places: BTreeSet<u64>,
     /// The running write.
     pub(super) writing: Option<Write>,
+    /// The slices of the store that callers were lent and have not read yet.
+    pub(super) lent: Vec<(Ticket, Lent)>,
+    /// The generation of the last write that has one.
+    announced: u64,
 }
 
 impl Remote {
@@ -73,6 +77,8 @@ impl Remote {
             disk: Vec::new(),
             places: BTreeSet::new(),
             writing: None,
+            lent: Vec::new(),
+            announced: 0,
         }
     }
 
@@ -105,7 +111,11 @@ impl Remote {
 
     fn perform(&mut self, action: Action<Ticket>) {
         match action {
-            Action::Reply { token, result } => self.answers.push_back((token.id, result.map(Pieces::join))),
+            Action::Reply { token, result } => match result {
+                Ok(Found::Lent(lent)) => self.lent.push((token, lent)),
+                Ok(Found::Bytes(pieces)) => self.answers.push_back((token.id, Ok(pieces.join()))),
+                Err(error) => self.answers.push_back((token.id, Err(error))),
+            },
             Action::Publish(snapshot) => {
                 self.published = snapshot.progress;
                 self.error = snapshot.source_error;
@@ -122,14 +132,46 @@ impl Remote {
             Action::Absorbed { .. } => {}
             Action::WriteStore(write) => {
                 assert!(self.writing.is_none(), "two writes at once");
+                self.spoil(&write);
+                self.announced = write.generation.unwrap_or(self.announced);
                 self.writing = Some(write);
             }
-            Action::ReadStore { token, range, position, .. } => {
-                let (start, len) = (position as usize, (range.end - range.start) as usize);
-                let bytes = Bytes::copy_from_slice(&self.disk[start..start + len]);
+            Action::ReadStore { token, range, position } => {
+                let bytes = self.read_store(&range, position);
                 self.answers.push_back((token.id, Ok(bytes)));
             }
         }
+    }
+
+    fn read_store(&self, range: &std::ops::Range<u64>, position: u64) -> Bytes {
+        let (start, len) = (position as usize, (range.end - range.start) as usize);
+        Bytes::copy_from_slice(&self.disk[start..start + len])
+    }
+
+    /// While a write runs, its places may have any bytes.
+    fn spoil(&mut self, write: &Write) {
+        let written = write.bytes.iter().map(|(at, bytes)| *at as usize..*at as usize + bytes.len());
+        let discarded = write.discarded.iter().map(|place| place.start as usize..place.end as usize);
+        for place in written.chain(discarded) {
+            let end = self.disk.len().min(place.end);
+            self.disk[place.start.min(end)..end].fill(0xEE);
+        }
+    }
+
+    /// A caller reads the slice that it was lent, as the handle does: it asks again if the slice is not valid
+    /// any more. Returns whether it was.
+    pub(super) fn read_lent(&mut self, number: usize) -> bool {
+        let (token, lent) = self.lent.swap_remove(number);
+        let is_valid = self.announced <= lent.generation;
+        if is_valid {
+            let bytes = self.read_store(&lent.range, lent.position);
+            self.answers.push_back((token.id, Ok(bytes)));
+        } else {
+            let len = lent.range.end - lent.range.start;
+            let read = Read { offset: lent.range.start, len, want: Want::Piece, borrow: false };
+            self.event(Event::Read { read, token });
+        }
+        is_valid
     }
 
     /// The running write succeeds.
@@ -188,7 +230,7 @@ impl Remote {
 
     /// A caller asks for an exact range. Returns its number.
     pub(super) fn read(&mut self, offset: u64, len: u64) -> usize {
-        self.ask(Read { offset, len, want: Want::Exact })
+        self.ask(Read { offset, len, want: Want::Exact, borrow: false })
     }
 
     /// A caller asks that a range is loaded. Returns its number.

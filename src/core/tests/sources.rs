@@ -76,6 +76,8 @@ struct Run {
     /// The most streams that were open at once.
     most_open: usize,
     max_memory: usize,
+    /// The number of slices of the store that were read too late.
+    invalid: usize,
 }
 
 impl Run {
@@ -110,6 +112,7 @@ impl Run {
             steps: 0,
             most_open: 0,
             max_memory,
+            invalid: 0,
         }
     }
 
@@ -127,6 +130,7 @@ impl Run {
             2 if fault => self.server.version ^= 1 + self.server.random.below(3) as u8,
             3 if fault || streams.is_empty() => self.pass_time(),
             4 => self.write(fault),
+            6 => self.read_lent(),
             5 if self.server.random.one_in(3) => self.abandon(),
             5 if self.server.random.one_in(20) => self.set_limits(),
             _ => {
@@ -154,7 +158,7 @@ impl Run {
             gone: Rc::clone(&token.gone),
         });
         let (offset, len) = (range.start, range.end - range.start);
-        let read = Read { offset, len, want };
+        let read = Read { offset, len, want, borrow: server.random.one_in(2) };
         self.remote.event(if is_load { Event::Load { range, token } } else { Event::Read { read, token } });
     }
 
@@ -163,6 +167,7 @@ impl Run {
             asked.gone.set(true);
             self.abandoned.insert(asked.id);
             self.remote.answers.retain(|(id, _)| *id != asked.id);
+            self.remote.lent.retain(|(token, _)| token.id != asked.id);
             self.remote.event(Event::Withdrawn);
         }
     }
@@ -186,6 +191,15 @@ impl Run {
     fn write(&mut self, fault: bool) {
         if self.remote.writing.is_some() {
             if fault { self.remote.write_fails() } else { self.remote.write_succeeds() }
+        }
+    }
+
+    /// A caller reads a slice that it was lent, perhaps long ago.
+    fn read_lent(&mut self) {
+        let lent = self.remote.lent.len() as u64;
+        if lent > 0 {
+            let number = self.server.random.below(lent) as usize;
+            self.invalid += usize::from(!self.remote.read_lent(number));
         }
     }
 
@@ -266,7 +280,10 @@ impl Run {
                 .map(|have| have.end.min(range.end).saturating_sub(have.start.max(range.start)));
             inside.sum::<u64>() == range.end - range.start
         };
-        let answered = |asked: &Asked| self.remote.answers.iter().any(|(id, _)| *id == asked.id);
+        let answered = |asked: &Asked| {
+            self.remote.answers.iter().any(|(id, _)| *id == asked.id)
+                || self.remote.lent.iter().any(|(token, _)| token.id == asked.id)
+        };
         let needed = |asked: &&Asked| match asked.want {
             Want::Exact => !loaded(&asked.range),
             _ if asked.is_load => !loaded(&asked.range),
@@ -350,7 +367,9 @@ impl Run {
                 .iter()
                 .copied()
                 .find(|stream| self.remote.streams[stream].is_none() || self.remote.wants_of(*stream));
-            if let Some(stream) = ready {
+            if !self.remote.lent.is_empty() {
+                self.read_lent();
+            } else if let Some(stream) = ready {
                 self.go_on(stream, false);
             } else if self.remote.writing.is_some() {
                 self.remote.write_succeeds();
@@ -398,6 +417,7 @@ fn sources_at_random_lose_no_byte_and_mix_no_versions() {
     let runs = number("STREAMSPOOL_RUNS").unwrap_or(2000);
     let seeds = seed.map_or(1..=runs, |seed| seed..=seed);
     let (mut steps, mut openings, mut changed, mut complete, mut most_open) = (0, 0, 0, 0, 0);
+    let mut invalid = 0;
     for seed in seeds {
         let run = || {
             let mut run = Run::new(seed);
@@ -417,13 +437,14 @@ fn sources_at_random_lose_no_byte_and_mix_no_versions() {
         changed += usize::from(run.remote.error.as_ref().is_some_and(|e| e.kind() == ErrorKind::Changed));
         complete += usize::from(run.remote.published.state == State::Complete);
         most_open = most_open.max(run.most_open);
+        invalid += run.invalid;
     }
     println!(
         "{steps} steps, {openings} openings, at most {most_open} streams at once, {changed} changed resources, \
-         {complete} complete"
+         {complete} complete, {invalid} slices that were read too late"
     );
     assert!(
-        seed.is_some() || changed > 0 && complete > 0 && most_open == 4,
+        seed.is_some() || changed > 0 && complete > 0 && most_open == 4 && invalid > 0,
         "the runs do not reach all ends"
     );
 }

@@ -7,12 +7,14 @@ mod tests;
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use self::disk::{Disk, RealDisk};
 use self::target::{Existing, Target};
 use super::BufferHandle;
-use crate::core::memory::Pieces;
+use crate::core::lent::Found;
 use crate::error::Error;
+use crate::store::lender::Lender;
 use crate::store::threads;
 
 /// The most bytes that are written at a time. Each write goes to a disk thread, which is cheap for this
@@ -195,13 +197,16 @@ impl BufferHandle {
     ) -> Result<u64, Error> {
         let mut saving = Saving { disk, path: path.to_path_buf(), open: None, written: 0 };
         saving = on_thread(saving, move |saving| saving.begin(existing)).await?;
+        let mut borrow = self.lender.can_lend();
         loop {
             // The reply may hold fewer bytes than asked for; none means that the stream ends here.
-            let pieces = self.ask_exact(saving.written, STEP).await?;
-            if pieces.len() == 0 {
+            let found = self.ask_exact(saving.written, STEP, borrow).await?;
+            if found.len() == 0 {
                 break;
             }
-            saving = on_thread(saving, move |saving| saving.write(&pieces)).await?;
+            let (before, lender) = (saving.written, Arc::clone(&self.lender));
+            saving = on_thread(saving, move |saving| saving.write(found, &lender)).await?;
+            borrow = self.lender.can_lend() && saving.written > before;
             on_written(saving.written);
         }
         // A step of its own, so that a save that is dropped while the disk is busy with it does not go on
@@ -230,21 +235,29 @@ impl<D: Disk> Saving<D> {
         Ok(())
     }
 
-    fn write(&mut self, pieces: &Pieces) -> io::Result<()> {
+    /// Writes the bytes of a reply. Writes none if they are in a slice of the store that is not valid any more,
+    /// or cannot be read without waiting.
+    fn write(&mut self, found: Found, lender: &Lender) -> io::Result<()> {
+        let lent = match found {
+            Found::Bytes(pieces) => return pieces.into_iter().try_for_each(|piece| self.write_all(&piece)),
+            Found::Lent(lent) => lent,
+        };
+        let mut buf = vec![0; usize::try_from(lent.len()).unwrap_or_default()];
+        if lender.read(&lent, &mut buf) { self.write_all(&buf) } else { Ok(()) }
+    }
+
+    /// Not that of `std`, which does not tell at which byte it failed.
+    fn write_all(&mut self, mut rest: &[u8]) -> io::Result<()> {
         let Some((draft, _)) = &mut self.open else { return Ok(()) };
-        for piece in pieces.as_slice() {
-            let mut rest = &piece[..];
-            // Not `write_all`, which does not tell at which byte it failed.
-            while !rest.is_empty() {
-                match self.disk.write(draft, rest) {
-                    Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                    Ok(taken) => {
-                        self.written += taken as u64;
-                        rest = rest.get(taken..).unwrap_or_default();
-                    }
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
+        while !rest.is_empty() {
+            match self.disk.write(draft, rest) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(taken) => {
+                    self.written += taken as u64;
+                    rest = rest.get(taken..).unwrap_or_default();
                 }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())

@@ -28,9 +28,9 @@ mod core {
         fn is_abandoned(&self) -> bool;
     }
 
-    pub(crate) mod memory {
+    pub(crate) mod lent {
         #[derive(Debug)]
-        pub(crate) struct Pieces;
+        pub(crate) struct Found;
     }
 
     pub(crate) mod read {

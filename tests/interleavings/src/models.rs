@@ -10,7 +10,7 @@ use loom::thread;
 use crate::actor::message::{self, Answer, Inbox, Message, Received, Reply, Request};
 use crate::actor::shared::Shared;
 use crate::core::Token;
-use crate::core::memory::Pieces;
+use crate::core::lent::Found;
 use crate::error::Error;
 use crate::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -62,7 +62,7 @@ async fn run(mut inbox: Inbox, treat: Treat, requests: usize) {
                     seen += batch.len();
                     let live = batch.drain(..).map(|message| message.reply).filter(|to| !to.is_abandoned());
                     match treat {
-                        Treat::Reply => live.for_each(|reply| drop(reply.send(Ok(Pieces)))),
+                        Treat::Reply => live.for_each(|reply| drop(reply.send(Ok(Found)))),
                         Treat::Park => parked.extend(live),
                     }
                 }

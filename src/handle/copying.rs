@@ -1,0 +1,164 @@
+//! Copies the bytes of a reply in the caller's own task, and lets other tasks run meanwhile.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::task::yield_now;
+use tokio::time::Instant;
+
+use super::BufferHandle;
+use crate::core::lent::Lent;
+use crate::core::memory::Pieces;
+
+/// The most bytes that a caller's task copies in one poll, and about the longest time. Other tasks of the
+/// thread wait that long. Copying these bytes takes less than 10 microseconds, but up to 100 into new
+/// memory. So the time is checked after each step. This affects only the speed of other tasks; no test
+/// measures it.
+const COPY_MOST: usize = 64 * 1024;
+const COPY_TIME: Duration = Duration::from_micros(15);
+const COPY_STEP: usize = 16 * 1024;
+
+/// Where the bytes of a read go, in order.
+pub(super) trait Target {
+    /// The number of bytes that it has.
+    fn len(&self) -> usize;
+
+    /// Adds these bytes.
+    fn put(&mut self, bytes: &[u8]);
+
+    /// Adds `len` bytes that `read` fills in. They do not count if it returns `false`.
+    fn fill(&mut self, len: usize, read: impl FnOnce(&mut [u8]) -> bool) -> bool;
+}
+
+/// Bytes that are joined in new memory. It is allocated with the first of them: a read that waits holds none.
+pub(super) struct Joined {
+    bytes: BytesMut,
+    capacity: usize,
+}
+
+impl Joined {
+    pub(super) fn with_capacity(capacity: u64) -> Self {
+        Self { bytes: BytesMut::new(), capacity: usize::try_from(capacity).unwrap_or(0) }
+    }
+
+    pub(super) fn freeze(self) -> Bytes {
+        self.bytes.freeze()
+    }
+
+    fn allocate(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes.reserve(self.capacity);
+        }
+    }
+}
+
+impl Target for Joined {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.allocate();
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn fill(&mut self, len: usize, read: impl FnOnce(&mut [u8]) -> bool) -> bool {
+        self.allocate();
+        let start = self.bytes.len();
+        self.bytes.resize(start + len, 0);
+        let is_read = self.bytes.get_mut(start..).is_some_and(read);
+        match start {
+            _ if is_read => {}
+            0 => self.bytes = BytesMut::new(),
+            _ => self.bytes.truncate(start),
+        }
+        is_read
+    }
+}
+
+/// Memory of the caller. Bytes that do not fit are dropped.
+pub(super) struct Filled<'a> {
+    buf: &'a mut [u8],
+    len: usize,
+}
+
+impl<'a> Filled<'a> {
+    pub(super) fn new(buf: &'a mut [u8]) -> Self {
+        Self { buf, len: 0 }
+    }
+}
+
+impl Target for Filled<'_> {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        if let Some(to) = self.buf.get_mut(self.len..end) {
+            to.copy_from_slice(bytes);
+            self.len = end;
+        }
+    }
+
+    fn fill(&mut self, len: usize, read: impl FnOnce(&mut [u8]) -> bool) -> bool {
+        let end = self.len + len;
+        let is_read = self.buf.get_mut(self.len..end).is_some_and(read);
+        if is_read {
+            self.len = end;
+        }
+        is_read
+    }
+}
+
+/// Decides when a task that copies lets others run.
+struct Pace {
+    copied: usize,
+    /// `None` if only a few bytes are copied. Then no clock is needed, and a test that pauses the clock
+    /// decides every step.
+    start: Option<Instant>,
+}
+
+impl Pace {
+    fn new(len: usize) -> Self {
+        Self { copied: 0, start: (len > COPY_STEP).then(Instant::now) }
+    }
+
+    /// To be called before each step of at most [`COPY_STEP`] bytes.
+    async fn step(&mut self, bytes: usize) {
+        if self.copied >= COPY_MOST || self.start.is_some_and(|start| start.elapsed() >= COPY_TIME) {
+            yield_now().await;
+            *self = Self { copied: 0, start: Some(Instant::now()) };
+        }
+        self.copied += bytes;
+    }
+}
+
+/// Copies pieces.
+pub(super) async fn copy(pieces: Pieces, target: &mut impl Target) {
+    let mut pace = Pace::new(pieces.len());
+    for piece in pieces {
+        for part in piece.chunks(COPY_STEP) {
+            pace.step(part.len()).await;
+            target.put(part);
+        }
+    }
+}
+
+impl BufferHandle {
+    /// Reads a slice of the store. Returns whether all of it was read: if not, the rest of it was
+    /// overwritten, or cannot be read without waiting.
+    pub(super) async fn copy_lent(&self, lent: &Lent, target: &mut impl Target) -> bool {
+        let mut pace = Pace::new(usize::try_from(lent.len()).unwrap_or(usize::MAX));
+        let mut next = Some(lent.clone());
+        while let Some(part) = next {
+            let len = usize::try_from(part.len()).unwrap_or(usize::MAX).min(COPY_STEP);
+            pace.step(len).await;
+            if !target.fill(len, |buf| self.lender.read(&part, buf)) {
+                return false;
+            }
+            next = part.from(part.range.start + len as u64);
+        }
+        true
+    }
+}

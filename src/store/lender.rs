@@ -1,0 +1,61 @@
+//! The store as handles use it: they read slices that the actor has lent to them.
+
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Weak};
+
+use super::access::try_read;
+use super::owned::Owned;
+use crate::core::lent::Lent;
+
+/// Reads slices of the store for the handles of one buffer, and knows which slices are still valid.
+///
+/// It works as a sequence lock does, without ever waiting: each write that may reuse places of the store is
+/// announced before it starts, and each reader looks for announcements after it has read.
+pub(crate) struct Lender {
+    /// It does not keep the store alive.
+    store: Weak<Owned>,
+    /// Whether the store can read without waiting at all.
+    can_try: AtomicBool,
+    /// The generation of the last write that was announced.
+    generation: AtomicU64,
+}
+
+impl Lender {
+    pub(super) fn new(store: &Arc<Owned>) -> Self {
+        let (can_try, generation) = (AtomicBool::new(true), AtomicU64::new(0));
+        Self { store: Arc::downgrade(store), can_try, generation }
+    }
+
+    /// Whether it is worth asking for a slice.
+    #[inline]
+    pub(crate) fn can_lend(&self) -> bool {
+        self.can_try.load(Ordering::Relaxed)
+    }
+
+    /// Fills `buf` with the first bytes of the slice, if it is still valid and the store has them without
+    /// waiting. Otherwise the content of `buf` is unspecified, and the caller has to ask the actor again.
+    pub(crate) fn read(&self, lent: &Lent, buf: &mut [u8]) -> bool {
+        let Some(store) = self.store.upgrade() else { return false };
+        match try_read(&**store, lent.position, buf) {
+            Ok(()) => {}
+            Err(kind) => {
+                if kind == ErrorKind::Unsupported {
+                    // Do not ask again in vain: each attempt costs a message.
+                    self.can_try.store(false, Ordering::Relaxed);
+                }
+                return false;
+            }
+        }
+        // The bytes were read before the generation is: bytes of a later write are never taken for valid.
+        fence(Ordering::Acquire);
+        self.generation.load(Ordering::Relaxed) <= lent.generation
+    }
+
+    /// A write is going to start. Slices of earlier generations are not valid any more.
+    pub(super) fn announce(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Relaxed);
+        // Before the write. The hand-over to the thread that writes orders them too.
+        fence(Ordering::Release);
+    }
+}

@@ -1,0 +1,251 @@
+//! The actor lends slices of the store, and callers read them themselves: rules 4, 16, 17 and 29.
+
+use std::io::{self, ErrorKind, SeekFrom};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::StreamExt;
+use streamspool::{BufferHandle, Error, Opened, SpillStore, StreamBuffer, Version, source_fn};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt};
+
+use crate::support::source::ready;
+use crate::support::{BLOCK, Random, assert_bytes, assert_data, data, on_both_runtimes, poll_once};
+
+/// The size of the resource.
+const SIZE: u64 = 12 * BLOCK as u64;
+
+/// Holds bytes in memory, and counts reads.
+#[derive(Default)]
+struct Shelf {
+    bytes: Mutex<Vec<u8>>,
+    /// Reads that must not wait find nothing.
+    is_cold: AtomicBool,
+    /// Reads by callers, and reads on disk threads.
+    by_callers: AtomicU64,
+    on_threads: AtomicU64,
+}
+
+impl Shelf {
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn copy(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let offset = offset as usize;
+        buf.copy_from_slice(self.bytes().get(offset..offset + buf.len()).ok_or(ErrorKind::UnexpectedEof)?);
+        Ok(buf.len())
+    }
+
+    fn counts(&self) -> (u64, u64) {
+        (self.by_callers.load(Ordering::SeqCst), self.on_threads.load(Ordering::SeqCst))
+    }
+}
+
+impl SpillStore for Shelf {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        let (mut held, offset) = (self.bytes(), offset as usize);
+        let end = held.len().max(offset + bytes.len());
+        held.resize(end, 0);
+        held[offset..offset + bytes.len()].copy_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.on_threads.fetch_add(1, Ordering::SeqCst);
+        self.copy(offset, buf)
+    }
+
+    fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        if self.is_cold.load(Ordering::SeqCst) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.by_callers.fetch_add(1, Ordering::SeqCst);
+        self.copy(offset, buf)
+    }
+}
+
+/// A buffer whose bytes are all in the store.
+async fn spilled(shelf: &Arc<Shelf>) -> BufferHandle {
+    let buffer = StreamBuffer::builder().store(Arc::clone(shelf)).spawn(ready(SIZE, BLOCK / 4));
+    buffer.load().await.unwrap();
+    buffer.spill().await.unwrap();
+    buffer
+}
+
+/// A buffer that keeps two blocks, all in the store, and has received the first three.
+async fn window(shelf: &Arc<Shelf>, again: bool) -> BufferHandle {
+    let builder = StreamBuffer::builder().store(Arc::clone(shelf));
+    let builder = builder.max_memory(0).max_disk(2 * BLOCK as u64).read_ahead(0);
+    let buffer = if again {
+        builder.spawn_source(source_fn(|at| async move {
+            let chunks =
+                (at.offset..SIZE).step_by(1000).map(|from| Ok(data(from, 1000.min((SIZE - from) as usize))));
+            Ok(Opened::new(futures::stream::iter(chunks)).size(SIZE).version(Version::strong("v1")))
+        }))
+    } else {
+        builder.spawn(ready(SIZE, 1000))
+    };
+    assert_data(&buffer.read(0, 3 * BLOCK).await.unwrap(), 0);
+    // The chunk that completes the third block begins the next one, which stays in memory.
+    buffer.subscribe().wait_for(|now| now.resident < 2000).await.unwrap();
+    buffer
+}
+
+#[tokio::test]
+async fn rule_4_callers_copy_spilled_bytes_themselves() {
+    let shelf = Arc::<Shelf>::default();
+    let (buffer, actor) = StreamBuffer::builder().store(Arc::clone(&shelf)).build(ready(SIZE, BLOCK));
+    let mut actor = Box::pin(actor.run());
+    let spill = async {
+        buffer.load().await.unwrap();
+        buffer.spill().await.unwrap();
+    };
+    tokio::select! {
+        () = &mut actor => panic!("the actor ended"),
+        () = spill => {}
+    }
+    let mut reads: Vec<_> = (0..50).map(|n| Box::pin(buffer.read(n * 1000, 9 * BLOCK))).collect();
+    for read in &mut reads {
+        assert!(poll_once(read).is_pending());
+    }
+    assert!(poll_once(&mut actor).is_pending());
+    assert_eq!(shelf.counts(), (0, 0), "the actor copies nothing");
+    for (n, read) in (0..).zip(reads) {
+        // The actor is not polled any more.
+        assert_bytes(&read.await.unwrap(), &data(n * 1000, 9 * BLOCK), n * 1000);
+    }
+    assert_eq!(shelf.counts().1, 0);
+}
+
+#[test]
+fn rule_16_bytes_that_cannot_be_read_without_waiting_come_from_a_disk_thread() {
+    on_both_runtimes(|| async {
+        let shelf = Arc::<Shelf>::default();
+        let buffer = spilled(&shelf).await;
+        shelf.is_cold.store(true, Ordering::SeqCst);
+        assert_data(&buffer.read(5, 2 * BLOCK).await.unwrap(), 5);
+        assert_data(&buffer.read_some(7, 100).await.unwrap(), 7);
+        let mut buf = vec![0; 5000];
+        assert_eq!(buffer.read_into(9, &mut buf).await.unwrap(), 5000);
+        assert_data(&buf, 9);
+        let mut reader = buffer.reader_at(11);
+        reader.read_exact(&mut buf).await.unwrap();
+        assert_data(&buf, 11);
+        let chunk = buffer.chunks(13..5000).next().await.unwrap().unwrap();
+        assert_data(&chunk, 13);
+        assert_eq!(shelf.counts(), (0, 5));
+    });
+}
+
+#[tokio::test]
+async fn rule_29_a_slice_whose_place_was_used_again_is_not_taken_for_valid() {
+    for again in [false, true] {
+        for moves_on in [false, true] {
+            let shelf = Arc::<Shelf>::default();
+            let buffer = window(&shelf, again).await;
+            let offset = 2 * BLOCK as u64 + 77;
+            assert!(buffer.ranges().await.unwrap().spilled.iter().any(|range| range.contains(&offset)));
+            let mut read = Box::pin(buffer.read(offset, 10_000));
+            let mut reader = buffer.reader_at(offset);
+            let mut buf = vec![0; 10_000];
+            let mut second = Box::pin(reader.read_exact(&mut buf));
+            assert!(poll_once(&mut read).is_pending() && poll_once(&mut second).is_pending());
+            // After this round trip, the slices were lent.
+            buffer.read(0, 0).await.unwrap();
+            if moves_on {
+                assert_data(&buffer.read(5 * BLOCK as u64, 3 * BLOCK).await.unwrap(), 5 * BLOCK as u64);
+                buffer.subscribe().wait_for(|now| now.resident < 2000).await.unwrap();
+            }
+            let (read, second) = (read.await, second.await.map(|_| ()));
+            if moves_on && !again {
+                let error = read.unwrap_err();
+                assert_eq!(error.kind(), streamspool::ErrorKind::Discarded);
+                assert!(error.kept_from().unwrap() > offset);
+                let second = second.unwrap_err();
+                assert_eq!(Error::of(&second).unwrap().kind(), streamspool::ErrorKind::Discarded);
+            } else {
+                assert_bytes(&read.unwrap(), &data(offset, 10_000), offset);
+                second.unwrap();
+                assert_data(&buf, offset);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn rule_17_a_slice_that_was_not_read_yet_keeps_no_store() {
+    let shelf = Arc::<Shelf>::default();
+    let buffer = spilled(&shelf).await;
+    let mut reader = buffer.reader();
+    let mut read = Box::pin(buffer.read(5, 1000));
+    assert!(poll_once(&mut read).is_pending());
+    assert_eq!(reader.read_u8().await.unwrap(), data(0, 1)[0]);
+    buffer.close();
+    buffer.closed().await;
+    while Arc::strong_count(&shelf) > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(read.await.unwrap_err().kind(), streamspool::ErrorKind::Closed);
+    // The reader has some bytes at hand, and a slice of more.
+    let error = reader.read_to_end(&mut Vec::new()).await.unwrap_err();
+    assert_eq!(Error::of(&error).unwrap().kind(), streamspool::ErrorKind::Closed);
+}
+
+#[test]
+fn rules_1_and_2_a_reader_of_spilled_bytes_gets_the_right_ones_after_any_jump() {
+    on_both_runtimes(|| async {
+        let shelf = Arc::<Shelf>::default();
+        let buffer = spilled(&shelf).await;
+        let (mut reader, mut random) = (buffer.reader(), Random(7));
+        let mut position = 0_u64;
+        for _ in 0..3000 {
+            shelf.is_cold.store(random.below(5) == 0, Ordering::SeqCst);
+            if random.below(3) == 0 {
+                // Near, far, and past the end.
+                position = match random.below(4) {
+                    0 | 1 => position.saturating_add_signed(random.below(100_000) as i64 - 50_000),
+                    2 => random.below(SIZE + 10),
+                    _ => SIZE - random.below(20_000),
+                };
+                reader.seek(SeekFrom::Start(position)).await.unwrap();
+            }
+            let left = SIZE.saturating_sub(position) as usize;
+            if random.below(3) == 0 {
+                let bytes = reader.fill_buf().await.unwrap();
+                assert_eq!(bytes.is_empty(), left == 0);
+                let taken = bytes.len().min(random.below(100_000) as usize);
+                assert_data(&bytes[..taken], position);
+                reader.consume(taken);
+                position += taken as u64;
+            } else {
+                let most = [10, 4096, 70_000, 3 * BLOCK as u64][random.below(4) as usize];
+                let mut buf = vec![0; 1 + random.below(most) as usize];
+                let read = reader.read(&mut buf).await.unwrap();
+                assert!(read <= left && (read > 0 || left == 0));
+                assert_data(&buf[..read], position);
+                position += read as u64;
+            }
+            assert_eq!(reader.position(), position);
+        }
+        let (by_callers, on_threads) = shelf.counts();
+        assert!(by_callers > 100 && on_threads > 100, "{by_callers} {on_threads}");
+    });
+}
+
+#[tokio::test]
+async fn rule_1_chunks_of_spilled_bytes_are_right_wherever_they_come_from() {
+    let shelf = Arc::<Shelf>::default();
+    let buffer = spilled(&shelf).await;
+    let (mut chunks, mut at) = (buffer.chunks(1000..SIZE - 1000), 1000);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.unwrap();
+        assert_data(&chunk, at);
+        at += chunk.len() as u64;
+        assert_eq!(chunks.position(), at);
+        let is_cold = shelf.is_cold.load(Ordering::SeqCst);
+        shelf.is_cold.store(!is_cold && at % 3 == 0, Ordering::SeqCst);
+    }
+    assert_eq!(at, SIZE - 1000);
+    let (by_callers, on_threads) = shelf.counts();
+    assert!(by_callers > 10 && on_threads > 0, "{by_callers} {on_threads}");
+}
