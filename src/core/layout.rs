@@ -150,9 +150,19 @@ impl Layout {
         Ranges { resident: self.resident().iter().collect(), spilled: self.stored.iter().collect() }
     }
 
-    /// Bytes of memory held, used or not.
+    /// Bytes of memory held, used or not, without spare blocks.
     pub(super) fn allocated(&self) -> usize {
         self.memory.allocated()
+    }
+
+    /// Bytes of the spare blocks, which the next bytes use.
+    pub(super) fn spare(&self) -> usize {
+        self.memory.spare()
+    }
+
+    /// Frees the spare blocks.
+    pub(super) fn free_spare(&mut self) {
+        self.memory.free_spare();
     }
 
     /// Takes in as many of the bytes that `stream` has at `at` as its open block has room for. None of

@@ -30,6 +30,9 @@ const MIN_SEGMENT: usize = 4 * 1024;
 /// a shared slice (`cargo bench --bench parts -- short`).
 const COPY_MOST: usize = 1024;
 
+/// The most blocks without bytes that are kept for the next bytes: those of one write.
+const SPARE_MOST: usize = 2;
+
 /// The smallest allocation for the first block of a stream.
 const MIN_GROWTH: usize = 1024;
 
@@ -83,16 +86,30 @@ pub(super) struct Memory {
     /// The numbers of all blocks in the order of their arrival, oldest first.
     arrivals: VecDeque<u64>,
     allocated: usize,
+    /// The memory of whole blocks that have left. The next blocks use it again: new memory costs a page fault
+    /// for every 4 KiB.
+    spare: Vec<BytesMut>,
 }
 
 impl Memory {
     pub(super) fn new() -> Self {
-        Self { blocks: VecDeque::new(), open: Vec::new(), arrivals: VecDeque::new(), allocated: 0 }
+        let (blocks, arrivals) = (VecDeque::new(), VecDeque::new());
+        Self { blocks, open: Vec::new(), arrivals, allocated: 0, spare: Vec::new() }
     }
 
-    /// Bytes of memory held, used or not.
+    /// Bytes of memory held, used or not, without spare blocks.
     pub(super) fn allocated(&self) -> usize {
         self.allocated
+    }
+
+    /// Bytes of the spare blocks.
+    pub(super) fn spare(&self) -> usize {
+        self.spare.iter().map(BytesMut::capacity).sum()
+    }
+
+    /// Frees the spare blocks.
+    pub(super) fn free_spare(&mut self) {
+        self.spare = Vec::new();
     }
 
     // ---- filling ----
@@ -145,7 +162,12 @@ impl Memory {
             Ok(filled) if filled < BLOCK => incoming.max(filled).max(MIN_GROWTH).min(room),
             _ => room,
         };
-        open.buffer = BytesMut::with_capacity(size);
+        let spare = if size == BLOCK { self.spare.pop() } else { None };
+        open.buffer = spare.unwrap_or_else(|| {
+            // So that memory together with spare blocks never grows beyond its bound.
+            self.spare.clear();
+            BytesMut::with_capacity(size)
+        });
         // The allocator may have given more than asked for. It is used, so it counts.
         let size = open.buffer.capacity();
         let number = number_of(open.end);
@@ -331,7 +353,7 @@ impl Memory {
             }
         }
         let Some(block) = self.blocks.get_mut(at) else { return };
-        block.segments.remove(range);
+        let last = block.segments.remove(range);
         let is_used = |open: &Open| number_of(open.start()) == number && !open.buffer.is_empty();
         if !block.segments.is_empty() || self.open.iter().any(is_used) {
             return;
@@ -344,6 +366,22 @@ impl Memory {
         for open in self.open.iter_mut().filter(|open| open.fills(number)) {
             // Its room would keep the allocation of the block alive.
             open.buffer = BytesMut::new();
+        }
+        if let Some(last) = last {
+            self.keep_spare(last);
+        }
+    }
+
+    /// Keeps the memory of a block that has left, if it has the size of a block and nothing else uses it. `last`
+    /// was the last of its segments.
+    fn keep_spare(&mut self, last: Bytes) {
+        if self.spare.len() < SPARE_MOST
+            && let Ok(mut memory) = last.try_into_mut()
+        {
+            memory.clear();
+            if memory.try_reclaim(BLOCK) {
+                self.spare.push(memory);
+            }
         }
     }
 }

@@ -260,6 +260,10 @@ impl<T: Token> Core<T> {
         // A parked request can be abandoned at any time, so it is looked at each time.
         let is_decided = !self.dirty && self.feeds.is_one_way() && self.waiters.furthest().is_none();
         self.wanted_idle = is_decided.then(|| self.wants_chunk(0));
+        if !self.dirty && self.layout.spare() > 0 && !self.writeback.is_writing() && !self.is_needed() {
+            // Nothing arrives and nothing leaves, so the buffer is idle.
+            self.layout.free_spare();
+        }
         action
     }
 
@@ -319,7 +323,7 @@ impl<T: Token> Core<T> {
 
     /// Bytes of memory held: those that are resident, and those of the chunk that is arriving.
     pub(crate) fn held(&self) -> usize {
-        self.layout.allocated().saturating_add(self.arriving.len())
+        self.layout.allocated().saturating_add(self.layout.spare()).saturating_add(self.arriving.len())
     }
 
     /// Takes the memory out of a core that is not used any more, so that the driver can choose where it

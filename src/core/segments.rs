@@ -71,8 +71,10 @@ impl Segments {
         }
     }
 
-    /// Drops the bytes of `range`.
-    pub(super) fn remove(&mut self, range: &Range<u64>) {
+    /// Drops the bytes of `range`. Returns the last segment that was dropped, if it was dropped to
+    /// its end.
+    pub(super) fn remove(&mut self, range: &Range<u64>) -> Option<Bytes> {
+        let mut last = None;
         let old = match mem::take(self) {
             Self::One(segment) => vec![segment],
             Self::Many(segments) => segments,
@@ -89,8 +91,11 @@ impl Segments {
             if range.end < end {
                 bytes.advance(distance(start, range.end));
                 self.insert(range.end, bytes);
+            } else {
+                last = Some(bytes);
             }
         }
+        last
     }
 
     /// Copies all bytes into memory of exactly their size: one segment for each run without a gap.

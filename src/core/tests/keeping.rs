@@ -1,5 +1,7 @@
 //! Which bytes memory holds, and how they are spilled: rules 9, 10 and 16.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::error::ErrorKind;
 
@@ -267,4 +269,56 @@ fn without_a_timer_a_failed_write_waits_for_the_next_read() {
     let read = world.read(0, 2 * BLOCK as u64 + 1);
     world.write_all();
     assert!(world.is_waiting(&read) && world.wants_chunk());
+}
+
+#[test]
+fn the_next_blocks_use_the_memory_of_those_that_have_left() {
+    // Rule 9.
+    let mut world = World::new(Limits { max_memory: 0, read_ahead: u64::MAX, ..PLAIN });
+    world.pump();
+    let places = |world: &mut World, from: u64| {
+        world.send(2 * BLOCK);
+        let places = [from, from + BLOCK as u64].map(|at| {
+            let piece = world.read_some(at, BLOCK as u64);
+            assert_eq!(world.bytes(&piece), source(at, at + BLOCK as u64));
+            world.bytes(&piece).as_ptr() as usize
+        });
+        // No caller holds a block any more.
+        world.answers.iter_mut().for_each(|answer| *answer = Some(Ok(Bytes::new())));
+        BTreeSet::from(places)
+    };
+    let first = places(&mut world, 0);
+    world.write_all();
+    assert_eq!(world.core.layout.spare(), 2 * BLOCK);
+    assert_eq!(places(&mut world, 2 * BLOCK as u64), first);
+    assert_eq!(world.core.layout.spare(), 0);
+}
+
+#[test]
+fn a_block_that_a_caller_holds_is_not_used_again() {
+    // Rule 9.
+    let mut world = World::new(Limits { max_memory: 0, read_ahead: u64::MAX, ..PLAIN });
+    world.pump();
+    world.send(2 * BLOCK);
+    let held = world.read_some(0, BLOCK as u64);
+    world.write_all();
+    assert_eq!(world.core.layout.spare(), BLOCK, "the other one");
+    world.send(2 * BLOCK);
+    assert_eq!(world.bytes(&held), source(0, BLOCK as u64));
+}
+
+#[test]
+fn spare_blocks_are_freed_when_nothing_more_is_needed() {
+    // Rule 9.
+    let mut world = World::new(Limits { max_memory: 0, ..PLAIN });
+    let needy = world.read(10 * BLOCK as u64, 1);
+    world.send(4 * BLOCK);
+    world.write_succeeds();
+    needy.abandon();
+    world.pump();
+    assert!(world.writing.is_some() && world.core.layout.spare() > 0, "a fast stream may go on at once");
+    world.write_succeeds();
+    assert_eq!(world.core.layout.spare(), 2 * BLOCK, "those of one write at most");
+    world.write_all();
+    assert_eq!(world.core.layout.spare(), 0);
 }

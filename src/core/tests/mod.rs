@@ -289,6 +289,8 @@ impl World {
             self.disk[start..end].copy_from_slice(bytes);
         }
         self.discarded.extend(write.discarded);
+        // As the actor does: the store has dropped the bytes before the core knows.
+        drop(write.bytes);
         self.event(Event::Written);
     }
 

@@ -302,6 +302,11 @@ impl Model {
         assert_eq!(self.world.progress(), expected);
         let (allocated, resident) = (self.world.allocated(), (self.loaded - self.spilled) as usize);
         assert!(allocated <= self.limits.max_memory.saturating_add(SLACK), "{allocated} bytes in memory");
+        let spare = self.world.core.layout.spare();
+        assert!(
+            allocated + spare <= self.limits.max_memory.saturating_add(SLACK),
+            "{spare} bytes of spare blocks"
+        );
         assert!(allocated >= resident, "{allocated} bytes hold {resident}");
         assert!(allocated == 0 || resident > 0, "{allocated} bytes hold nothing");
         if self.ending.is_some() && self.spilled == 0 {
@@ -323,6 +328,8 @@ impl Model {
         }
         let due = self.spill_to > self.spilled || self.is_over_budget();
         assert!(self.world.writing.is_some() || self.stopped || !due, "a write is due");
+        let is_idle = self.world.writing.is_none() && !self.is_needed();
+        assert!(!is_idle || self.world.core.layout.spare() == 0, "an idle buffer keeps spare blocks");
     }
 
     /// Checks the new answers.

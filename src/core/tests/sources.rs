@@ -346,7 +346,8 @@ impl Run {
         if self.remote.core.writeback.is_adjusting() || progress.store_failing {
             return;
         }
-        assert!(self.remote.core.layout.allocated() <= self.max_memory.saturating_add(SLACK));
+        let held = self.remote.core.layout.allocated() + self.remote.core.layout.spare();
+        assert!(held <= self.max_memory.saturating_add(SLACK));
         let held = self.remote.places.len() as u64 * BLOCK as u64;
         let is_discarding = self.remote.writing.as_ref().is_some_and(|write| !write.discarded.is_empty());
         assert!(is_discarding || held <= self.remote.core.layout.capacity(), "the store holds {held} bytes");
