@@ -1,5 +1,5 @@
-//! The page in Chromium: what it shows of failures, its controls, and whether people can use it who see it on a small
-//! screen, use only the keyboard, or use a screen reader.
+//! The page in Chromium: how it shows failures, its controls, and whether people can use it on a small screen, with
+//! the keyboard alone, or with a screen reader.
 
 use std::path::Path;
 use std::time::Duration;

@@ -236,16 +236,17 @@ async fn an_open_range_of_an_unknown_size_is_answered_at_once_and_goes_on_as_byt
         assert!(got == bytes[1000..100_000], "{range}");
     }
 
-    // Loaded bytes wait for nothing: a wait for the end of the source would take 2 s each time.
+    // A request for loaded bytes is answered at once. A wait for the end of the source would take 2 s each time.
     let began = std::time::Instant::now();
     for _ in 0..10 {
         assert_eq!(server.get(NAME, &[("range", "bytes=1000-")]).await.status(), 206);
     }
     assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
 
-    // The next byte, as a client asks for that continues a broken download.
+    // A client that continues a broken download asks for the next byte.
     let next = server.get(NAME, &[("range", "bytes=100000-")]);
-    // A player that jumps to the index at the end needs the size: it is told if the end comes soon.
+    // A player that jumps to the index at the end needs the size. The server waits a short time for the end of the
+    // source, so that the response can tell the size.
     let index = server.get(NAME, &[("range", "bytes=199000-")]);
     let feed = async {
         let waits = |now: &serde_json::Value| now["state"] == "pulling" && now["loaded"] == 100_000;
