@@ -14,8 +14,8 @@ use super::pending_read::PendingRead;
 use crate::core::memory::BLOCK;
 use crate::core::read::{Read, Want};
 
-/// The number of bytes that a sequential reader asks for at a time. Bytes that were delivered before
-/// come together: one message for four blocks instead of four messages.
+/// The number of bytes that a sequential reader asks for at a time. Of bytes that were delivered before, one
+/// message brings four blocks.
 const RUN: u64 = 4 * BLOCK as u64;
 
 /// Reads a buffered stream like a file: [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`].
@@ -23,9 +23,9 @@ const RUN: u64 = 4 * BLOCK as u64;
 /// Each reader has its own position. A read waits for one byte, not for a full buffer: at the live edge
 /// it delivers the bytes that have arrived. The reader holds slices of the buffer's memory as its read
 /// buffer: at most 1 MiB while it reads sequentially, and 256 KiB otherwise. So a `BufReader` around it
-/// gains nothing. A seek costs nothing, and inside the held slices it sends no request. Only a seek from
-/// the end waits if the size is not known. It finds the end as [`BufferHandle::size`] does: it fills no
-/// holes, and a source that tells its size is only opened.
+/// gains nothing. A seek costs nothing, and inside the held slices it sends no request. A seek from the end
+/// waits if the size is not known. It finds the size as [`BufferHandle::size`] does: it fills no holes, and if
+/// the source tells its size, the seek only opens the source.
 ///
 /// A read at or past the end returns 0 bytes. A position past the end is legal; a negative one is
 /// [`InvalidInput`](io::ErrorKind::InvalidInput). A failure of the source is never an end of file: the

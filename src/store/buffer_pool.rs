@@ -55,7 +55,7 @@ impl BufferPool {
 mod tests {
     use super::*;
 
-    /// As the store does it: takes a buffer, fills it and lends it.
+    /// Takes a buffer, fills it and lends it, as the store does.
     fn lend(pool: &mut BufferPool, len: usize) -> Bytes {
         let lent = pool.take(len).freeze();
         assert_eq!(lent.len(), len);

@@ -44,8 +44,8 @@ pub(crate) struct StoreRead<T> {
     pub(crate) range: Range<u64>,
     /// Where the store has it.
     pub(crate) position: u64,
-    /// The number of bytes that will do if they can be read without waiting. A read that waits for a
-    /// thread anyway gets all of them.
+    /// If this many bytes can be read without waiting, they suffice. A read that waits for a thread anyway
+    /// gets all of them.
     pub(crate) enough: usize,
 }
 
@@ -182,7 +182,7 @@ impl<T: Token> StoreIo<T> {
 
     /// The reply to the next read that is done.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Ready<T>> {
-        // First, because this may start reads on threads, which are polled below.
+        // Do this first: it may start reads on threads, which are polled below.
         if let Some(ready) = self.try_next() {
             return Poll::Ready(ready);
         }
@@ -285,7 +285,7 @@ impl Drop for Owned {
     }
 }
 
-/// Stands in for a store that is gone.
+/// Takes the place of a store that was dropped.
 struct Gone;
 
 impl SpillStore for Gone {

@@ -78,7 +78,7 @@ pub struct HttpSource {
     client: Client,
     address: Address,
     headers: HeaderMap,
-    /// What is wrong with a header that was given.
+    /// Why a header that the user gave is invalid.
     invalid: Option<&'static str>,
 }
 
@@ -200,8 +200,8 @@ impl Source for HttpSource {
         let mut url = self.address.current().await?;
         let mut form = Form::Conditional;
         let mut new_addresses = 0;
-        // Ends: each form asks only for a later one, and a new address is asked for a limited number of
-        // times.
+        // This loop ends: each form of a request leads only to a later form, and the number of new addresses is
+        // limited.
         loop {
             let answer = self.send(url.clone(), &at, form).await?;
             let status = answer.status();
