@@ -70,7 +70,7 @@ async fn the_film_that_is_shipped_plays_at_once_and_shows_its_playhead() {
     browser.until("it plays", TIME, |time| time.as_f64().unwrap() > 0.5).await;
     let now = server.wait_for("film.mp4", "the state", |_| true).await;
     assert!(now["loaded"].as_u64() < now["size"].as_u64(), "it plays before all has arrived: {now}");
-    // The playhead stands where the time says.
+    // The playhead is at the place of the current time.
     let off = "const v = document.querySelector('video'); v.pause();
         const head = document.getElementById('playhead');
         return head.hidden ? 100 : Math.abs(parseFloat(head.style.left) - v.currentTime / v.duration * 100);";
@@ -124,7 +124,7 @@ async fn after_a_failure_missing_bytes_are_lost_and_the_error_of_the_player_is_s
 }
 
 #[tokio::test]
-async fn waiting_at_the_live_edge_is_no_problem() {
+async fn a_reader_at_the_live_edge_is_not_shown_as_waiting() {
     let Some(browser) = Browser::start(1280, 800).await else { return };
     let upstream = Upstream::start("bytes.bin", None).await;
     let server = Server::start(&[&upstream.url]).await;
@@ -221,7 +221,7 @@ async fn the_page_works_by_keyboard_on_a_narrow_screen_and_saves() {
     let progress = "const all = document.getElementById('saving');
         return all.hidden ? 0 : document.getElementById('saving-bar').value;";
     let value = browser.until("the progress", progress, |value| value.as_f64() > Some(0.5)).await;
-    assert!(value.as_f64() < Some(0.75), "what has not come can't be saved: {value}");
+    assert!(value.as_f64() < Some(0.75), "only bytes that have arrived can be saved: {value}");
     upstream.send(&CLIP[1_200_000..]);
     browser
         .until("the outcome", &text_of("outcome"), |text| {

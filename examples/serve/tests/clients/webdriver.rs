@@ -88,7 +88,7 @@ impl Browser {
         in_time(script, self.client.execute(script, Vec::new())).await.unwrap()
     }
 
-    /// Runs the script until its result fits. `WebDriver` has no notifications, so this polls.
+    /// Runs the script until its result satisfies `fits`. `WebDriver` has no notifications, so this polls.
     pub(crate) async fn until(&self, what: &str, script: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let asked = async {
             loop {
