@@ -38,9 +38,9 @@ const MAX_NEW_ADDRESSES: u32 = 2;
 /// that cannot be used are permanent failures. The
 /// [design](crate::docs::design#http) lists the decision for each answer.
 ///
-/// A version is as good as the server's validator. If a file is replaced, give the new file the old name
-/// with a rename: a server mixes a file that is overwritten while it is sent. A body without a length
-/// ends where its connection ends, so a cut looks like the end.
+/// A version is as good as the server's validator. To replace a file on a server, write a new one and rename it:
+/// if a file is overwritten while it is sent, the server itself mixes both versions. A body without a length
+/// ends where its connection ends, so a cut connection looks like the end.
 ///
 /// # The client
 ///
