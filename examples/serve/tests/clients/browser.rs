@@ -11,38 +11,36 @@ use tokio::process::Command;
 
 use crate::origin::Origin;
 use crate::support::{CLIP, Server, Upstream, clip_path, has_client, in_time};
-use crate::webdriver::{Browser, HAS_PLAYER, PLAY, TIME, text_of};
+use crate::webdriver::{Browser, PLAY, TIME, text_of};
 
 /// The position of a player that can seek in the whole film.
 const CAN_SEEK: &str = "const v = document.querySelector('video');
     return v?.seekable.length && v.seekable.end(0) > 23 && !v.seeking ? v.currentTime : null;";
 
-/// The clip with its index at the start, as usual for films on the web.
-async fn with_index_first() -> Vec<u8> {
+/// The clip with its index at the start, as usual for films on the web. `None` without ffmpeg.
+async fn with_index_first() -> Option<Vec<u8>> {
+    if !has_client("ffmpeg", "-version") {
+        return None;
+    }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("first.mp4");
     let mut ffmpeg = Command::new("ffmpeg");
     ffmpeg.args(["-v", "error", "-i", &clip_path(), "-c", "copy", "-movflags", "+faststart"]);
     assert!(in_time("ffmpeg", ffmpeg.arg(&path).stdin(Stdio::null()).status()).await.unwrap().success());
-    std::fs::read(path).unwrap()
+    Some(std::fs::read(path).unwrap())
 }
 
 #[tokio::test]
 async fn a_film_plays_waits_for_missing_bytes_and_seeks_back() {
-    if !has_client("ffmpeg", "-version") {
-        return;
-    }
+    let Some(film) = with_index_first().await else { return };
     let Some(browser) = Browser::start(1100, 1200).await else { return };
-    let film = with_index_first().await;
     let upstream = Upstream::start("film.mp4", Some(film.len())).await;
     let server = Server::start(&[&upstream.url, "--memory", "256", "--read-ahead", "0"]).await;
     let (here, rest) = film.split_at(film.len() / 2);
     upstream.send(here);
 
     browser.open(&server.url).await;
-    browser.until("the player", HAS_PLAYER, |has| has == true).await;
-    browser.eval(PLAY).await;
-    browser.until("it plays", TIME, |time| time.as_f64().unwrap() > 1.0).await;
+    browser.play(1.0).await;
     let (picture, claimed) = browser.shows().await;
     assert!((picture - claimed).abs() < 0.5, "it plays {claimed} s and shows {picture} s");
 
@@ -75,18 +73,13 @@ async fn a_film_plays_waits_for_missing_bytes_and_seeks_back() {
 
 #[tokio::test]
 async fn a_film_plays_on_after_its_origin_was_stopped_and_started_again() {
-    if !has_client("ffmpeg", "-version") {
-        return;
-    }
+    let Some(film) = with_index_first().await else { return };
     let Some(browser) = Browser::start(1100, 1200).await else { return };
-    let film = with_index_first().await;
     let mut origin = Origin::start("film.mp4", film.clone()).await;
     let server = Server::start(&[&origin.url, "--memory", "256"]).await;
     origin.send_to(film.len() / 2);
     browser.open(&server.url).await;
-    browser.until("the player", HAS_PLAYER, |has| has == true).await;
-    browser.eval(PLAY).await;
-    browser.until("it plays", TIME, |time| time.as_f64().unwrap() > 0.5).await;
+    browser.play(0.5).await;
 
     origin.stop().await;
     let counts_down = |story: &Value| {
@@ -173,19 +166,14 @@ async fn a_film_with_its_index_at_the_end_plays_once_the_end_has_arrived() {
 
 #[tokio::test]
 async fn a_film_of_unknown_size_plays_on_and_can_be_seeked_in_once_the_size_is_known() {
-    if !has_client("ffmpeg", "-version") {
-        return;
-    }
+    let Some(film) = with_index_first().await else { return };
     let Some(browser) = Browser::start(1100, 1200).await else { return };
-    let film = with_index_first().await;
     let upstream = Upstream::start("film.mp4", None).await;
     let server = Server::start(&[&upstream.url, "--memory", "256"]).await;
     let (here, rest) = film.split_at(film.len() / 2);
     upstream.send(here);
     browser.open(&server.url).await;
-    browser.until("the player", HAS_PLAYER, |has| has == true).await;
-    browser.eval(PLAY).await;
-    browser.until("it plays", TIME, |time| time.as_f64().unwrap() > 1.0).await;
+    browser.play(1.0).await;
     // The position at which the player starts again. The page adds its own listeners later, so this one runs first.
     let watch = "const v = window.before = document.querySelector('video');
         v.addEventListener('loadedmetadata', () => window.starts = v.currentTime);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::origin::Origin;
 use crate::support::{CLIP, Server, Upstream, clip_path, is_required, pattern, skipped};
-use crate::webdriver::{Browser, HAS_PLAYER, PLAY, TIME, text_of};
+use crate::webdriver::{Browser, HAS_PLAYER, text_of};
 
 /// Checks the page with axe-core: roles, names, live regions, contrast. `.ci/run` installs it.
 async fn has_no_barriers(browser: &Browser, what: &str) {
@@ -65,9 +65,7 @@ async fn the_film_that_is_shipped_plays_at_once_and_shows_its_playhead() {
     let Some(browser) = Browser::start(1280, 800).await else { return };
     let server = Server::start(&["--rate", "64"]).await;
     browser.open(&server.url).await;
-    browser.until("the player", HAS_PLAYER, |has| has == true).await;
-    browser.eval(PLAY).await;
-    browser.until("it plays", TIME, |time| time.as_f64().unwrap() > 0.5).await;
+    browser.play(0.5).await;
     let now = server.wait_for("film.mp4", "the state", |_| true).await;
     assert!(now["loaded"].as_u64() < now["size"].as_u64(), "it plays before all has arrived: {now}");
     // The playhead is at the place of the current time.

@@ -106,6 +106,13 @@ impl Browser {
         in_time("the end of the browser", self.client.close()).await.unwrap();
     }
 
+    /// Waits for the player, starts it, and waits until it has played this many seconds.
+    pub(crate) async fn play(&self, seconds: f64) {
+        self.until("the player", HAS_PLAYER, |has| has == true).await;
+        self.eval(PLAY).await;
+        self.until("it plays", TIME, |time| time.as_f64().unwrap() > seconds).await;
+    }
+
     /// The second that the picture shows and the second that the player reports, after its seek has ended.
     pub(crate) async fn shows(&self) -> (f64, f64) {
         let settled = "const v = document.querySelector('video');
