@@ -19,10 +19,10 @@ use std::hint::black_box;
 
 use common::MIB;
 use common::data::{BUFFER, CHUNK, PAGE, Source, generate, offsets};
+use common::echo::Echo;
 use futures::StreamExt;
 use streamspool::{BufferHandle, Bytes, StreamBuffer};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio::sync::{mpsc, oneshot};
 
 const PATHS: [&str; 6] = ["channel", "resident", "spilled", "reader", "reader-spilled", "append"];
 const SIZE: usize = 16 * MIB;
@@ -54,19 +54,9 @@ fn walk(path: &str, count: usize) {
 
 /// A message and its reply, and nothing else. This is the runtime's share of a read.
 async fn channel(count: usize) {
-    let (requests, mut received) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
-    tokio::spawn(async move {
-        let mut batch = Vec::new();
-        while received.recv_many(&mut batch, 64).await > 0 {
-            for reply in batch.drain(..) {
-                reply.send(()).expect("the caller waits");
-            }
-        }
-    });
+    let (echo, _task) = Echo::spawn();
     for _ in 0..count {
-        let (reply, answer) = oneshot::channel();
-        requests.send(reply).expect("the actor is there");
-        answer.await.expect("an answer");
+        echo.ask().await;
     }
 }
 

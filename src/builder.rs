@@ -25,10 +25,10 @@ use crate::source::reader::chunks_of;
 use crate::source::{Retry, Source};
 use crate::store::{Guarded, SpillStore, TempFileStore};
 
-/// Most resources that people stream are 2 to 5 MB; these never touch the disk.
+/// Enough for a song or a picture: such small resources never touch the disk.
 const MAX_MEMORY: usize = 5 * 1024 * 1024;
 
-/// Enough for the next seconds of a player, and little enough to be wasted.
+/// Enough for the next seconds of a player, and a small loss if no caller reads it.
 const READ_AHEAD: u64 = 1024 * 1024;
 
 /// One stream for a reader that goes on, and one for a read elsewhere.
@@ -46,9 +46,9 @@ const STREAMS: usize = 2;
 /// # let stream = futures::stream::iter([Ok(streamspool::Bytes::from_static(b"0123456789"))]);
 /// # let content_length = Some(10);
 /// let buffer = StreamBuffer::builder()
-///     .size(content_length)    // checked, and told without loading all
+///     .size(content_length)    // it is checked; with it, `size` need not load all bytes
 ///     .max_memory(16 << 20)    // 16 MiB in memory, older bytes in a file
-///     .read_ahead(u64::MAX)    // load it all, whether anybody reads or not
+///     .read_ahead(u64::MAX)    // load all bytes, even if no caller reads
 ///     .spawn(stream);
 /// assert_eq!(buffer.size().await?, 10);
 /// # Ok(())
@@ -130,16 +130,15 @@ impl Builder {
     /// 0 pulls only the bytes that a read waits for. [`u64::MAX`] pulls everything as fast as the source
     /// sends it, also without a read. With any other value no byte is pulled before the first read.
     ///
-    /// If a [`Source`] may have several [streams](Self::streams), each reads ahead of the range that was read
-    /// there last. Except for [`u64::MAX`], read-ahead only goes on with streams that are open: it opens
-    /// none.
+    /// If a [`Source`] has several [streams](Self::streams), each reads ahead of the range that was read there
+    /// last. Read-ahead uses the streams that are open. It never opens one, except for [`u64::MAX`].
     pub fn read_ahead(mut self, bytes: u64) -> Self {
         self.limits.read_ahead = bytes;
         self
     }
 
-    /// How a [`Source`] is opened again after a failure; [`Retry::default`] unless set. It does not
-    /// concern streams, which cannot be opened again.
+    /// How a [`Source`] is opened again after a failure; [`Retry::default`] unless set. A stream cannot be opened
+    /// again, so this has no effect on it.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
@@ -150,10 +149,13 @@ impl Builder {
     ///
     /// A read that is far ahead of all streams, or behind them, gets a stream of its own. If this many are in
     /// use, a stream that no read waits for is closed for it. If reads wait for all of them, each stream
-    /// brings 256 KiB before it may be closed: so more distant readers than streams share them in turn, and
-    /// with 1 stream a far read is a new request too. This concerns only sources that can be opened
-    /// [`Anywhere`](crate::Reopen) and whose openings yield a [`Version`](crate::Version). All others have
-    /// one stream, which loads from front to back.
+    /// brings 256 KiB before it may be closed. So if there are more distant readers than streams, they share the
+    /// streams in turn. With 1 stream, a far read closes that stream and opens the source elsewhere. With
+    /// [`max_disk(0)`](Self::max_disk), at most two streams and one more for each 256 KiB of
+    /// [`max_memory`](Self::max_memory) are open at once.
+    ///
+    /// All this is true only of sources that can be opened [`Anywhere`](crate::Reopen) and whose openings yield a
+    /// [`Version`](crate::Version). All others have one stream, which loads from front to back.
     pub fn streams(mut self, most: usize) -> Self {
         self.limits.streams = most.max(1);
         self

@@ -52,7 +52,7 @@ use crate::panics;
 /// assert_eq!(error.to_string(), "the source failed at offset 3");
 /// assert_eq!(error.source().unwrap().to_string(), "peer went away");
 ///
-/// // All that a person should see.
+/// // The message and all of its causes, for a person.
 /// let mut text = error.to_string();
 /// let mut cause = error.source();
 /// while let Some(error) = cause {
@@ -83,9 +83,9 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The source stream yielded an error, or panicked. Final: all that came before stays readable.
+    /// The source stream yielded an error, or panicked. Final: the bytes that arrived before stay readable.
     Source,
-    /// The source stream ended before the declared size. Final: what came stays readable.
+    /// The source stream ended before the declared size. Final: the bytes that arrived before stay readable.
     ///
     /// As an [`io::Error`] it is [`InvalidData`](io::ErrorKind::InvalidData), not `UnexpectedEof`,
     /// which decoders take for the end of the stream.
@@ -98,7 +98,7 @@ pub enum ErrorKind {
     /// The byte was discarded to stay within [`max_disk`](crate::Builder::max_disk), and cannot be fetched
     /// again. [`Error::kept_from`] is the first offset that is kept.
     Discarded,
-    /// Writing to or reading from the spill store failed. Nothing is lost, and a later read tries
+    /// Writing to or reading from the spill store failed. A failed write loses no byte. A later read tries
     /// again.
     Spill,
     /// [`save`](crate::BufferHandle::save) could not write its file.
@@ -111,7 +111,7 @@ pub enum ErrorKind {
 }
 
 impl Drop for Inner {
-    /// The cause may carry a value of foreign code, whose destructor may panic.
+    /// The cause may hold a value of foreign code, and its destructor may panic.
     fn drop(&mut self) {
         panics::drop_quietly(self.cause.take());
     }
@@ -219,8 +219,8 @@ impl Error {
 
     /// The I/O error behind this one, if there is one: the source's own, or the disk's.
     ///
-    /// The same as the [`source`](std::error::Error::source) of this error, with its own kind, and with
-    /// what it carries for a downcast.
+    /// It is the [`source`](std::error::Error::source) of this error as an [`io::Error`]: with its kind, and with
+    /// the error inside it, for a downcast.
     #[must_use]
     pub fn io_error(&self) -> Option<&io::Error> {
         self.inner.cause.as_ref()
@@ -248,7 +248,7 @@ impl Error {
         error.get_ref()?.downcast_ref()
     }
 
-    /// Whether it shows that the declared size was wrong.
+    /// Whether this error shows that the declared size was wrong.
     pub(crate) fn disproves_size(&self) -> bool {
         matches!(self.inner.kind, ErrorKind::Truncated | ErrorKind::Oversized)
     }

@@ -147,6 +147,17 @@
 //! # }
 //! ```
 //!
+//! # Features
+//!
+//! No feature is on by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `http` | `HttpSource`, a resource of an HTTP server |
+//! | `object_store` | `ObjectSource`, an object of S3, Google Cloud Storage, Azure or a folder |
+//! | `symphonia` | a [`BlockingReader`] is a `MediaSource` of Symphonia |
+//! | `checksums` | `ChecksummedStore`, which finds bytes that a disk has lost or changed |
+//!
 //! # The contract
 //!
 //! The tests cite these rules by their numbers.
@@ -271,8 +282,8 @@
 //!     is the oldest. A stream that a request waits for brings 256 KiB before it moves. The request that has
 //!     waited longest comes first. A stream runs through loaded ranges that are shorter than the jump
 //!     distance: it receives and skips their bytes. It stops before a longer one, before one at whose end
-//!     another stream goes on, and where nothing is missing after it. Where such a stop is known at the
-//!     opening, [`OpenAt::end`] tells it.
+//!     another stream goes on, and where nothing is missing after it. If such a stop is known at the opening,
+//!     [`OpenAt::end`] is its offset.
 //! 26. Read-ahead counts from the ends of the last ranges delivered, as many as there may be streams; with
 //!     one stream, from the furthest byte delivered. A range that continues another one takes its place. Only
 //!     a stream that is open already reads ahead: except for `read_ahead(u64::MAX)`, read-ahead never opens,

@@ -100,15 +100,15 @@ fn rule_7_a_burst_of_abandoned_reads_leaves_memory_flat() {
             assert!(poll_once(read).is_pending());
         }
         drop(reads);
-        // Answered after all of them.
+        // This read is answered after all abandoned ones.
         buffer.read(0, 0).await.unwrap();
         let grown = HEAP.current_usage().saturating_sub(before);
         assert!(grown < 64 * KIB, "{grown} bytes more after 100,000 reads that were abandoned at once");
     });
 }
 
-/// A store of zeros that forgets what it is given. A read waits for the lock, which the test holds: then the
-/// disk hangs.
+/// A store of zeros that keeps no bytes. A read waits for the lock. While the test holds the lock, the disk
+/// hangs.
 #[derive(Default)]
 struct ZeroStore {
     disk: Arc<Mutex<()>>,
@@ -238,7 +238,7 @@ fn rule_9_long_reads_that_wait_for_the_disk_hold_a_part_each() {
         assert!(grown < 8 * 4 * MIB + MIB, "{grown} bytes for eight reads of 4 MiB at once");
         drop(asked);
         drop(hangs);
-        // The actor ends after its reads: their memory is not for the next test to count.
+        // Wait until the actor has ended, and its reads with it. Otherwise the next test would count their memory.
         buffer.close();
         actor.await.unwrap();
     });
@@ -273,7 +273,7 @@ fn rule_9_readers_that_stop_hold_no_more_than_a_block_each() {
             stopped.push(reader);
         }
         let grown = HEAP.current_usage() - before;
-        assert!(grown < 50 * 256 * KIB + 7 * MIB, "{grown} bytes for 50 of them, and 4 MiB in memory");
+        assert!(grown < 50 * 256 * KIB + 7 * MIB, "{grown} bytes for 50 readers and 4 MiB in memory");
         drop(stopped);
         // Sequential readers hold more. After a seek to another place they hold none of it.
         let mut gone = Vec::new();
@@ -333,7 +333,7 @@ fn rule_17_the_memory_of_a_buffer_is_not_freed_on_the_async_thread() {
 }
 
 #[test]
-fn rules_3_and_14_nothing_is_allocated_from_a_claim() {
+fn rules_3_and_14_nothing_is_allocated_from_a_declared_size_or_length() {
     alone(async {
         let before = HEAP.current_usage();
         HEAP.reset_peak_usage();
@@ -359,7 +359,7 @@ fn rule_9_a_thousand_short_replies_hold_little() {
             held.push(buffer.read(n * 256 * KIB as u64, 1).await.unwrap());
         }
         let grown = HEAP.current_usage().saturating_sub(before);
-        assert!(grown < 8 * MIB, "1,000 bytes hold {grown}");
+        assert!(grown < 8 * MIB, "1,000 held bytes keep {grown} bytes alive");
         assert!(held.iter().all(|byte| byte[..] == [0]));
     });
 }

@@ -1,10 +1,11 @@
-//! Shared by the benchmarks: arguments, bytes, comparison and table.
+//! Shared by the benchmarks: arguments, bytes, comparison, messages and table.
 
 #![allow(dead_code, reason = "not every benchmark uses all of it")]
 
 pub(crate) mod args;
 pub(crate) mod compare;
 pub(crate) mod data;
+pub(crate) mod echo;
 pub(crate) mod table;
 
 pub(crate) const KIB: usize = 1 << 10;

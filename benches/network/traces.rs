@@ -43,7 +43,8 @@ impl Step {
     }
 }
 
-/// The reads of one caller. Each begins when the one before it has ended: its bytes tell where to read next.
+/// The reads of one caller, in order. A read starts when the one before it has ended, because its place may depend
+/// on the bytes of that one.
 pub(crate) type Steps = Vec<Step>;
 
 /// What the callers of one resource read.

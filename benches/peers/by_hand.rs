@@ -9,8 +9,9 @@ use tempfile::SpooledTempFile;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+use crate::check::verify;
 use crate::common::data::{PAGE, offsets};
-use crate::ours::{Kept, verify};
+use crate::ours::Kept;
 
 pub(crate) type ByHand = Arc<Mutex<SpooledTempFile>>;
 

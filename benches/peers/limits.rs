@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use streamspool::Bytes;
-use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::check::verify;
 use crate::common::data::{BUFFER, PAGE, Source, offsets};
+use crate::common::echo::Echo;
 use crate::common::spawned;
-use crate::ours::verify;
 
 /// Copies `all` into a buffer of the readers' size.
 pub(crate) fn copy(all: &Bytes) -> Duration {
@@ -84,31 +84,21 @@ pub(crate) async fn into_new_memory(all: &Bytes) -> Duration {
 /// `count` messages by each of `tasks` to a task that only answers them. It looks up no bytes, so the caller
 /// reads the original bytes instead.
 pub(crate) async fn message_and_reply(all: &Bytes, tasks: usize, count: usize) -> Duration {
-    let (requests, mut received) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
-    let actor = tokio::spawn(async move {
-        let mut batch = Vec::new();
-        while received.recv_many(&mut batch, 64).await > 0 {
-            for reply in batch.drain(..) {
-                reply.send(()).expect("the caller waits");
-            }
-        }
-    });
+    let (echo, actor) = Echo::spawn();
     let start = Instant::now();
     let mut running = JoinSet::new();
     for task in 0..tasks {
-        let (requests, all) = (requests.clone(), all.clone());
+        let (echo, all) = (echo.clone(), all.clone());
         running.spawn(async move {
             for at in offsets(all.len(), task).take(count) {
-                let (reply, answer) = oneshot::channel();
-                requests.send(reply).expect("the actor is there");
-                answer.await.expect("an answer");
+                echo.ask().await;
                 verify(&all[at..at + PAGE], &all, at, false);
             }
         });
     }
     running.join_all().await;
     let taken = start.elapsed();
-    drop(requests);
+    drop(echo);
     actor.await.expect("the actor ends");
     taken
 }

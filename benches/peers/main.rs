@@ -15,6 +15,7 @@
 
 mod by_hand;
 mod catcher;
+mod check;
 mod child;
 #[path = "../common/mod.rs"]
 mod common;

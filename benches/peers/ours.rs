@@ -8,7 +8,8 @@ use streamspool::{BufferHandle, Builder, Bytes, StreamBuffer};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::common::data::{BUFFER, PAGE, Source, expected, offsets};
+use crate::check::{Check, verify};
+use crate::common::data::{BUFFER, PAGE, Source, offsets};
 use crate::common::spawned;
 
 /// Where the bytes are kept.
@@ -89,36 +90,25 @@ pub(crate) async fn chunks_again(buffer: &BufferHandle, check: Option<&Bytes>) -
     let (buffer, check) = (buffer.clone(), check.cloned());
     spawned(async move {
         let start = Instant::now();
-        let (mut chunks, mut done) = (buffer.chunks(..), 0);
+        let (mut chunks, mut check) = (buffer.chunks(..), Check::new(check.as_ref()));
         while let Some(piece) = chunks.next().await {
-            let piece = black_box(piece.expect("reads"));
-            if let Some(all) = &check {
-                assert!(piece == all[done..done + piece.len()], "wrong bytes at {done}");
-            }
-            done += piece.len();
+            check.next(&black_box(piece.expect("reads")));
         }
-        assert!(check.is_none_or(|all| all.len() == done));
+        check.end();
         start.elapsed()
     })
     .await
 }
 
 async fn read_through(mut reader: impl AsyncRead + Unpin, check: Option<&Bytes>) {
-    let mut buf = vec![0; BUFFER];
-    let mut done = 0;
+    let (mut buf, mut check) = (vec![0; BUFFER], Check::new(check));
     loop {
         let read = reader.read(&mut buf).await.expect("reads");
         if read == 0 {
-            break;
+            return check.end();
         }
-        if let Some(all) = check {
-            assert!(buf[..read] == all[done..done + read], "wrong bytes at {done}");
-        }
+        check.next(&buf[..read]);
         black_box(&buf);
-        done += read;
-    }
-    if let Some(all) = check {
-        assert_eq!(done, all.len());
     }
 }
 
@@ -143,11 +133,4 @@ pub(crate) async fn random(
     }
     running.join_all().await;
     start.elapsed()
-}
-
-/// Always compares the first eight bytes, so that every side also reads bytes that it returns as a slice.
-/// Compares all of them if `check` is set.
-pub(crate) fn verify(bytes: &[u8], all: &Bytes, at: usize, check: bool) {
-    assert!(bytes.len() == PAGE && bytes[..8] == expected(at), "wrong bytes at {at}");
-    assert!(!check || *bytes == all[at..at + PAGE], "wrong bytes at {at}");
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use stream_download::storage::StorageProvider;
 use stream_download::storage::memory::MemoryStorageProvider;
 use stream_download::storage::temp::TempStorageProvider;
 use streamspool::Bytes;
@@ -27,8 +28,7 @@ pub(crate) async fn all(args: Args) {
     let rows = Rows { args, data };
     rows.first_reads().await;
     rows.reads_again().await;
-    rows.random_in_memory().await;
-    rows.random_spilled().await;
+    rows.random_reads().await;
     rows.beside_the_bare_machine().await;
 }
 
@@ -42,15 +42,7 @@ impl Rows {
     async fn first_reads(&self) {
         let (data, rounds) = (&self.data, self.args.rounds(9));
         let work = "first read through the reader, all in memory";
-        if self.wants(work, MEMORY) {
-            ours::first_read(Kept::InMemory, data, true).await;
-            let compared = compare(
-                rounds,
-                async || ours::first_read(Kept::InMemory, data, false).await,
-                async || download::first_read(MemoryStorageProvider, data, false).await,
-            );
-            self.sequential(work, MEMORY, Some(5.0), &compared.await);
-        }
+        self.first_read(work, MEMORY, Kept::InMemory, || MemoryStorageProvider, 5.0).await;
         if self.wants(work, CATCHER) {
             catcher::first_read(data, true).await;
             let compared = compare(
@@ -61,16 +53,26 @@ impl Rows {
             self.sequential(work, CATCHER, None, &compared.await);
         }
         let work = "first read through, 5 MiB in memory, rest spilled";
-        if self.wants(work, TEMP) {
-            ours::first_read(Kept::Spilled, data, true).await;
-            download::first_read(TempStorageProvider::new(), data, true).await;
-            let compared = compare(
-                rounds,
-                async || ours::first_read(Kept::Spilled, data, false).await,
-                async || download::first_read(TempStorageProvider::new(), data, false).await,
-            );
-            self.sequential(work, TEMP, Some(4.0), &compared.await);
+        self.first_read(work, TEMP, Kept::Spilled, TempStorageProvider::new, 4.0).await;
+    }
+
+    /// The first read beside stream-download, which gets a new `storage` for each.
+    async fn first_read<P>(&self, work: &str, against: &str, kept: Kept, storage: impl Fn() -> P, goal: f64)
+    where
+        P: StorageProvider<Reader: 'static> + 'static,
+    {
+        let (data, rounds) = (&self.data, self.args.rounds(9));
+        if !self.wants(work, against) {
+            return;
         }
+        ours::first_read(kept, data, true).await;
+        download::first_read(storage(), data, true).await;
+        let compared = compare(
+            rounds,
+            async || ours::first_read(kept, data, false).await,
+            async || download::first_read(storage(), data, false).await,
+        );
+        self.sequential(work, against, Some(goal), &compared.await);
     }
 
     async fn reads_again(&self) {
@@ -115,44 +117,38 @@ impl Rows {
         }
     }
 
-    async fn random_in_memory(&self) {
-        let (data, rounds, reads) = (&self.data, self.args.rounds(9), self.args.scale(READS, 160));
+    async fn random_reads(&self) {
         let work = "random 4 KiB by handle, in memory, 1 task";
-        if self.wants(work, MEMORY) {
-            let ours = Ours::loaded(Kept::InMemory, data).await;
-            ours::random(&ours.buffer, data, 1, reads, true).await;
-            let mut theirs = Some(download::loaded(MemoryStorageProvider, data).await);
-            download::random(&mut theirs, data, reads, true).await;
-            let compared = compare(
-                rounds,
-                async || ours::random(&ours.buffer, data, 1, reads, false).await,
-                async || download::random(&mut theirs, data, reads, false).await,
-            );
-            self.random(work, MEMORY, Some(1.0), &compared.await);
-            ours.end().await;
-        }
+        self.random_by_one(work, MEMORY, Kept::InMemory, MemoryStorageProvider, 1.0).await;
         self.random_by_many("random 4 KiB by handle, in memory, 16 tasks", Kept::InMemory, 3.0).await;
-    }
-
-    async fn random_spilled(&self) {
-        let (data, rounds, reads) = (&self.data, self.args.rounds(9), self.args.scale(READS, 160));
         let work = "random 4 KiB by handle, spilled, 1 task";
-        if self.wants(work, TEMP) {
-            let ours = Ours::loaded(Kept::Spilled, data).await;
-            ours::random(&ours.buffer, data, 1, reads, true).await;
-            let mut theirs = Some(download::loaded(TempStorageProvider::new(), data).await);
-            download::random(&mut theirs, data, reads, true).await;
-            let compared = compare(
-                rounds,
-                async || ours::random(&ours.buffer, data, 1, reads, false).await,
-                async || download::random(&mut theirs, data, reads, false).await,
-            );
-            self.random(work, TEMP, Some(0.8), &compared.await);
-            ours.end().await;
-        }
+        self.random_by_one(work, TEMP, Kept::Spilled, TempStorageProvider::new(), 0.8).await;
         self.random_by_many("random 4 KiB by handle, spilled, 16 tasks", Kept::Spilled, 1.5).await;
     }
 
+    /// Random reads of one task beside stream-download, which has one reader.
+    async fn random_by_one<P>(&self, work: &str, against: &str, kept: Kept, storage: P, goal: f64)
+    where
+        P: StorageProvider<Reader: 'static> + 'static,
+    {
+        let (data, rounds, reads) = (&self.data, self.args.rounds(9), self.args.scale(READS, 160));
+        if !self.wants(work, against) {
+            return;
+        }
+        let ours = Ours::loaded(kept, data).await;
+        ours::random(&ours.buffer, data, 1, reads, true).await;
+        let mut theirs = Some(download::loaded(storage, data).await);
+        download::random(&mut theirs, data, reads, true).await;
+        let compared = compare(
+            rounds,
+            async || ours::random(&ours.buffer, data, 1, reads, false).await,
+            async || download::random(&mut theirs, data, reads, false).await,
+        );
+        self.random(work, against, Some(goal), &compared.await);
+        ours.end().await;
+    }
+
+    /// Random reads of many tasks beside the mutex by hand.
     async fn random_by_many(&self, work: &str, kept: Kept, goal: f64) {
         let (data, rounds) = (&self.data, self.args.rounds(9));
         let each = self.args.scale(READS, 160) / TASKS;

@@ -23,7 +23,7 @@ async fn main() -> io::Result<()> {
     let buffer = StreamBuffer::builder().max_memory(1 << 20).max_disk(10 * 60 * SECOND).spawn(radio());
     let mut paused = buffer.reader();
     println!("paused at second {}", paused.read_u32().await?);
-    // This one listens all the time. Without a read, the radio is not pulled.
+    // This reader listens all the time. Without a read, the radio is not pulled.
     copy(&mut buffer.reader(), &mut sink()).await?;
 
     let progress = buffer.progress();

@@ -1,4 +1,4 @@
-//! Guide: your own `Source`. It reads a blob of a database page by page, and some queries fail.
+//! Guide: your own `Source`. This one reads a blob of a database page by page, and some queries fail.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::{io, sync::Arc};

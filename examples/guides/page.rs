@@ -1,4 +1,4 @@
-//! The code blocks of `src/docs/guides.md` as documentation tests, and what the guides share.
+//! The code blocks of `src/docs/guides.md` as documentation tests, and the parts that the guides share.
 //!
 //! The page is rendered with the library's documentation. Its code is compiled and run here, because it
 //! needs an HTTP client, a server and a decoder, which the library's own tests do not.

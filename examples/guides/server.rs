@@ -1,4 +1,4 @@
-//! What the guides download: a server, an archive and a table.
+//! The server, the archive and the table that the guides use.
 
 use std::io::{self, Cursor, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -31,7 +31,7 @@ pub struct Server {
     thread: JoinHandle<()>,
 }
 
-/// What the server has sent so far.
+/// The requests and bytes that the server has sent so far.
 #[derive(Debug, Default)]
 struct Sent {
     requests: AtomicU64,
@@ -43,7 +43,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// As those of `bind`.
+    /// The errors of `bind`.
     pub fn start(resource: impl Into<Bytes>, port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port))?;
         listener.set_nonblocking(true)?;
@@ -102,7 +102,7 @@ async fn serve(State((resource, sent)): State<(Bytes, Arc<Sent>)>, headers: Head
         let part = resource.slice(usize::try_from(start).unwrap_or(0)..usize::try_from(end).unwrap_or(0));
         sent.bytes.fetch_add(end - start, Relaxed);
         async {
-            // As slow as a network, so that a client can be seen to ask for more before all has come.
+            // As slow as a network, so that clients ask for other bytes before all have arrived.
             tokio::time::sleep(Duration::from_millis(1)).await;
             io::Result::Ok(part)
         }
@@ -119,7 +119,7 @@ async fn serve(State((resource, sent)): State<(Bytes, Arc<Sent>)>, headers: Head
 ///
 /// # Errors
 ///
-/// None, as it is written to memory.
+/// None: the writer is memory.
 pub fn archive() -> io::Result<Vec<u8>> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let mut state = 1_u32;
@@ -138,7 +138,7 @@ pub fn archive() -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 ///
-/// None, as it is written to memory.
+/// None: the writer is memory.
 pub fn table() -> Result<Vec<u8>, parquet::errors::ParquetError> {
     let schema = "message table { REQUIRED INT64 id; REQUIRED BYTE_ARRAY name (UTF8); }";
     let mut bytes = Vec::new();

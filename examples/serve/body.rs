@@ -1,4 +1,4 @@
-//! Bodies of responses: pieces of the buffer, reported to the list of readers.
+//! The bodies of responses: pieces of the buffer. Each body reports its position to the list of readers.
 
 use std::pin::Pin;
 use std::sync::Arc;

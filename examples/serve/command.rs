@@ -9,8 +9,8 @@ use tokio_util::io::ReaderStream;
 
 use crate::sources::ByteStream;
 
-/// A shell command that runs. When this is dropped before the command has ended, all of its processes get
-/// SIGTERM: the shell is not the only one in a pipeline.
+/// A running shell command. If this is dropped before the command has ended, all of its processes get
+/// SIGTERM: a pipeline has more processes than the shell.
 pub(crate) struct Running {
     child: Child,
 }
@@ -25,7 +25,7 @@ impl Running {
         Ok(Self { child: shell.spawn()? })
     }
 
-    /// Its output. If the command fails, the stream fails, because the output may be incomplete.
+    /// The output of the command. If the command fails, the stream fails, because the output may be incomplete.
     pub(crate) fn output(mut self, piece: usize) -> ByteStream {
         let Some(output) = self.child.stdout.take() else {
             return stream::iter([Err(io::Error::other("the command has no output"))]).boxed();

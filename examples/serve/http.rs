@@ -190,7 +190,7 @@ fn partial(
         headers.insert(header::CONTENT_LENGTH, part.len().into());
         headers.insert(header::CONTENT_RANGE, text(&part.content_range(size)));
     } else {
-        // A boundary must not occur in the run. It is very unlikely that this one does.
+        // The boundary must not occur in the resource. This one is so unlikely to occur there that nothing checks it.
         let boundary = format!("streamspool-{}", run.etag.trim_matches('"'));
         let (body, length) = body::parts(run, label, parts, size, content_type, &boundary);
         response = Response::new(body);
@@ -203,7 +203,7 @@ fn partial(
     Ok(response)
 }
 
-/// Refuses a request for bytes that were discarded, and one at or after the offset at which the source has
+/// Refuses a request for bytes that were discarded, and a request at or after the offset at which the source has
 /// failed. Its body would break at once.
 fn fail_early(run: &Run, offset: u64) -> Result<(), Refused> {
     let kept = run.buffer.progress().start;

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-/// How long a connection may take to send the headers of a request. An idle connection is closed after it too.
+/// How long a connection may take to send the headers of a request. An idle connection is closed after this time too.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The policy of every response except the page: a browser runs no script of a resource, and the resource has
@@ -38,7 +38,7 @@ pub(crate) async fn serve(listener: TcpListener, routes: Router, most: usize) ->
             sleep(Duration::from_millis(100)).await;
             continue;
         };
-        // Small events must not wait for more data. Without this option they are only late.
+        // Small events must not wait for more data. If the option can't be set, they are only late.
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(routes.clone());
         let connection = http.serve_connection(TokioIo::new(stream), service);
@@ -60,7 +60,7 @@ async fn guard(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(SANDBOX);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // A page of another origin must not embed what it can't read.
+    // A page of another origin must not embed a resource that it may not read.
     headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
     response
 }

@@ -85,11 +85,11 @@ struct Args {
     #[arg(long, value_name = "KIB")]
     read_ahead: Option<u32>,
 
-    /// How long a connection to an http(s) source may take to be made, in seconds.
+    /// The most seconds that connecting to an http(s) source may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     connect_timeout: u64,
 
-    /// How long an http(s) source may be silent while its bytes are needed, in seconds.
+    /// The most seconds that an http(s) source may be silent while its bytes are needed.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     silence_timeout: u64,
 
@@ -126,7 +126,7 @@ async fn run(args: Args) -> Result<ExitCode, BoxError> {
         save_to.ok_or_else(|| format!("--save-to {} is not a directory", args.save_to.display()))?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port)).await;
     let listener = listener.map_err(|error| format!("can't listen on port {}: {error}", args.port))?;
-    // From here on a signal ends the program in order.
+    // From here on, a signal shuts the program down cleanly.
     let signal = signal();
 
     let options = Options {

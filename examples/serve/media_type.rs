@@ -1,6 +1,6 @@
 //! The content type of a resource: from its first bytes, its name, and its server.
 
-/// The types of names that end so. Bytes show the types of most other media.
+/// The types of names with these endings. The bytes show the types of most other media.
 const BY_NAME: &[(&str, &str)] = &[
     ("aac", "audio/aac"),
     ("avif", "image/avif"),
@@ -52,8 +52,8 @@ pub(crate) fn of_name(name: &str) -> Option<&'static str> {
     BY_NAME.iter().find(|(known, _)| extension.eq_ignore_ascii_case(known)).map(|(_, kind)| *kind)
 }
 
-/// The type of a resource that starts with `head`. The bytes decide, except between sound and picture: both are
-/// in the same containers, so there the name decides.
+/// The type of a resource that starts with `head`. The bytes decide, except between sound and picture: the same
+/// containers hold both, so there the name decides.
 pub(crate) fn of(head: &[u8], name: &str) -> Option<&'static str> {
     let named = of_name(name);
     let sniffed = infer::get(head).map(|kind| kind.mime_type());

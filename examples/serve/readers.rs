@@ -1,5 +1,5 @@
-//! The list of current readers, for the page. The library does not know the names of its readers; the server
-//! does.
+//! The list of current readers, for the page. The server keeps it, because the library does not know the names of
+//! its readers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +36,7 @@ struct Reader {
     left: Option<Instant>,
 }
 
-/// The entry of one reader. Dropping it tells that the reader has left.
+/// The entry of one reader. Dropping it marks the reader as gone.
 pub(crate) struct Ticket {
     id: u64,
     readers: Arc<Readers>,

@@ -18,7 +18,7 @@ const HEAD: usize = 512;
 
 pub(crate) struct Resource {
     pub(crate) name: String,
-    /// What the page says about it.
+    /// A description for the page.
     pub(crate) about: String,
     /// The origin, for the page and the terminal.
     pub(crate) source: String,
@@ -41,7 +41,7 @@ pub(crate) struct Run {
     content_type: OnceCell<String>,
 }
 
-/// What a resource is made of.
+/// The description from which a resource is made.
 pub(crate) struct Described {
     pub(crate) name: String,
     pub(crate) about: String,

@@ -14,10 +14,10 @@ use tokio::time::timeout;
 use crate::BoxError;
 use crate::pace::{Pace, paced};
 
-/// How long the answer to a question for the content type may take.
+/// How long the server may take to tell the content type.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The client for all HTTP sources. `connect` is how long a connection may take to be made.
+/// The client for all HTTP sources. `connect` is the most time for making a connection.
 pub(crate) fn client(connect: Duration) -> Result<Client, BoxError> {
     // Fails only if a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -25,7 +25,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     pub save: Option<PathBuf>,
 
-    /// Bytes per second, e.g. 96KiB [default: all in 7 s; 512KiB for a pipe]. A server sends as it likes
+    /// Bytes per second, e.g. 96KiB [default: all in 7 s; 512KiB for a pipe]. No effect on an address
     #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "fast")]
     rate: Option<u64>,
 

@@ -1,5 +1,5 @@
-//! The checker compares every byte that was read with the byte that was sent. Witnesses report each read to
-//! it.
+//! The checker compares every byte that was read with the byte that was sent. Each listener reports its reads through
+//! a `Witness`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -131,7 +131,7 @@ impl Checker {
                 Event::Read { who, asking, bytes, wait } => {
                     self.sent
                         .compare(asking.offset, &bytes)
-                        .with_context(|| format!("{who:?} read what is wrong"))?;
+                        .with_context(|| format!("{who:?} read wrong bytes"))?;
                     ensure!(bytes.len() as u64 <= asking.len, "{who:?} read more than it asked for");
                     self.checked.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     tally.note_end(&asking, bytes.len() as u64);

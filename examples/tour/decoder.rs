@@ -1,4 +1,4 @@
-//! The player: a synchronous decoder that decodes from start to end and jumps back and forth meanwhile.
+//! The player: a synchronous decoder that decodes from start to end, and jumps back and forth in between.
 
 use anyhow::Result;
 use fastrand::Rng;
@@ -14,13 +14,13 @@ use symphonia::core::units::{Time, TimeBase};
 use crate::check::Witness;
 use crate::media::{Fault, Media};
 
-/// The number of jumps away and back during playback, and of jumps after it.
+/// The number of jumps during playback, from which it returns, and the number of jumps after it.
 const JUMPS: u32 = 6;
 
 /// Seconds between two jumps if the length of the audio is unknown.
 const SECONDS: f64 = 6.0;
 
-/// Seconds that it decodes after a jump, and the longest jump ahead.
+/// The seconds that it decodes after a jump, and the seconds of the longest jump ahead.
 const LISTEN: f64 = 0.5;
 const AHEAD: f64 = 5.0;
 
@@ -112,7 +112,7 @@ impl Player {
         let every = self.promised.map_or(SECONDS, |promised| promised / f64::from(JUMPS + 1));
         while let Some((start, end)) = self.packet()? {
             if self.position == 0.0 {
-                // The recording of a broadcast may begin at any time.
+                // The recording of a broadcast may start at a time other than 0.
                 self.begin = start.max(0.0);
             } else if start > self.position + HOLE {
                 self.holes += start - self.position;
@@ -182,7 +182,7 @@ impl Player {
             let packet = match self.format.next_packet() {
                 Ok(Some(packet)) if packet.track_id == self.track => packet,
                 Ok(Some(_)) => continue,
-                // In some formats only the end of the file marks the end. A reset begins another recording.
+                // Some formats mark the end only by the end of the file. A reset means that another recording follows.
                 Ok(None) | Err(Error::ResetRequired) => return Ok(None),
                 Err(Error::IoError(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                     return Ok(None);
@@ -204,7 +204,7 @@ impl Player {
         let format = self.format.format_info().short_name.to_owned();
         let seconds = self.position - self.begin;
         if self.decoded <= self.damaged {
-            return Played::NotAudio { why: format!("it looks like {format} here and there, but isn't") };
+            return Played::NotAudio { why: format!("parts of it look like {format}, but it is not") };
         }
         if let Err(error) = end {
             return Played::Broken { why: format!("the {format} breaks off after {seconds:.1} s: {error}") };

@@ -153,10 +153,10 @@ fn whole(buffer: &BufferHandle, sent: &Sent, tally: &Tally) -> Result<u64> {
     let progress = buffer.progress();
     let sent = sent.len();
     if progress.state != State::Complete || progress.loaded != sent {
-        bail!("{sent} bytes were sent, but the buffer tells {progress:?}");
+        bail!("{sent} bytes were sent, but the buffer reports {progress:?}");
     }
     if sent == 0 {
-        bail!("there is nothing in it");
+        bail!("the input is empty");
     }
     tally.agrees_with_end(sent)?;
     Ok(sent)

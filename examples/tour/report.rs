@@ -89,7 +89,7 @@ pub(crate) fn summary(
             }
         }
         Played::NotAudio { why } => {
-            writeln!(out, "Not played: no audio that the decoder knows. The buffer served it all the same.")?;
+            writeln!(out, "Not played: no audio that the decoder knows. The buffer still served all bytes.")?;
             writeln!(out, "  ({why})")?;
         }
         // This becomes an error of the tour.

@@ -78,7 +78,7 @@ impl Sent {
             let mut offset = 0;
             loop {
                 match file.read(&mut stretch)? {
-                    0 => break ensure!(offset == len, "it ends at offset {offset} of {len}"),
+                    0 => break ensure!(offset == len, "the file ends at offset {offset} of {len}"),
                     got => {
                         self.compare(offset, stretch.get(..got).unwrap_or_default())?;
                         offset += got as u64;
@@ -87,6 +87,6 @@ impl Sent {
             }
             Ok(())
         };
-        verify().with_context(|| format!("what was saved to {} is wrong", path.display()))
+        verify().with_context(|| format!("the file {} has wrong bytes", path.display()))
     }
 }

@@ -31,7 +31,7 @@ pub(crate) enum Request {
     Spill,
     /// Limits are changed. The reply has no bytes, and comes when the buffer is within them.
     SetLimits { max_memory: Option<usize>, max_disk: Option<u64> },
-    /// The ranges of loaded bytes, to be set before the reply, which has no bytes.
+    /// The ranges of loaded bytes. The actor sets them before it sends the reply, which has no bytes.
     Ranges(Arc<OnceLock<Ranges>>),
 }
 
@@ -147,7 +147,7 @@ impl Inbox {
 impl Drop for Inbox {
     fn drop(&mut self) {
         self.messages.close();
-        // Unconstrained: to a task without budget every channel looks as if a message were half sent.
+        // Unconstrained, because a task without budget finds every channel as if a message were half sent.
         let mut end = pin!(unconstrained(poll_fn(|cx| {
             while ready!(self.messages.poll_recv(cx)).is_some() {}
             Poll::Ready(())

@@ -119,7 +119,7 @@ impl StreamBuffer {
     /// ```
     pub async fn run(self) {
         let span = self.span.clone();
-        // In a box, because each future that holds the actor has room for it once more.
+        // In a box: otherwise each of the futures below would have space for a copy of the actor.
         Box::new(self).serve().instrument(span).await;
     }
 
@@ -169,8 +169,8 @@ impl StreamBuffer {
     }
 
     /// One turn: carries out due actions, then polls every input once, so that no input that is always
-    /// ready keeps the actor from the others. Actions come first: the wakers of the disk work that they
-    /// start are registered by the polls.
+    /// ready keeps the actor from the others. Actions come first, because the polls then register the wakers
+    /// of the disk work that the actions have started.
     #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
     #[inline(always)]
     fn poll_turn(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>, work: &mut Work) -> Turn {
@@ -246,7 +246,7 @@ impl StreamBuffer {
             Request::Spill => Event::Spill { token },
             Request::SetLimits { max_memory, max_disk } => Event::SetLimits { max_memory, max_disk, token },
             Request::Ranges(ranges) => {
-                // The caller waits for nothing else.
+                // This cannot fail: each request has its own lock, which is empty.
                 let _ = ranges.set(self.core.ranges());
                 return reply(token, Ok(Found::default()));
             }

@@ -1,4 +1,4 @@
-//! What the protocol between actor and handles is built on.
+//! The channels and atomics that actor and handles share.
 //!
 //! `tests/interleavings` compiles `shared.rs` and `message.rs` a second time, with its own version of
 //! this module. There loom tries every order in which the threads can run.

@@ -9,7 +9,7 @@ use tokio::time::Sleep;
 
 use crate::panics;
 
-/// The time, as the runtime sees it: tests can pause it.
+/// The time of the runtime's clock, which tests can pause.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

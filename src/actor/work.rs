@@ -1,7 +1,7 @@
 //! How much the actor does in one poll.
 
-/// The most bytes that the actor copies in one poll. At about 10 GB/s this takes 200 microseconds,
-/// which other tasks of the thread wait.
+/// The most bytes that the actor copies in one poll. At about 10 GB/s this takes 200 microseconds.
+/// Other tasks of the thread wait that long.
 const BYTES_MOST: usize = 2 * 1024 * 1024;
 
 /// A request costs about as much as copying this many bytes.

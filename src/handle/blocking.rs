@@ -22,16 +22,17 @@ impl BufferHandle {
     /// bytes, with an error, or when the buffer is closed. To end it early, [`close`](Self::close) the buffer
     /// from another thread.
     ///
-    /// The buffer must be served meanwhile. One that was spawned on a current-thread runtime is served only
-    /// while a thread is in `block_on` of that runtime. So do not read in the destructor of a task: the end of
-    /// the runtime may run it.
+    /// The buffer must be served meanwhile. A buffer that was spawned on a current-thread runtime is served only
+    /// while a thread is in `block_on` of that runtime. So do not read in the destructor of a task: when a
+    /// runtime ends, it drops its tasks and serves no buffer any more.
     ///
     /// # Errors
     ///
     /// As [`read`](Self::read). [`InvalidInput`](crate::ErrorKind::InvalidInput) on a thread that runs async
-    /// tasks of tokio, even if the bytes are loaded: in a task, a `LocalSet`, or a future in `block_on`. The
-    /// thread would stop all its tasks, and perhaps the one that the bytes come from. Tasks of other
-    /// executors are not recognized: do not block them.
+    /// tasks of tokio, even if the bytes are loaded: in a task, a `LocalSet`, or a future in `block_on`. A read
+    /// that blocks such a thread stops all tasks of the thread. One of them may be the task that has to bring
+    /// the bytes, and then the read would never end. The tasks of other executors are not recognized: do not
+    /// block their threads.
     ///
     /// # Examples
     ///
@@ -81,8 +82,9 @@ impl BufferHandle {
 /// by [`BufferHandle::blocking_reader`].
 ///
 /// It suits synchronous decoders, parsers and archives. Each reader has its own position and holds slices of
-/// the buffer's memory as its read buffer, as a [`BufferReader`] does. A read waits for one byte, not for a full buffer. Only a seek from the end waits
-/// if the size is not known: see [`BufferHandle::size`].
+/// the buffer's memory as its read buffer, as a [`BufferReader`] does. A read waits for one byte, not for a
+/// full buffer. A seek never waits, except a seek from the end if the size is not known: see
+/// [`BufferHandle::size`].
 ///
 /// A read at or past the end returns 0 bytes. A position past the end is legal; a negative one is
 /// [`InvalidInput`](io::ErrorKind::InvalidInput).
@@ -96,8 +98,8 @@ impl BufferHandle {
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) and changes nothing. It never panics. A wait ends when the
 /// buffer is [closed](BufferHandle::close).
 ///
-/// Each call takes up to one microsecond to look at its thread. A parser of single bytes is faster with
-/// [`fill_buf`](BufRead::fill_buf) and [`consume`](BufRead::consume), or with a small `BufReader`.
+/// Each call takes up to one microsecond to find out what kind of thread it is on. A parser of single bytes is
+/// faster with [`fill_buf`](BufRead::fill_buf) and [`consume`](BufRead::consume), or with a small `BufReader`.
 ///
 /// # Errors
 ///

@@ -12,22 +12,23 @@ use crate::progress::State;
 ///
 /// # The length
 ///
-/// If Symphonia knows the length, it looks for tags at the end of the stream before it plays. So it is told
-/// the length only once all bytes are loaded, and playing starts with the first bytes. Seeks need no length
-/// (`SeekMode::Accurate`).
+/// If Symphonia knows the length of a stream, it reads the tags at the end before it plays. So the reader
+/// returns the length only after all bytes are loaded, and playing starts with the first bytes. Symphonia can
+/// seek without the length (`SeekMode::Accurate`).
 ///
-/// Ogg is the exception: Symphonia seeks in it only if it knew the length from the beginning. So it is told
-/// the [known size](crate::Progress::size) of a stream that starts with `OggS`, and reads the end before it
-/// plays. If the size is not known, it plays at once and cannot seek. To find the size of such a stream
-/// first, call [`BufferHandle::size`](crate::BufferHandle::size).
+/// Ogg is an exception. Symphonia seeks in Ogg only if it knows the length when it opens the stream. So for a
+/// stream that starts with `OggS`, the reader always returns the [known size](crate::Progress::size). Then
+/// Symphonia reads the end of the stream before it plays. If the size is not known, Symphonia plays at once and
+/// cannot seek. To find the size of such a stream first, call
+/// [`BufferHandle::size`](crate::BufferHandle::size).
 impl MediaSource for BlockingReader {
-    /// Always, as all bytes that were read are kept.
+    /// Always `true`: a read of any offset waits for its bytes. With a limit on disk, bytes may be discarded.
     fn is_seekable(&self) -> bool {
         true
     }
 
-    /// The length that Symphonia should know now. Waits for the first four bytes. On a thread that runs
-    /// async tasks it is `None` until all bytes are loaded.
+    /// The length, if Symphonia should know it now. This waits for the first four bytes. On a thread that runs
+    /// async tasks, the result is `None` until all bytes are loaded.
     fn byte_len(&self) -> Option<u64> {
         let buffer = self.handle();
         let is_told = buffer.progress().state == State::Complete

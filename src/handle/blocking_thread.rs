@@ -1,4 +1,4 @@
-//! Waiting on a thread that may block, and telling it from a thread that runs async tasks.
+//! Waits on a thread that may block, and recognizes threads that must not, because they run async tasks.
 
 use std::future::Future;
 use std::pin::pin;
@@ -9,8 +9,8 @@ use std::thread::{self, Thread};
 
 use tokio::task::{coop, yield_now};
 
-/// Blocks this thread until `future` has a result. Returns `None`, and does not poll it, on a thread that
-/// runs async tasks: the result may need this thread.
+/// Blocks this thread until `future` has a result. On a thread that runs async tasks it returns `None` and does
+/// not poll the future: the result may depend on a task of this thread.
 ///
 /// `futures::executor::block_on` does the same, but panics on a thread that runs it already.
 pub(super) fn wait<T>(future: impl Future<Output = T>) -> Option<T> {
@@ -31,18 +31,18 @@ pub(super) fn wait<T>(future: impl Future<Output = T>) -> Option<T> {
 
 /// Whether this code is called from within a task, or from a future in `block_on`.
 ///
-/// Tokio has no method that tells. `Handle::try_current` returns a handle in `spawn_blocking` too, and
-/// `task::try_id` returns an ID there, but none in `block_on`. So this looks at two effects of tokio. They
-/// are not part of its documentation. The tests call this on each kind of thread, and would find a version
-/// without them.
+/// Tokio has no method for this. `Handle::try_current` returns a handle in `spawn_blocking` too. `task::try_id`
+/// returns an ID there, but none in `block_on`. So this function looks at two effects of tokio that its
+/// documentation does not promise. The tests call it on each kind of thread, so they fail with a version of tokio
+/// that has no such effects.
 fn runs_tasks() -> bool {
     has_scheduler() || has_budget()
 }
 
 /// Whether this thread drives a scheduler: every worker, and `block_on` of a current-thread runtime.
 ///
-/// `yield_now` passes its waker to the scheduler of the thread, which wakes it later. On other threads it
-/// wakes it at once. `block_in_place` counts as another thread.
+/// `yield_now` passes its waker to the scheduler of the thread, which wakes it later. On a thread without a
+/// scheduler, `yield_now` wakes its waker at once. It does the same inside `block_in_place`.
 fn has_scheduler() -> bool {
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
@@ -52,9 +52,10 @@ fn has_scheduler() -> bool {
 
 /// Whether this code is polled with a budget: in every task, in every `block_on`, and in a `LocalSet`.
 ///
-/// It is not in `unconstrained`. On the other hand [`has_scheduler`] does not notice `block_on` outside of
-/// the workers. A budget can be recognized by its end only. If there is one, it is used up afterwards, so
-/// the task that made the mistake yields early. Outside of tasks nothing changes.
+/// Code in `unconstrained` has no budget; [`has_scheduler`] finds it where the thread has a scheduler. On the
+/// other hand, `has_scheduler` does not find a `block_on` outside of the workers; this function does. The only way
+/// to find a budget is to use it up. So a task that calls a blocking method yields earlier afterwards. Outside of
+/// tasks nothing changes.
 fn has_budget() -> bool {
     let mut cx = Context::from_waker(Waker::noop());
     (0..=LARGEST_BUDGET).any(|_| pin!(coop::consume_budget()).poll(&mut cx).is_pending())

@@ -39,15 +39,15 @@ const ASK_MOST: u64 = 4 * 1024 * 1024;
 
 /// A handle to a buffered stream: cheap to clone, and usable from any task or thread.
 ///
-/// All handles of a buffer ask the same actor. When the last one goes, and the last
-/// [`BufferReader`](crate::BufferReader) and [`Chunks`](crate::Chunks) with it, the source is
-/// dropped and the temporary file is gone.
+/// All handles of a buffer ask the same actor. Each [`BufferReader`](crate::BufferReader),
+/// [`BlockingReader`](crate::BlockingReader) and [`Chunks`](crate::Chunks) holds a handle. When the last handle is
+/// dropped, the source is dropped and the temporary file disappears.
 ///
 /// # Cancel safety
 ///
-/// Every method here is cancel safe: dropping the future it returned withdraws the request. At most
-/// one more chunk is pulled from the source on its account, no byte is lost, and no other request
-/// notices. It can be asked again with the same result.
+/// Every method here is cancel safe: dropping its future withdraws the request. At most one more chunk is pulled
+/// from the source for it. No byte is lost, and no other request is affected. The same request made again gives
+/// the same result.
 ///
 /// # Examples
 ///
@@ -151,7 +151,7 @@ impl BufferHandle {
     /// ```
     pub async fn load(&self) -> Result<u64, Error> {
         self.request(Request::Load(0..u64::MAX), &*self.shared).await.map_err(|error| self.at_end(error))?;
-        // Progress is published before the reply, so this is the end just reached.
+        // Progress is published before the reply, so this is the number at the reply.
         Ok(self.progress().loaded)
     }
 
@@ -259,8 +259,8 @@ impl BufferHandle {
         reply.map(drop).map_err(|error| error.closed_at(self.progress().spilled))
     }
 
-    /// Changes [`max_memory`](crate::Builder::max_memory), in bytes. Resolves when memory is within the limit:
-    /// as far as full blocks allow, and the last 256 KiB of each open stream stay.
+    /// Changes [`max_memory`](crate::Builder::max_memory), in bytes. Resolves when memory is within the limit, or
+    /// when only the blocks that open streams are filling exceed it: up to 256 KiB for each stream.
     ///
     /// # Errors
     ///

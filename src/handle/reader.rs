@@ -15,8 +15,8 @@ use crate::core::lent::{Found, Lent};
 use crate::core::memory::BLOCK;
 use crate::core::read::{Read, Want};
 
-/// The number of bytes that a sequential reader asks for at a time. Bytes that were delivered before
-/// come together: one message for four blocks instead of four messages.
+/// The number of bytes that a sequential reader asks for at a time. Of bytes that were delivered before, one
+/// message brings four blocks.
 const RUN: u64 = 4 * BLOCK as u64;
 
 /// From this many bytes on, spilled bytes are read directly into the memory of the caller. A call for fewer
@@ -33,10 +33,10 @@ const AFTER_JUMP: usize = 16 * 1024;
 /// Each reader has its own position. A read waits for one byte, not for a full buffer: at the live edge
 /// it delivers the bytes that have arrived. The reader holds slices of the buffer's memory as its read
 /// buffer: at most 1 MiB while it reads sequentially, and 256 KiB otherwise. Spilled bytes that the page cache
-/// has are read directly into the memory of the caller, or, for short reads, 64 KiB at a time. So a `BufReader` around it
-/// gains nothing. A seek costs nothing, and inside the held slices it sends no request. Only a seek from
-/// the end waits if the size is not known. It finds the end as [`BufferHandle::size`] does: it fills no
-/// holes, and a source that tells its size is only opened.
+/// has are read directly into the memory of the caller, or, for short reads, 64 KiB at a time. So a `BufReader`
+/// around it gains nothing. A seek costs nothing, and inside the held slices it sends no request. A seek from
+/// the end waits if the size is not known. It finds the size as [`BufferHandle::size`] does: it fills no holes,
+/// and if the source tells its size, the seek only opens the source.
 ///
 /// A read at or past the end returns 0 bytes. A position past the end is legal; a negative one is
 /// [`InvalidInput`](io::ErrorKind::InvalidInput). A failure of the source is never an end of file: the

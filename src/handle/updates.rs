@@ -84,7 +84,7 @@ impl ProgressUpdates {
     /// # }
     /// ```
     pub async fn changed(&mut self) -> Result<(), Error> {
-        // The value at the time of the subscription is no change.
+        // The value at the time of the subscription is not a change.
         self.yielded.get_or_insert(self.latest.borrow().progress);
         match self.next().await {
             Some(_) => Ok(()),

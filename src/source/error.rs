@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// An error of a [`Source`](crate::Source) that says whether another attempt may help.
 ///
-/// It travels inside an [`io::Error`], also as the cause of another error, and overrides what the kind
-/// of the `io::Error` says. Its message and its cause are those of the error that it was made of.
+/// Put it into an [`io::Error`]. It also counts if it is the cause of another error there. It overrides the kind
+/// of the `io::Error`. Its message and its cause are those of the error that it was made of.
 ///
 /// # Examples
 ///
@@ -44,7 +44,7 @@ impl SourceError {
         Self { cause: cause.into(), is_transient: false, retry_after: None }
     }
 
-    /// The next attempt is not to be made earlier than after this time.
+    /// The next attempt is made after this time at the earliest.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
@@ -71,14 +71,14 @@ impl From<SourceError> for io::Error {
     }
 }
 
-/// What a failure means for further attempts.
+/// Whether a failure allows further attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Permanent,
     Transient { retry_after: Option<Duration> },
 }
 
-/// Reads the verdict from a [`SourceError`] in the chain of causes, else from the kind of the error.
+/// Decides by a [`SourceError`] in the chain of causes, or else by the kind of the error.
 pub(crate) fn verdict(error: &io::Error) -> Verdict {
     let mut cause = error.get_ref().map(|inner| inner as &(dyn Error + 'static));
     while let Some(error) = cause {

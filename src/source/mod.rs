@@ -34,11 +34,11 @@ pub use self::version::Version;
 ///
 /// Bytes of different versions are never mixed. If each opening yields the resource's
 /// [`version`](Opened::version), a buffer compares versions, and continues a broken stream without fetching
-/// a byte again. Then it also jumps: a read far ahead opens a stream of its own at its first missing byte,
-/// so [`open`](Self::open) is called while other streams are open, or still being opened, up to
-/// [`Builder::streams`](crate::Builder::streams). Without versions there is one stream, and bytes are loaded
-/// from front to back. After a failure it is opened up to 64 KiB before the first missing byte, and these
-/// bytes are compared with the ones that the buffer has.
+/// a byte again. Then it also jumps: a read far ahead opens a stream of its own at its first missing byte. So
+/// [`open`](Self::open) is called while other streams are open or being opened, up to
+/// [`Builder::streams`](crate::Builder::streams) in all. Without versions there is one stream, and bytes are
+/// loaded from front to back. After a failure the source is opened up to 64 KiB before the first missing byte,
+/// and these bytes are compared with the bytes that the buffer has.
 ///
 /// # Examples
 ///
@@ -78,8 +78,8 @@ pub trait Source: Send + Sync + 'static {
     /// Opens the resource at an offset. `async fn open` implements it.
     ///
     /// The stream may start before the offset; then [`Opened::starting_at`] must say so. It may end at
-    /// [`OpenAt::end`]. The future is dropped if the buffer is closed, if it takes longer than
-    /// [`Retry::stall_timeout`], or if its stream is not needed any more and another one is.
+    /// [`OpenAt::end`]. The future is dropped if the buffer is closed, if the opening takes longer than
+    /// [`Retry::stall_timeout`], or if another stream is needed instead.
     ///
     /// # Errors
     ///
@@ -141,10 +141,10 @@ where
 pub struct OpenAt {
     /// The offset of the first byte that is needed.
     pub offset: u64,
-    /// The offset after the last byte that is needed, if it is known: the buffer has the bytes after it. The
-    /// stream may end there, and that is no failure. It may also go on: then it is dropped there.
+    /// The offset after the last byte that is needed, if it is known: the buffer has the bytes from there on. The
+    /// stream may end there, and that is no failure. If it goes on, the buffer drops it there.
     pub end: Option<u64>,
-    /// The version that the buffer has bytes of, if there is one: for a conditional request.
+    /// The version of the bytes that the buffer has, if there is one: for a conditional request.
     pub version: Option<Version>,
 }
 

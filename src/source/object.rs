@@ -65,8 +65,8 @@ impl ObjectSource {
         Self { store, path: path.into() }
     }
 
-    /// After a request for a version that the object does not have now: tells the buffer the present
-    /// version and size, without bytes. Only the buffer decides that the resource has changed.
+    /// The answer for a request of a version that the object does not have any more: the present version and
+    /// size, without bytes. The buffer decides whether the resource has changed.
     async fn replaced(&self, at: &OpenAt, cause: Error) -> io::Result<Opened> {
         let look = GetOptions::new().with_head(true);
         let meta = self.store.get_opts(&self.path, look).await.map_err(to_io)?.meta;

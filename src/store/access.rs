@@ -15,7 +15,7 @@ const REPEAT_MOST: usize = 100;
 /// Discards the places that are not needed any more. Then writes each part at its place.
 pub(super) fn write_all(store: &dyn SpillStore, write: &Write) -> io::Result<()> {
     for place in &write.discarded {
-        // A store that panics here only keeps the space.
+        // If the store panics here, it only does not free the space.
         let _ = panics::catch("spill store", || {
             store.discard(place.clone());
             Ok(())
@@ -82,7 +82,7 @@ fn repeat<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     panics::catch("spill store", call)
 }
 
-/// A store that reports more bytes than were asked for is broken: nothing it says can be trusted.
+/// A store that reports more bytes than were asked for is broken, so its answer is an error.
 fn overclaimed(claimed: usize, asked: usize) -> Error {
     let message = format!("the store claims {claimed} bytes where {asked} were asked for");
     Error::new(ErrorKind::InvalidData, message)

@@ -22,8 +22,8 @@ const PAGE: u64 = 4096;
 /// with [`InvalidData`](ErrorKind::InvalidData) and names the offset; the read of the
 /// [`BufferHandle`](crate::BufferHandle) fails with [`Spill`](crate::ErrorKind::Spill).
 ///
-/// A write may start and end anywhere. A page that several writes have filled has one checksum for all of
-/// them if each continued the one before it, and else one for each part.
+/// A write may start and end anywhere. If several writes fill a page, and each continues the one before it, the
+/// page has one checksum. Otherwise it has one for each part.
 ///
 /// # Cost
 ///
@@ -79,7 +79,8 @@ impl<S: SpillStore> ChecksummedStore<S> {
         &self.store
     }
 
-    /// Never held while the wrapped store is used. Each change leaves it consistent, so a panic does no harm.
+    /// The lock is never held while the wrapped store is used. Each change leaves the parts consistent, so a panic
+    /// does no harm.
     fn parts(&self) -> MutexGuard<'_, Parts> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -177,7 +178,7 @@ impl<S: SpillStore> ChecksummedStore<S> {
 
 impl<S: SpillStore> SpillStore for ChecksummedStore<S> {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize> {
-        // First: if the write fails, it may have changed any of these bytes.
+        // Forget the parts first: a write that fails may have changed any of these bytes.
         self.forget(&(offset..offset.saturating_add(bytes.len() as u64)))?;
         let written = self.store.write_at(offset, bytes)?;
         self.remember(offset, bytes.get(..written).unwrap_or(bytes));

@@ -1,4 +1,4 @@
-//! A store of the user.
+//! A wrapper of the user's store, which ignores a panic of the store's destructor.
 
 use std::io::{ErrorKind, Result};
 use std::ops::Range;

@@ -28,7 +28,7 @@ pub(crate) use self::temp_file::no_file_in;
 ///
 /// The default is a [`TempFileStore`]. [`SeekStore`] makes a store of anything that is
 /// [`Read`](std::io::Read) + [`Write`](std::io::Write) + [`Seek`](std::io::Seek), and `ChecksummedStore`
-/// verifies what another store returns. Give your own store to
+/// (feature `checksums`) verifies the bytes that another store returns. Give your own store to
 /// [`Builder::store`](crate::Builder::store).
 ///
 /// A buffer writes a range before it reads it, and it promises no more than that: writes may leave gaps,

@@ -34,8 +34,8 @@ impl<T> SeekStore<T> {
         Self { inner: Mutex::new(inner) }
     }
 
-    /// One access at `offset`. A position is set before each, so a panic in an earlier one, which
-    /// poisons the mutex, leaves nothing behind that matters here.
+    /// One access at `offset`. A panic in an earlier access has poisoned the mutex, but does no harm here: the
+    /// position is set before each access.
     fn at<R>(&self, offset: u64, access: impl FnOnce(&mut T) -> io::Result<R>) -> io::Result<R>
     where
         T: Seek,

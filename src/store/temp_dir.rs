@@ -22,8 +22,8 @@ pub(super) fn default_dir() -> PathBuf {
     dir
 }
 
-/// Whether the file is made in `/var/tmp`. `is_chosen` tells whether the environment or the program has
-/// chosen another directory than the default `/tmp`, or that one by name.
+/// Whether the file is made in `/var/tmp`. `is_chosen` means that the environment or the program has chosen the
+/// directory: another one than `/tmp`, or `/tmp` by its name.
 #[cfg(target_os = "linux")]
 fn prefers_large(is_chosen: bool, tmp_is_memory: bool, large_is_usable: bool) -> bool {
     !is_chosen && tmp_is_memory && large_is_usable
@@ -53,8 +53,8 @@ pub(super) mod linux {
         fstatfs(file).is_ok_and(|found| is_type_of_memory(&found))
     }
 
-    /// Whether this process can make files in a directory, and they are not memory. A file fails: it is
-    /// not executable.
+    /// Whether this process can make files in this directory, and these files are not memory. `false` if the path
+    /// is a file, because a file is not executable.
     pub(super) fn is_usable_disk(dir: &Path) -> bool {
         access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok() && !is_memory(dir)
     }

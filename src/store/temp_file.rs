@@ -151,7 +151,7 @@ mod positional {
     use std::io;
     use std::os::windows::fs::FileExt;
 
-    // They move the file's own position too, which is not used here.
+    // These calls also move the position of the file, which is not used here.
     pub(super) fn read_at(file: &File, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         file.seek_read(buf, offset)
     }
@@ -174,8 +174,8 @@ fn make_private(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// The error for a temporary file that can't be made. The error of tempfile ends in a file name that
-/// does not exist, "… at path …"; the directory is the useful part.
+/// The error for a temporary file that can't be made. The error of tempfile ends in "… at path …", the name of a
+/// file that does not exist. Only its directory is useful.
 pub(crate) fn no_file_in(dir: &Path, error: &io::Error) -> io::Error {
     let text = error.to_string();
     let why = text.split(" at path ").next().unwrap_or_default();

@@ -51,8 +51,8 @@ impl<R> Future for Job<R> {
     }
 }
 
-/// Work with the place where its result is sent. It is called on a thread, or with an error where
-/// there is no thread for it.
+/// Work with the place where its result is sent. A thread calls it; if there is no thread for it, it is called with
+/// the error.
 type Task = Box<dyn FnOnce(io::Result<&Worker<'_>>) + Send>;
 
 struct Threads {
@@ -88,7 +88,7 @@ impl Threads {
             let result = match worker {
                 Ok(worker) => {
                     let result = trace.enter(|| panics::catch("disk work", || Ok(work())));
-                    // Before the reply: the next work that follows from it finds this thread idle.
+                    // This is done before the reply, so that work that follows from the reply finds this thread idle.
                     worker.rest();
                     result
                 }
@@ -115,7 +115,7 @@ impl Threads {
         match thread::Builder::new().name(NAME.into()).spawn(move || self.work(&its)) {
             Ok(_) => slot.fill(task),
             Err(error) => {
-                // Not the kind of the cause: it is `WouldBlock`, which readers take for "try again".
+                // The kind of the cause is not passed on: it is `WouldBlock`, and readers would try again.
                 task(Err(io::Error::other(format!("no disk thread can be started: {error}"))));
             }
         }
@@ -153,7 +153,7 @@ impl Threads {
 }
 
 impl Worker<'_> {
-    /// The work is done: from now on the thread can get another task.
+    /// The work is done, so the thread can get another task from now on.
     fn rest(&self) {
         if !self.has_rested.replace(true) {
             self.threads.lock().push(Arc::clone(self.slot));

@@ -1,5 +1,5 @@
-//! Synchronous decoders on a `BlockingReader` (rule 32): what they decode over a server that breaks is what
-//! they decode from memory.
+//! Synchronous decoders on a `BlockingReader` (rule 32). Over a server that breaks, they must decode the same as
+//! from memory.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,7 +34,7 @@ use self::server::breaking;
 
 const TUNE: &[u8] = include_bytes!("../../assets/tune.mp3");
 
-/// A thread that may block. A hang fails.
+/// Runs `work` on a thread that may block, and fails if it hangs.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     timeout(Duration::from_secs(60), spawn_blocking(work)).await.expect("no hang").unwrap()
 }
@@ -154,7 +154,7 @@ async fn rule_32_the_first_bytes_play_before_the_rest_has_arrived() {
 }
 
 #[tokio::test]
-async fn rule_32_symphonia_is_told_the_length_once_all_bytes_are_loaded() {
+async fn rule_32_symphonia_gets_the_length_once_all_bytes_are_loaded() {
     let buffer =
         StreamBuffer::spawn(stream::iter(TUNE.chunks(4096).map(|part| Ok(Bytes::from_static(part)))));
     let reader = buffer.blocking_reader();
@@ -180,7 +180,7 @@ async fn rule_32_symphonia_seeks_in_ogg_over_a_breaking_download() {
 }
 
 #[tokio::test]
-async fn rule_32_ogg_of_a_known_size_is_told_early_and_of_an_unknown_size_plays_at_once() {
+async fn rule_32_symphonia_gets_a_known_size_of_ogg_early_and_plays_ogg_of_an_unknown_size_at_once() {
     let Some(ogg) = ogg() else { return };
     let size = ogg.len() as u64;
     let reader = stuck(&ogg, 50_000).blocking_reader();

@@ -112,7 +112,7 @@ async fn a_kept_connection_that_breaks_while_idle_costs_no_byte() {
         kept.write_all(part("abcdefghij", 0).as_bytes()).await.unwrap();
     };
     tokio::join!(serve, read("abcdefghij"));
-    // It breaks, and the next request needs another one.
+    // The connection breaks, and the next request needs another one.
     drop(kept);
     let last = part("ABCDEFGHIJ", 0);
     tokio::join!(listener.answer(last.as_bytes()), read("ABCDEFGHIJ"));

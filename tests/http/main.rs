@@ -82,7 +82,7 @@ async fn an_address_may_come_from_the_user() {
 }
 
 #[tokio::test]
-async fn what_can_never_be_opened_is_invalid_input() {
+async fn an_invalid_address_or_header_is_invalid_input() {
     // Rule 24.
     for url in ["film.mp4", "", "ftp://example.com/film", "file:///film", "http://", "http://[::"] {
         assert_eq!(HttpSource::new(url).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{url}");

@@ -44,13 +44,13 @@ enum Validators {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum IfRange {
     Evaluated,
-    /// Ranges are served whatever it says.
+    /// The server ignores `If-Range`, and serves the range.
     Ignored,
-    /// It makes every answer a 200.
+    /// The server answers each request with `If-Range` with a 200.
     False,
 }
 
-/// A server, and how often it disturbs.
+/// A server, and how often it fails.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is drawn independently of the others")]
 struct Odd {
@@ -220,7 +220,7 @@ async fn run(seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let odd = Odd::new(&mut rng);
     let films = [odd.film(0), odd.film(1)];
-    // Some short reads anywhere, then all of it.
+    // Some short reads anywhere, then all bytes.
     let mut reads: Vec<_> =
         (0..rng.usize(0..4)).map(|_| (rng.usize(0..200_000), rng.usize(0..5000))).collect();
     reads.push((0, usize::MAX));

@@ -120,7 +120,7 @@ async fn an_end_is_proven_where_the_total_is_unknown() {
         assert_eq!(spawn(&server).read(0, usize::MAX).await.unwrap(), data());
         assert_eq!(server.sent("range")[..3], some(&["bytes=0-", "bytes=70000-", "bytes=100000-"]));
     }
-    // Without a version, one request without a Range tells.
+    // Without a version, one request without a Range shows the end.
     let script = [
         answer(206, "Content-Range: bytes 0-69999/*\nContent-Length: 70000", &data()[..70_000]),
         answer(200, "Content-Length: 100000", &data()),
@@ -144,7 +144,7 @@ async fn a_refusal_is_final_and_a_busy_server_is_not() {
     assert_eq!(spawn(&server).read(0, 100_000).await.unwrap(), data());
     let server = Server::start([answer(404, "Content-Length: 0", b""), part(0, 100_000, "")]).await;
     let buffer = spawn(&server);
-    for _ in ["once", "and for ever"] {
+    for _ in ["the first read", "a later read"] {
         assert!(buffer.read(0, 1).await.is_err());
     }
     assert_eq!(server.requests().len(), 1);
@@ -152,7 +152,7 @@ async fn a_refusal_is_final_and_a_busy_server_is_not() {
 
 #[tokio::test]
 async fn a_416_for_bytes_that_exist_is_not_the_end() {
-    // Rule 24. The size is unknown, and the second answer contradicts itself.
+    // Rule 24. The size is unknown, and the second answer contradicts the first one.
     let tag = "ETag: \"a\"";
     let chunked = |bytes: &[u8], end: &[u8]| {
         let body = [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n", end].concat();
@@ -178,7 +178,7 @@ async fn a_date_that_the_server_does_not_repeat_is_asked_for() {
     assert_eq!(server.sent("range"), some(&["bytes=0-", "bytes=70000-", "bytes=70000-"]));
     let date = "tue, 24 nov 2026 12:00:00 gmt";
     assert_eq!(server.sent("if-range"), [None, Some(date.into()), None]);
-    // A server that leaves it out of every part.
+    // This server leaves the date out of every part.
     let whole = answer(200, &format!("Content-Length: 100000\n{dates}"), &data());
     let server = Server::start([start, rest.clone(), rest, whole]).await;
     assert_eq!(spawn(&server).read(0, 100_000).await.unwrap(), data());
@@ -210,7 +210,7 @@ async fn short_parts_are_followed_by_the_next_ones() {
 
 #[tokio::test]
 async fn a_server_that_knows_no_tag_in_if_range_is_asked_without_it() {
-    // Rules 21, 22. It answers 200 with the version that `If-Range` names. The tag of the 206 is the proof.
+    // Rules 21, 22. The server answers 200 with the version that `If-Range` names. The tag of the 206 is the proof.
     let tag = "ETag: \"a\"";
     let whole = answer(200, &format!("Content-Length: 100000\nAccept-Ranges: bytes\n{tag}"), &data());
     let server = Server::start([part(0, 70_000, tag), whole.clone(), part(70_000, 100_000, tag)]).await;

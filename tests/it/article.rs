@@ -69,7 +69,7 @@ fn rule_1_reads_overlapping_ranges() {
 }
 
 #[test]
-fn rule_1_skips_ahead_and_keeps_what_it_skipped() {
+fn rule_1_a_read_far_ahead_keeps_the_bytes_before_it() {
     on_both_runtimes(|| async {
         let buffer = buffer();
         // The article's test expected the bytes at offset 6 here.

@@ -20,7 +20,7 @@ fn current_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Runs `test` on a thread of its own. A hang fails, and nothing else would end it.
+/// Runs `test` on a thread of its own, and fails if it hangs.
 fn watched<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, result) = mpsc::channel();
     let thread = thread::spawn(move || done.send(test()));
@@ -45,12 +45,12 @@ fn works(buffer: &BufferHandle) {
 
 /// Every blocking call on this thread is refused and changes nothing.
 fn is_refused(buffer: &BufferHandle) {
-    // More than a task's budget, as a refusal uses it up.
+    // More calls than a task has budget, because each refusal uses it up.
     for offset in 0..300 {
         let error = buffer.blocking_read(offset, 1).unwrap_err();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::InvalidInput, offset));
     }
-    // No answer waits for anything, and it is refused all the same.
+    // These calls would not have to wait. They are refused too.
     assert_eq!(buffer.blocking_read(5, 0).unwrap_err().kind(), ErrorKind::InvalidInput);
     let mut reader = buffer.blocking_reader();
     reader.set_position(5);
@@ -164,7 +164,7 @@ fn rule_32_a_thread_that_runs_async_tasks_is_refused() {
 
 #[test]
 fn rule_32_a_task_without_budget_for_tokio_is_refused_where_it_would_stop_its_runtime() {
-    // `unconstrained` hides one sign of a task. The scheduler of the thread is the other one.
+    // `unconstrained` hides the budget, which is one sign of a task. The other sign is the thread's scheduler.
     watched(|| {
         current_thread().block_on(unconstrained(async {
             let buffer = StreamBuffer::spawn(ready(100, 10));
@@ -330,7 +330,8 @@ fn rule_32_a_current_thread_runtime_that_ends_answers_its_blocking_threads() {
                 yield_now().await;
             }
         });
-        // This waits for the thread, which waits for the actor, which is dropped first.
+        // The drop of the runtime waits for the thread, and the thread waits for the actor. The runtime drops the
+        // actor first.
         drop(runtime);
         assert_eq!(answer.recv().unwrap(), ErrorKind::Closed);
     });
@@ -377,7 +378,7 @@ fn rule_32_many_blocked_threads_are_each_answered() {
 }
 
 #[test]
-fn rule_32_a_wake_up_for_something_else_is_no_answer() {
+fn rule_32_a_wake_up_for_something_else_is_not_taken_for_an_answer() {
     watched(|| {
         let runtime = multi_thread();
         let (mut feed, stream) = source();

@@ -32,7 +32,7 @@ async fn rule_7_a_dropped_read_pulls_at_most_one_more_chunk() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_7_other_waiters_notice_nothing() {
+async fn rule_7_a_dropped_read_does_not_affect_other_waiters() {
     let (mut feed, stream) = source();
     let buffer = StreamBuffer::builder().read_ahead(0).spawn(stream);
     let mut kept = Box::pin(buffer.read(0, 30));
@@ -49,7 +49,7 @@ async fn rule_7_other_waiters_notice_nothing() {
     }
     assert_bytes(&kept.await.unwrap(), &data(0, 30), 0);
     settled().await;
-    assert_eq!(feed.taken(), 3, "no more than the read that stayed needs");
+    assert_eq!(feed.taken(), 3, "only the chunks that the remaining read needs");
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,7 +81,7 @@ async fn rule_7_a_read_dropped_before_the_actor_takes_it_in_is_not_carried_out()
     assert_data(&buffer.read(0, 10).await.unwrap(), 0);
     settled().await;
     assert_eq!(feed.taken(), 6, "the read, and 50 bytes ahead");
-    // Its bytes are loaded. If it were answered, the read-ahead would count from its end.
+    // The bytes of the dropped read are loaded. If it were answered, the read-ahead would count from its end.
     assert!(poll_once(&mut Box::pin(buffer.read(40, 10))).is_pending());
     settled().await;
     assert_eq!(feed.taken(), 6);
@@ -94,7 +94,9 @@ async fn rule_7_a_read_that_was_dropped_can_be_asked_again() {
     for n in 0..20 {
         feed.chunk(10);
         // Each read is dropped while it waits for the bytes of the next step.
-        timeout(Duration::from_millis(1), buffer.read(5, 10 * n + 6)).await.expect_err("not there yet");
+        timeout(Duration::from_millis(1), buffer.read(5, 10 * n + 6))
+            .await
+            .expect_err("the bytes have not arrived");
     }
     assert_bytes(&buffer.read(5, 195).await.unwrap(), &data(5, 195), 5);
 }
@@ -107,7 +109,7 @@ async fn rule_7_a_reader_whose_read_was_dropped_loses_and_repeats_no_byte() {
     let mut seen = Vec::new();
     let mut buf = [0; 16];
     for step in 0..200 {
-        timeout(Duration::from_millis(1), reader.read(&mut buf)).await.expect_err("all was read");
+        timeout(Duration::from_millis(1), reader.read(&mut buf)).await.expect_err("no byte is left to read");
         let fed = seen.len() + 1 + step % 16;
         feed.chunk(fed - seen.len());
         while seen.len() < fed {

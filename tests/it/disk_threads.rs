@@ -65,7 +65,7 @@ fn decoders_fill_the_blocking_pool(decoders: usize) {
         })
         .await
     });
-    // Decoders that hang would keep the runtime.
+    // If decoders hang, a drop of the runtime would wait for them.
     runtime.shutdown_background();
     all.expect("the decoders get all bytes");
 }

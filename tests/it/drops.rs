@@ -82,7 +82,7 @@ fn rule_17_a_panic_payload_that_panics_again_is_an_error_of_the_source() {
     });
 }
 
-/// Panics or fails in each call with a value whose destructor panics; and so does its own.
+/// Panics or fails in each call with a value whose destructor panics. Its own destructor panics too.
 struct Hostile {
     bomb: Bomb,
     mode: Arc<AtomicUsize>,
@@ -160,7 +160,7 @@ fn rule_17_a_store_whose_panics_and_errors_panic_again_fails_only_its_calls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_17_a_store_is_dropped_quietly_wherever_that_happens() {
+async fn rule_17_a_panic_in_the_drop_of_a_store_is_ignored_wherever_it_happens() {
     /// Takes all bytes.
     struct Sink(#[allow(dead_code, reason = "it is only dropped")] Armed);
     impl SpillStore for Sink {
@@ -191,7 +191,7 @@ async fn rule_17_a_store_is_dropped_quietly_wherever_that_happens() {
 }
 
 #[test]
-fn rule_17_an_error_that_arrives_while_the_actor_ends_is_dropped_quietly() {
+fn rule_17_a_panic_in_the_drop_of_an_error_is_ignored_while_the_actor_ends() {
     /// Waits while the test holds it, then fails with an error whose destructor panics.
     struct Held {
         control: Control,
@@ -273,7 +273,7 @@ async fn rules_14_and_17_a_chunk_whose_owner_panics_is_cut_at_the_declared_size(
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_17_a_chunk_that_is_still_arriving_is_dropped_quietly() {
+async fn rule_17_a_panic_in_the_drop_of_a_chunk_is_ignored_while_it_arrives() {
     for aborts in [false, true] {
         let (bomb, control) = (Bomb::default(), Control::default());
         control.hold_writes(true);
@@ -315,7 +315,7 @@ impl Stream for Source {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_17_a_source_is_dropped_quietly_wherever_that_happens() {
+async fn rule_17_a_panic_in_the_drop_of_a_source_is_ignored_wherever_it_happens() {
     let bomb = Bomb::default();
     let build = || StreamBuffer::builder().build(Source(bomb.armed()));
     drop(build());
@@ -333,7 +333,7 @@ async fn rule_17_a_source_is_dropped_quietly_wherever_that_happens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rules_15_and_17_an_error_of_the_source_is_dropped_quietly() {
+async fn rules_15_and_17_a_panic_in_the_drop_of_an_error_of_the_source_is_ignored() {
     let bomb = Bomb::default();
     let (feed, stream) = source();
     let (buffer, actor) = StreamBuffer::builder().build(stream);
@@ -343,7 +343,7 @@ async fn rules_15_and_17_an_error_of_the_source_is_dropped_quietly() {
     assert_eq!(chain(&errors[0]), ["the source failed at offset 0", "armed"]);
     drop(buffer);
     actor.await.expect("no panic in the actor");
-    assert_eq!(bomb.drops(), 0, "a caller still has it");
+    assert_eq!(bomb.drops(), 0, "a caller still has the error");
     drop(errors);
     assert_eq!(bomb.drops(), 1);
 }

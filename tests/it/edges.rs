@@ -143,7 +143,7 @@ fn rule_14_a_wrong_declared_size_fails_every_method_and_loses_no_byte() {
 }
 
 #[test]
-fn a_range_whose_bounds_make_no_sense_is_refused_with_its_offset() {
+fn a_range_with_invalid_bounds_is_refused_with_its_offset() {
     on_both_runtimes(|| async {
         let buffer = StreamBuffer::spawn(ready(10, 3));
         for start in OFFSETS.into_iter().filter(|start| *start > 0) {
@@ -160,7 +160,8 @@ fn a_range_whose_bounds_make_no_sense_is_refused_with_its_offset() {
 #[test]
 fn rules_1_and_3_a_source_that_sends_bytes_at_the_largest_offsets_is_cut_there() {
     on_both_runtimes(|| async {
-        // It sends more than there is room for before `u64::MAX`. Each byte is the last one of its offset.
+        // The source sends more bytes than there are offsets up to `u64::MAX`. Each byte is the lowest byte of its
+        // offset.
         let source = source_fn(async |at: OpenAt| {
             let bytes: Vec<u8> = (0..1000).map(|by| at.offset.wrapping_add(by).to_be_bytes()[7]).collect();
             let stream = futures::stream::iter([Ok(Bytes::from(bytes))]);

@@ -104,7 +104,7 @@ async fn at_every_poll(chunk: usize, max_memory: usize, request: impl Fn(&Trial)
         drop(request);
         trial.check(polls, is_done).await;
         if is_done {
-            assert!(polls > 1, "it had nothing to wait for");
+            assert!(polls > 1, "the request has to wait for something");
             return;
         }
     }
@@ -229,7 +229,7 @@ async fn rule_7_a_reader_whose_every_future_is_dropped_goes_on_where_it_was() {
         let mut reader = trial.buffer.reader();
         let mut seen = Vec::new();
         let mut buf = [0; 700];
-        // A new future for each poll: it continues the work that the one before began.
+        // Each poll has a new future, which continues the work of the one before.
         for turn in 0_usize.. {
             let done = if turn.is_multiple_of(2) {
                 match poll_once(&mut Box::pin(reader.read(&mut buf))) {

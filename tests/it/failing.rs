@@ -21,7 +21,7 @@ fn reset() -> io::Error {
 async fn rule_14_a_stream_that_ends_early_is_truncated() {
     let (mut feed, stream) = source();
     let buffer = StreamBuffer::builder().size(100).spawn(stream);
-    assert_eq!(buffer.size().await.unwrap(), 100, "a promise, until it is broken");
+    assert_eq!(buffer.size().await.unwrap(), 100, "the declared size counts until it turns out wrong");
     feed.chunk(60);
     feed.end();
     let error = buffer.read(0, 100).await.unwrap_err();
@@ -89,7 +89,7 @@ async fn rule_14_without_a_declared_size_asking_for_it_loads_to_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_15_an_error_of_the_source_is_shared_and_sticky_and_keeps_its_kind() {
+async fn rule_15_an_error_of_the_source_is_shared_and_final_and_keeps_its_kind() {
     let (mut feed, stream) = source();
     let buffer = StreamBuffer::spawn(stream);
     let waiting: Vec<_> = (0..10)
@@ -195,7 +195,7 @@ fn rule_15_a_panic_while_the_source_is_dropped_is_caught() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_15_the_cause_can_be_looked_at() {
+async fn rule_15_the_cause_can_be_inspected() {
     #[derive(Debug)]
     struct Status(u16);
     impl std::fmt::Display for Status {
@@ -216,7 +216,7 @@ async fn rule_15_the_cause_can_be_looked_at() {
 }
 
 #[test]
-fn rule_16_a_failed_write_loses_nothing_and_heals() {
+fn rule_16_a_failed_write_loses_no_byte_and_is_retried() {
     on_both_runtimes(|| async {
         let control = Control::default();
         let size = 8 * MIB as u64;
@@ -307,7 +307,7 @@ fn rules_13_and_16_short_accesses_and_panics_of_a_store_are_survived() {
 }
 
 #[test]
-fn rule_16_a_failed_write_is_published_and_a_background_load_heals_by_itself() {
+fn rule_16_a_failed_write_is_published_and_a_background_load_retries_it() {
     on_both_runtimes(|| async {
         let control = Control::default();
         control.fail_writes(true);
@@ -329,7 +329,7 @@ fn rule_16_a_failed_write_is_published_and_a_background_load_heals_by_itself() {
 }
 
 #[test]
-fn rule_16_without_a_timer_a_failed_write_is_an_error_and_the_next_read_heals_it() {
+fn rule_16_without_a_timer_a_failed_write_is_an_error_and_the_next_read_retries_it() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let control = Control::default();

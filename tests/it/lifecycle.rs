@@ -43,7 +43,7 @@ fn rule_17_close_answers_every_waiting_and_every_later_request() {
                 tokio::spawn(async move { buffer.read(n, 10).await })
             })
             .collect();
-        // A round trip, so that the actor has taken on some of them at least.
+        // A round trip, so that the actor has taken in some of them at least.
         buffer.read(0, 0).await.unwrap();
         buffer.close();
         for task in waiting {
@@ -116,7 +116,7 @@ fn rule_17_every_end_is_prompt_though_a_disk_read_hangs() {
             control.hold_reads(true);
             let mut read = Box::pin(buffer.read(0, 1));
             assert!(poll_once(&mut read).is_pending());
-            // A round trip, so that the read is with the disk.
+            // A round trip, so that the disk has the read.
             buffer.read(0, 0).await.unwrap();
             if abort {
                 actor.abort();

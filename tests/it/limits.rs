@@ -45,7 +45,7 @@ async fn rule_27_a_day_of_radio_keeps_its_last_ten_minutes() {
     const DAY: u64 = 24 * 60 * 60;
     // A paused clock does not wait for disk threads, so the window is in memory.
     let buffer = StreamBuffer::builder().max_memory(WINDOW).max_disk(0).spawn(radio(DAY));
-    // This one listens at half speed. The bytes at its position are discarded again and again.
+    // This reader listens at half speed. The bytes at its position are discarded again and again.
     let slow = tokio::spawn({
         let mut reader = buffer.reader();
         async move {
@@ -78,7 +78,7 @@ async fn rule_27_a_day_of_radio_keeps_its_last_ten_minutes() {
             let progress = buffer.progress();
             assert!(progress.resident <= (WINDOW + MIB + SECOND) as u64, "{progress:?}");
             assert_eq!((progress.spilled, progress.start + progress.loaded), (0, progress.frontier));
-            // All but the block that leaves and the rest of the one that is filled.
+            // All but the block that leaves memory, and the empty rest of the block that is being filled.
             let kept = (second * SECOND as u64).min((WINDOW - 2 * BLOCK) as u64);
             assert!(progress.loaded >= kept, "{progress:?}");
             // The oldest kept bytes are right.
@@ -107,7 +107,7 @@ async fn rule_27_errors_of_a_reader_name_the_first_kept_byte() {
     assert_eq!(error.kind(), io::ErrorKind::Other);
     let text = format!("the byte at offset 5 was discarded: the first byte that is kept is at {start}");
     assert_eq!(error.to_string(), text);
-    // It says the same until the caller moves the reader, by a seek or by one call.
+    // The error stays the same until the caller moves the reader, by a seek or by `skip_discarded`.
     assert_eq!(reader.read(&mut [0; 10]).await.unwrap_err().to_string(), text);
     assert_eq!((reader.skip_discarded(), reader.position()), (start - 5, start));
     assert_eq!(reader.skip_discarded(), 0);
@@ -138,7 +138,7 @@ impl<S: SpillStore> SpillStore for Noted<S> {
     }
 }
 
-/// A stream of 16 MiB plays through a store of five blocks. What is kept is readable.
+/// A stream of 16 MiB plays through a store of five blocks. The kept bytes are readable.
 async fn plays_within_a_limit(store: impl SpillStore) {
     let (size, limit) = (16 * MIB as u64, 5 * BLOCK as u64);
     let end = Arc::<AtomicU64>::default();

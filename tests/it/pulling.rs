@@ -27,10 +27,10 @@ async fn rule_6_without_read_ahead_the_source_is_pulled_as_far_as_the_furthest_r
     }
     assert_data(&buffer.read(0, 15).await.unwrap(), 0);
     settled().await;
-    assert_eq!(feed.taken(), 2, "20 bytes hold the first 15");
+    assert_eq!(feed.taken(), 2, "the two chunks have the first 15 bytes");
     assert_data(&buffer.read(3, 17).await.unwrap(), 3);
     settled().await;
-    assert_eq!(feed.taken(), 2, "and all of the first 20");
+    assert_eq!(feed.taken(), 2, "the two chunks have the first 20 bytes");
     let (near, far) = tokio::join!(buffer.read(0, 30), buffer.read_some(55, 100));
     assert_data(&near.unwrap(), 0);
     assert_data(&far.unwrap(), 55);
@@ -50,7 +50,7 @@ async fn rule_6_read_ahead_counts_from_the_furthest_byte_delivered() {
     assert_eq!(buffer.progress().loaded, 120, "15 delivered, 100 ahead, in chunks of 10");
     buffer.read(3, 5).await.unwrap();
     settled().await;
-    assert_eq!(buffer.progress().loaded, 120, "a read behind moves nothing");
+    assert_eq!(buffer.progress().loaded, 120, "a read behind pulls nothing");
     buffer.read(200, 1).await.unwrap();
     settled().await;
     assert_eq!(buffer.progress().loaded, 310);
@@ -99,7 +99,7 @@ async fn rule_8_empty_chunks_are_harmless() {
         feed.bytes(Bytes::new());
     }
     settled().await;
-    assert!(poll_once(&mut read).is_pending(), "an empty chunk is no end");
+    assert!(poll_once(&mut read).is_pending(), "an empty chunk is not the end");
     feed.chunk(10);
     assert_data(&read.await.unwrap(), 0);
     feed.bytes(Bytes::new());

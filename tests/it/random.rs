@@ -67,7 +67,10 @@ async fn by_reader(reader: &mut BufferReader, random: &mut Random) {
     let read = reader.read(&mut buf[..len]).await.unwrap();
     assert_eq!(read == 0, exists(offset, len) == 0, "0 bytes mean the end, at {offset}");
     assert_data(&buf[..read], offset);
-    assert!(buf[read..].iter().all(|byte| *byte == GUARD), "touched what it did not read, at {offset}");
+    assert!(
+        buf[read..].iter().all(|byte| *byte == GUARD),
+        "bytes after the read ones were changed, at {offset}"
+    );
     assert_eq!(reader.position(), offset + read as u64);
 }
 

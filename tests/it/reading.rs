@@ -69,11 +69,11 @@ async fn rule_1_an_exact_read_waits_for_all_of_its_range() {
     for _ in 0..5 {
         feed.chunk(5);
         settled().await;
-        assert!(poll_once(&mut read).is_pending(), "25 bytes are not 30");
+        assert!(poll_once(&mut read).is_pending(), "only 25 of 30 bytes have arrived");
     }
     feed.chunk(5);
     settled().await;
-    let Poll::Ready(bytes) = poll_once(&mut read) else { panic!("all of it is there") };
+    let Poll::Ready(bytes) = poll_once(&mut read) else { panic!("all bytes have arrived") };
     assert_bytes(&bytes.unwrap(), &data(10, 20), 10);
 }
 
@@ -85,7 +85,7 @@ async fn rule_2_read_some_waits_for_one_byte_only() {
     assert!(poll_once(&mut read).is_pending());
     feed.chunk(3);
     settled().await;
-    assert!(poll_once(&mut read).is_pending(), "the byte at 3 is still to come");
+    assert!(poll_once(&mut read).is_pending(), "the byte at 3 has not arrived");
     feed.chunk(1);
     assert_bytes(&read.await.unwrap(), &data(3, 1), 3);
 
@@ -137,7 +137,7 @@ fn rule_3_a_length_beyond_all_offsets_means_to_the_end() {
         let buffer = StreamBuffer::spawn(ready(5000, 999));
         let bytes = buffer.read(10, usize::MAX).await.unwrap();
         assert_bytes(&bytes, &data(10, 4990), 10);
-        assert!(bytes.len() < 8 * KIB, "and allocates for what exists");
+        assert!(bytes.len() < 8 * KIB, "memory is allocated only for bytes that exist");
         assert_bytes(&buffer.slice(4000..=u64::MAX).await.unwrap(), &data(4000, 1000), 4000);
         assert_bytes(&buffer.slice(..=9).await.unwrap(), &data(0, 10), 0);
         let chunks: Vec<Bytes> = buffer.chunks(1..).try_collect().await.unwrap();
@@ -223,7 +223,7 @@ async fn a_range_is_located_by_the_index() {
     assert_eq!(progress.locate(0, u64::MAX), Location::Bisected);
     assert_eq!(progress.locate(500, 0), Location::BeforeIndex, "nothing is needed for it");
     // The read is answered as its location says.
-    assert!(buffer.read(0, 100).now_or_never().is_none(), "the actor must have its turn");
+    assert!(buffer.read(0, 100).now_or_never().is_none(), "a reply needs a turn of the actor");
     assert_data(&buffer.read(0, 100).await.unwrap(), 0);
 }
 

@@ -1,4 +1,4 @@
-//! The page on reliability names tests; here it is held to that, so that it cannot rot.
+//! Checks that the tests that the reliability page names exist, and that it names one for each rule.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -29,11 +29,11 @@ fn file(name: &str) -> String {
         ["simulation", "remote", file, _] => format!("tests/simulation/remote/{file}.rs"),
         ["simulation", _] => "tests/simulation/main.rs".into(),
         ["simulation", file, _] => format!("tests/simulation/{file}.rs"),
-        _ => panic!("{name} leads nowhere"),
+        _ => panic!("{name} leads to no file"),
     }
 }
 
-/// The names of the tests in a line: what stands in backticks and has colons.
+/// The names of the tests in a line: the texts in backticks that have colons.
 fn tests(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2).filter(|name| name.contains("::"))
 }
@@ -45,16 +45,16 @@ fn every_test_that_the_page_names_exists_and_every_rule_has_one() {
     let mut count = 0;
     for line in page.lines().filter(|line| line.starts_with("| ")) {
         if let Some(rule) = line.split('|').nth(1).and_then(|cell| cell.trim().parse::<u32>().ok()) {
-            assert!(tests(line).next().is_some(), "nothing holds rule {rule}");
+            assert!(tests(line).next().is_some(), "no test is named for rule {rule}");
             rules.insert(rule);
         }
         for name in tests(line) {
             let (text, function) = (read(&file(name)), name.rsplit("::").next().unwrap());
-            let at = text.find(&format!("fn {function}(")).unwrap_or_else(|| panic!("{name} is gone"));
+            let at = text.find(&format!("fn {function}(")).unwrap_or_else(|| panic!("{name} does not exist"));
             let before = &text[..at];
             let marked = before.rfind("#[test]").max(before.rfind("#[tokio::test"));
-            let between = &before[marked.unwrap_or_else(|| panic!("{name} is no test"))..];
-            assert!(!between.contains("fn "), "{name} is no test");
+            let between = &before[marked.unwrap_or_else(|| panic!("{name} is not a test"))..];
+            assert!(!between.contains("fn "), "{name} is not a test");
             count += 1;
         }
     }

@@ -189,7 +189,7 @@ async fn rule_24_an_opening_that_hangs_is_dropped_after_the_stall_timeout() {
     let (counted, asked) = (Arc::clone(&dropped), Arc::clone(&openings));
     let source = source_fn(move |_| {
         let first = asked.fetch_add(1, Ordering::SeqCst) == 0;
-        // `Guard` counts down from 0, so each drop shows.
+        // `Guard` subtracts one when it is dropped.
         let guard = Guard(Arc::clone(&counted));
         async move {
             let _guard = guard;

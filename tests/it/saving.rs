@@ -29,7 +29,7 @@ fn rule_12_a_save_loads_the_rest_and_writes_all_of_it() {
             buffer.read(0, size / 3).await.unwrap();
             assert_eq!(buffer.save(&path).await.unwrap(), size as u64);
             assert_bytes(&std::fs::read(&path).unwrap(), &data(0, size), 0);
-            // It is still there to be read, and to be saved again over the first.
+            // The resource can still be read, and saved again over the first file.
             assert_eq!(buffer.save(&path).await.unwrap(), size as u64);
             assert_eq!(names(dir.path()), ["saved"]);
         }
@@ -253,7 +253,7 @@ async fn rule_12_a_path_that_cannot_be_a_file_is_refused_before_anything_is_load
     for path in [Path::new("/"), Path::new("."), Path::new(".."), &folder, &folder.join("..")] {
         assert_eq!(kind_of(path).await, io::ErrorKind::IsADirectory, "{}", path.display());
     }
-    // Nothing has these names, but they can only be the names of directories.
+    // Nothing exists at these paths, but they can only be paths of directories.
     for name in ["new/", "new/.", "new/.."] {
         assert_eq!(kind_of(&dir.path().join(name)).await, io::ErrorKind::IsADirectory, "{name}");
     }
@@ -284,7 +284,7 @@ async fn rule_12_a_target_that_is_no_regular_file_is_refused_before_anything_is_
 
 #[cfg(unix)]
 #[tokio::test]
-async fn rule_12_a_target_that_turns_into_something_else_during_the_save_is_left_alone() {
+async fn rule_12_a_target_that_turns_into_something_else_during_the_save_is_not_replaced() {
     use std::os::unix::fs::FileTypeExt;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("song");

@@ -36,7 +36,7 @@ async fn rule_19_debug_never_prints_contents() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rule_20_progress_tells_each_stage() {
+async fn rule_20_progress_shows_each_stage() {
     let (mut feed, stream) = source();
     let buffer = StreamBuffer::builder().size(3000).read_ahead(0).spawn(stream);
     let told = || {
@@ -55,7 +55,7 @@ async fn rule_20_progress_tells_each_stage() {
     assert_eq!(told(), (1000, Some(3000), 1000, 0, State::Pulling));
     feed.chunk(1000);
     read.await.unwrap().unwrap();
-    assert_eq!((told().0, told().2), (2000, 2000), "told before the read is answered");
+    assert_eq!((told().0, told().2), (2000, 2000), "published before the read is answered");
     settled().await;
     assert_eq!(told(), (2000, Some(3000), 2000, 0, State::Waiting));
     buffer.spill().await.unwrap();
@@ -84,7 +84,7 @@ async fn rule_20_subscribers_see_progress_without_gaps_and_the_end_of_the_buffer
 }
 
 #[tokio::test(start_paused = true)]
-async fn rules_7_and_20_a_withdrawn_demand_shows_though_nothing_else_happens() {
+async fn rules_7_and_20_the_state_shows_a_withdrawn_demand_though_nothing_else_happens() {
     let (mut feed, stream) = source();
     let buffer = StreamBuffer::builder().read_ahead(0).spawn(stream);
     let mut read = Box::pin(buffer.read(0, 10));
@@ -99,13 +99,13 @@ async fn rules_7_and_20_a_withdrawn_demand_shows_though_nothing_else_happens() {
     drop(read);
     drop(chunks);
     settled().await;
-    assert_eq!(buffer.progress().state, State::Pulling, "one is left");
+    assert_eq!(buffer.progress().state, State::Pulling, "one request is left");
     reader.set_position(0);
     settled().await;
     assert_eq!(buffer.progress().state, State::Waiting);
     feed.chunk(10);
     settled().await;
-    assert_eq!(feed.taken(), 0, "and nothing more is pulled");
+    assert_eq!(feed.taken(), 0, "nothing is pulled any more");
 }
 
 #[tokio::test(start_paused = true)]

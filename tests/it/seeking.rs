@@ -18,7 +18,7 @@ use crate::support::{
 
 #[test]
 fn rule_18_seeks_and_reads_like_a_file() {
-    // Once mostly from the file, and once from memory, where the reader gets several blocks at a time.
+    // The first run reads mostly from the file. The second one reads from memory: several blocks at a time.
     for max_memory in [BLOCK, usize::MAX] {
         on_both_runtimes(|| seeks_and_reads_like_a_file(max_memory));
     }
@@ -99,7 +99,7 @@ async fn rule_18_a_seek_cancels_the_read_in_flight() {
         feed.chunk(10);
     }
     settled().await;
-    assert!(feed.taken() <= 2, "its demand went with it, but {} chunks were taken", feed.taken());
+    assert!(feed.taken() <= 2, "its demand is withdrawn, but {} chunks were taken", feed.taken());
 }
 
 #[tokio::test(start_paused = true)]

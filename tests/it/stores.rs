@@ -78,9 +78,9 @@ async fn rule_13_bytes_that_the_disk_has_changed_are_an_error_of_the_read_that_n
     let buffer = StreamBuffer::builder().store(Arc::clone(&store)).spawn(ready(MIB as u64, 64 * 1024));
     buffer.load().await.unwrap();
     buffer.spill().await.unwrap();
-    // Past the wrapper.
+    // Change a byte in the wrapped store, so that the wrapper does not notice.
     store.get_ref().write_at(500_000, &[!data(500_000, 1)[0]]).unwrap();
-    // The caller of a long read asks for the second block by itself.
+    // A long read asks for the second block in a message of its own.
     for (offset, len, failed) in [(0, MIB, BLOCK as u64), (499_000, 2000, 499_000), (500_000, 1, 500_000)] {
         let error = buffer.read(offset, len).await.unwrap_err();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Spill, failed));
@@ -136,7 +136,7 @@ fn rule_13_a_store_that_now_and_then_reads_at_once() {
 }
 
 #[test]
-fn rule_13_a_store_that_never_reads_at_once_is_asked_no_more() {
+fn rule_13_a_store_that_never_reads_at_once_is_not_asked_again() {
     for (why, expected) in [(io::ErrorKind::WouldBlock, 10), (io::ErrorKind::Unsupported, 1)] {
         let slow = move |_: usize, _: &TempFileStore, _: u64, _: &mut [u8]| Err(why.into());
         on_both_runtimes(|| async {

@@ -28,7 +28,7 @@ fn endless() -> (impl futures::Stream<Item = io::Result<Bytes>> + Send + 'static
     (chunks, sent)
 }
 
-/// Holds no bytes: what is read is made up again, and needs no waiting.
+/// A store that holds no bytes: a read makes them again, without waiting.
 struct Cached;
 
 impl SpillStore for Cached {

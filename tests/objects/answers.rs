@@ -15,7 +15,7 @@ use object_store::{
 };
 use streamspool::{ErrorKind, ObjectSource, Retry, StreamBuffer};
 
-/// What the store answers to one request: an error, or an object of ten bytes with this tag and version.
+/// The answer of the store to one request: an error, or an object of ten bytes with this tag and version.
 type Answer = Result<(Option<&'static str>, Option<&'static str>, &'static [u8])>;
 
 /// A store that answers each request with the next answer.
@@ -148,22 +148,22 @@ async fn rule_22_without_a_strong_tag_the_overlap_is_compared() {
 }
 
 #[tokio::test]
-async fn rule_22_another_tag_is_changed_though_the_store_ignores_the_condition() {
+async fn rule_22_another_tag_is_a_changed_resource_though_the_store_ignores_the_condition() {
     let store = Scripted::new([Ok((Some("a"), None, &b"0123"[..])), Ok((Some("b"), None, b"456789"))]);
     assert_eq!(store.spawn().read(0, 10).await.unwrap_err().kind(), ErrorKind::Changed);
-    // An ID of a version and a tag of the same text are not equal.
+    // A version ID and a tag with the same text are not equal.
     let store = Scripted::new([Ok((Some("a"), None, &b"0123"[..])), Ok((None, Some("a"), b"456789"))]);
     assert_eq!(store.spawn().read(0, 10).await.unwrap_err().kind(), ErrorKind::Changed);
 }
 
 #[tokio::test]
-async fn rule_22_a_failed_condition_is_changed_and_costs_one_request_without_content() {
+async fn rule_22_a_failed_condition_is_a_changed_resource_and_costs_one_request_without_content() {
     let first = || Ok((Some("a"), None, &b"0123"[..]));
     let store = Scripted::new([first(), Err(precondition()), Ok((Some("b"), None, b""))]);
     assert_eq!(store.spawn().read(0, 10).await.unwrap_err().kind(), ErrorKind::Changed);
     assert_eq!(asked(&store), ["all", "bytes=4- tag a", "all head"]);
 
-    // If the object is the known one again, the next opening continues.
+    // If the object has the known tag again, the next opening continues.
     let rest = Ok((Some("a"), None, &b"456789"[..]));
     let store = Scripted::new([first(), Err(precondition()), Ok((Some("a"), None, b"")), rest]);
     assert_eq!(store.spawn().read(0, 10).await.unwrap(), "0123456789");
@@ -185,7 +185,7 @@ async fn rule_24_errors_of_a_store_are_transient_or_permanent() {
         let text = error.to_string();
         let store = Scripted::new([Err(error)]);
         let buffer = store.spawn();
-        for _ in ["once", "and for ever"] {
+        for _ in ["the first read", "a later read"] {
             let error = buffer.read(0, 1).await.unwrap_err();
             assert_eq!(error.io_error().map(io::Error::kind), Some(kind), "{text}");
             assert_eq!(error.io_error().unwrap().to_string(), text);

@@ -34,7 +34,7 @@ fn data(version: u8) -> Bytes {
 struct Breaking {
     object: ObjectSource,
     after: usize,
-    /// Where it was opened.
+    /// The offsets at which the object was opened.
     openings: Arc<Mutex<Vec<u64>>>,
 }
 
@@ -72,7 +72,7 @@ fn open_breaking(store: &Arc<dyn ObjectStore>, after: usize) -> (Arc<Mutex<Vec<u
     (openings, StreamBuffer::spawn_source(source))
 }
 
-/// Everything that holds for each store.
+/// The checks that hold for each store.
 async fn check(store: &Arc<dyn ObjectStore>) {
     is_read(store).await;
     goes_on_after_a_break(store).await;

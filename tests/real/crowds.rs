@@ -64,7 +64,7 @@ fn rule_17_two_thousand_buffers_that_spill_leave_nothing_behind() {
     let grown = memory_now.saturating_sub(memory);
     assert!(grown < 16 * MIB, "{grown} bytes of memory more after 2000 buffers");
     tell(&format!(
-        "notice: 2000 buffers spilled and went: {files_now} files open, {} KiB of heap, as before",
+        "notice: 2000 buffers spilled and were dropped: {files_now} files open, {} KiB of heap, as before",
         heap_now / KIB
     ));
 }

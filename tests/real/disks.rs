@@ -23,7 +23,7 @@ impl Tmpfs {
         if mount.is_ok_and(|output| output.status.success()) {
             return Some(Self(dir));
         }
-        tell("notice: no file system may be mounted here, so none was filled up: run as root for that");
+        tell("notice: this test needs root to mount a file system and fill it up, so it did not run");
         None
     }
 
@@ -39,7 +39,7 @@ impl Drop for Tmpfs {
 }
 
 #[test]
-fn rule_16_a_full_file_system_loses_nothing_and_heals_when_there_is_space() {
+fn rule_16_a_full_file_system_loses_no_byte_and_is_written_again_when_there_is_space() {
     let Some(disk) = Tmpfs::mount("size=8m") else { return };
     let filler = disk.path().join("filler");
     std::fs::write(&filler, vec![1; 6 * MIB]).unwrap();
@@ -110,7 +110,7 @@ fn wait_until_free(dir: &Path) {
 }
 
 #[test]
-fn rule_16_a_spill_dir_that_cannot_be_written_loses_nothing() {
+fn rule_16_a_spill_dir_that_cannot_be_written_loses_no_byte() {
     let Some(disk) = Tmpfs::mount("ro") else { return };
     runtime().block_on(async {
         let builder = StreamBuffer::builder().max_memory(MIB).spill_dir(disk.path());
@@ -125,7 +125,7 @@ fn rule_16_a_spill_dir_that_cannot_be_written_loses_nothing() {
 }
 
 #[test]
-fn rule_16_a_spill_dir_that_vanishes_matters_only_until_the_file_is_made() {
+fn rule_16_a_spill_dir_is_needed_only_until_the_file_is_made() {
     runtime().block_on(async {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_path_buf();

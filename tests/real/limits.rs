@@ -1,4 +1,4 @@
-//! Rule 16 at the limits of the process, and rules 11 and 12 when it is killed.
+//! Rule 16 at the limits of the process, and rules 11 and 12 when the process is killed.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -18,8 +18,8 @@ use crate::{names, runtime, tell};
 const SIZE: u64 = 8 * MIB as u64;
 
 #[test]
-fn rule_16_without_a_file_descriptor_left_nothing_is_lost_and_it_heals() {
-    let name = "limits::rule_16_without_a_file_descriptor_left_nothing_is_lost_and_it_heals";
+fn rule_16_without_a_free_file_descriptor_no_byte_is_lost_and_the_write_is_retried() {
+    let name = "limits::rule_16_without_a_free_file_descriptor_no_byte_is_lost_and_the_write_is_retried";
     if !alone(name, "ulimit -n 64") {
         return;
     }
@@ -49,8 +49,8 @@ fn rule_16_without_a_file_descriptor_left_nothing_is_lost_and_it_heals() {
 }
 
 #[test]
-fn rule_16_at_the_limit_of_a_files_size_nothing_is_lost() {
-    let name = "limits::rule_16_at_the_limit_of_a_files_size_nothing_is_lost";
+fn rule_16_at_the_limit_of_a_files_size_no_byte_is_lost() {
+    let name = "limits::rule_16_at_the_limit_of_a_files_size_no_byte_is_lost";
     // The unit is 512 or 1024 bytes, depending on the shell. The signal would end the process.
     if !alone(name, "trap '' XFSZ; ulimit -f 3000") {
         return;
@@ -100,14 +100,12 @@ impl Drop for NoThreadLeft {
 }
 
 #[test]
-fn rule_16_without_a_thread_left_nothing_is_lost_and_it_heals() {
-    let name = "limits::rule_16_without_a_thread_left_nothing_is_lost_and_it_heals";
+fn rule_16_without_a_free_thread_no_byte_is_lost_and_the_write_is_retried() {
+    let name = "limits::rule_16_without_a_free_thread_no_byte_is_lost_and_the_write_is_retried";
     if !is_child(name) && std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return tell(
-            "notice: the limit of threads was not tried: it counts per user, so run as root for that",
-        );
+        return tell("notice: the limit of threads counts per user, so this test needs root and did not run");
     }
-    // Root has no such limit. The limit counts all threads of a user, so the test takes a user without any.
+    // Root has no such limit. The limit counts all threads of a user, so the test takes a user without threads.
     let user = 61_000 + std::process::id() % 4000;
     let limited = "exec prlimit --nproc=40:40 setpriv --clear-groups --reuid";
     if !alone(name, &format!("{limited} {user} \"$0\" \"$@\"")) {
@@ -251,16 +249,14 @@ fn rule_12_a_process_that_is_killed_while_it_saves_leaves_complete_files_or_none
 }
 
 #[test]
-fn rule_12_where_no_file_can_do_without_a_name_saves_do_the_same_with_one() {
-    let name = "limits::rule_12_where_no_file_can_do_without_a_name_saves_do_the_same_with_one";
+fn rule_12_where_files_need_a_name_a_save_does_the_same_with_a_named_file() {
+    let name = "limits::rule_12_where_files_need_a_name_a_save_does_the_same_with_a_named_file";
     // An unnamed file gets its name through `/proc`. It is hidden from this process only.
     let hide = "exec unshare -m sh -c 'mount -t tmpfs none /proc && exec \"$0\" \"$@\"' \"$0\" \"$@\"";
     if !is_child(name) {
         let can = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none", "/proc"]).output();
         if !can.is_ok_and(|output| output.status.success()) {
-            return tell(
-                "notice: no mounts may be made here, so no save used a named file: run as root for that",
-            );
+            return tell("notice: this test needs root to hide /proc, so it did not run");
         }
     }
     if !alone(name, hide) {

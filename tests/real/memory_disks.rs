@@ -76,7 +76,7 @@ fn rule_11_without_a_directory_given_the_file_avoids_memory() {
         return;
     }
     let Some(unshare) = unshare() else {
-        return tell("notice: nothing may be mounted here, so no default directory was tried");
+        return tell("notice: this test may not mount anything here, so it did not run");
     };
     let on_tmp = "mount -t tmpfs tmpfs /tmp";
     let on_both = "mount -t tmpfs tmpfs /tmp && mount -t tmpfs tmpfs /var/tmp";
@@ -90,7 +90,7 @@ fn rule_11_without_a_directory_given_the_file_avoids_memory() {
         ("unset TMPDIR", read_only, "/tmp"),
         ("unset TMPDIR", missing, "/tmp"),
     ] {
-        // This binary may lie below a directory that is mounted over, so it is opened before.
+        // The mounts may hide the directory of this binary, so the binary is opened before.
         let run = "exec /proc/self/fd/9 \"$@\"";
         let setup = format!("{tmpdir}\nexec 9< \"$0\" {unshare} sh -c '{mounts} && {run}' \"$0\" \"$@\"");
         let output = command(name, &setup).env("EXPECTED", expected).output().unwrap();

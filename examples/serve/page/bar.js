@@ -31,14 +31,14 @@ export function drawBar(now, readers, time) {
     child.style.width = percent(part.end - part.start);
   });
 
-  // The distance that the source has to go for each reader that waits.
+  // The bytes that the source still has to bring for each reader that waits.
   const awaited = failed ? [] : readers.filter((reader) => reader.waits && !reader.edge);
   keep($("awaited"), awaited, () => element("div", "wanted"), (child, reader) => {
     child.style.left = percent(reader.before);
     child.style.width = percent(reader.position - reader.before);
   });
 
-  // The player knows its position as a time only, so its place on the bar is about right.
+  // The player knows its position only as a time, so its place on the bar is approximate.
   const hasTime = time !== null && !open;
   $("playhead").hidden = !hasTime;
   if (hasTime) $("playhead").style.left = percent(time * whole);

@@ -11,8 +11,8 @@ let events = null;
 let latest = null;
 let gone = null; // a timer while there is no connection, and then true
 let source = new Rate();
-let retry = null; // the retry that is announced, and when its delay ends
-let asked = null; // a save that was asked for, and that no state shows yet
+let retry = null; // the next attempt, and when its delay ends
+let asked = null; // a save that the user has started, and that no state shows yet
 const known = new Map(); // reader id -> its last state and rate
 
 function choose() {
@@ -82,7 +82,7 @@ function announce(next) {
   if (key !== (retry && retry.key)) retry = next && { key, until: performance.now() + next.delay_ms };
 }
 
-// The announced retry in words.
+// The next attempt, in words.
 function retryText(now) {
   const left = Math.ceil((retry.until - performance.now()) / 1000);
   const when = left > 0 ? `in ${left} s` : "now";
@@ -214,7 +214,7 @@ function saving(now) {
   if (now.saving.state === "failed") outcome(now.saving, `Not saved: ${now.saving.error}`, true);
 }
 
-let told = ""; // the end of a save that the outcome shows or has shown
+let told = ""; // the last end of a save that the page has shown
 
 function outcome(result, text, bad) {
   const key = JSON.stringify(result);
@@ -230,7 +230,7 @@ function report(text, bad = false) {
 
 const paces = [8, 16, 24, 32, 64, 96, 256, 1024, 4096];
 
-// The choices, and the current one among them.
+// The list of paces. It contains the current one too.
 function pace(kib) {
   const select = $("pace");
   const choices = [...new Set([...paces, ...(kib ? [kib] : [])])].sort((a, b) => a - b);

@@ -12,10 +12,10 @@ const problems = {
 let player = null;
 let resource = null;
 let loads = 0; // how often a player was loaded
-let known = false; // the page has been told the size
+let known = false; // the server has told the page the size
 let openEnded = false; // the size was unknown when the player was loaded
 
-// Browsers keep what they know of an address for later players, such as that its size is unknown.
+// Browsers remember facts about an address for later players, such as an unknown size.
 const address = () => `${resource.path}?load=${++loads}`;
 
 // Puts a player for the resource on the page.
@@ -57,8 +57,8 @@ function trouble(text) {
   $("trouble-text").textContent = text;
 }
 
-// Loads the media again and goes on at the same position. `load` sets position, rate and pause back. A position that
-// is set before the metadata is here is where the player starts, and it is reported from now on.
+// Loads the media again and goes on at the same position. `load` resets the position, the rate and the pause. If the
+// position is set before the metadata has arrived, the player starts there, and reports this position from now on.
 export function reload() {
   if (!player) {
     if (resource) play(resource);
@@ -75,7 +75,7 @@ export function reload() {
   if (!paused && !ended) player.play().catch(() => {});
 }
 
-// A player that was loaded without a size may not seek, and may have the wrong duration.
+// A player that was loaded without a size may be unable to seek, and may have the wrong duration.
 export function sizeIsKnown() {
   known = true;
   if (!player || !openEnded) return;

@@ -21,7 +21,7 @@ export function element(tag, className, text) {
   return made;
 }
 
-// Changes a text only if it differs, so that a screen reader is told of real changes only.
+// Changes a text only if it differs, so that a screen reader reports real changes only.
 export function say(id, text) {
   if ($(id).textContent !== text) $(id).textContent = text;
 }

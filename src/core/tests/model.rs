@@ -2,7 +2,7 @@
 //!
 //! After every step the whole visible state of the core is computed again from the model. A failure is
 //! reduced to the shortest list of steps. It is kept beside this file and run first from then on.
-//! `PROPTEST_CASES=100000 cargo test --lib model` tries more cases.
+//! `PROPTEST_CASES=100000 cargo test -p streamspool --lib model` tries more cases.
 
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;

@@ -12,11 +12,11 @@ use crate::store::no_file_in;
 /// The start of the name of a temporary file.
 const PREFIX: &str = ".streamspool-";
 
-/// What a save does on disk, in the order of these methods. All of them may block.
+/// The steps of a save on disk, in the order of these methods. All of them may block.
 ///
-/// A trait, so that a test can record the order.
+/// This is a trait, so that a test can record the order.
 pub(super) trait Disk: Clone + Send + 'static {
-    /// A file that has not got its name yet. Dropping it removes it.
+    /// A file that does not have its final name yet. Dropping it removes the file.
     type Draft: Send + 'static;
 
     /// Makes a file with the permissions of the file that it will replace, if any, so that at no time more
@@ -101,7 +101,7 @@ impl Disk for RealDisk {
 
 /// A temporary file in the directory of the target, so that publishing it moves no bytes.
 pub(super) enum TempFile {
-    /// Vanishes with the process, however that ends.
+    /// The file disappears when the process ends, even if the process is killed.
     #[cfg(target_os = "linux")]
     Unnamed(File),
     Named(NamedTempFile),
@@ -117,8 +117,8 @@ impl TempFile {
     }
 }
 
-/// The permission bits to make a file with: those of the file that it will replace, without the bits that
-/// every other writer clears too (set-user-ID and set-group-ID); else all that the umask allows.
+/// The permission bits of the new file: those of the file that it will replace, without set-user-ID and
+/// set-group-ID, which the system clears at each write too. If it replaces none: all that the umask allows.
 #[cfg(unix)]
 fn mode(replaced: Option<&Permissions>) -> u32 {
     use std::os::unix::fs::PermissionsExt;
@@ -152,8 +152,8 @@ mod unnamed {
 
     /// A file without a name, if this system and the file system of `dir` can make one and name it later.
     ///
-    /// `None` on every error: if its cause is another one than missing support (`EOPNOTSUPP`, `EISDIR`,
-    /// `ENOENT`), making a named file fails with the same error.
+    /// `None` on every error. Missing support is `EOPNOTSUPP`, `EISDIR` or `ENOENT`. After any other error, the
+    /// caller's attempt to make a named file fails with the same error.
     pub(super) fn create(dir: &Path, mode: u32) -> Option<File> {
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         let file = File::from(open(dir, flags, Mode::from_raw_mode(mode)).ok()?);
@@ -166,7 +166,7 @@ mod unnamed {
         format!("/proc/self/fd/{}", file.as_raw_fd())
     }
 
-    /// Gives the file a name that nothing has; fails with `AlreadyExists` otherwise.
+    /// Gives the file this name. Fails with `AlreadyExists` if the name is taken.
     pub(super) fn link(file: &File, to: &Path) -> io::Result<()> {
         Ok(linkat(CWD, path(file), CWD, to, AtFlags::SYMLINK_FOLLOW)?)
     }

@@ -17,8 +17,8 @@ use crate::error::Error;
 use crate::store::lender::Lender;
 use crate::store::threads;
 
-/// The most bytes that are written at a time. Each write goes to a disk thread, which is cheap for this
-/// many; and progress moves while a slow source arrives.
+/// The most bytes that are written at a time. They are enough to make the way to a disk thread cheap, and few
+/// enough to let the progress move while a slow source arrives.
 const STEP: u64 = 256 * 1024;
 
 impl BufferHandle {
@@ -120,9 +120,9 @@ impl BufferHandle {
     /// Loads the rest and writes the whole resource to a new file; returns its size in bytes.
     ///
     /// As [`save`](Self::save), but replaces nothing: a `path` that exists, be it a file, a directory or a
-    /// symbolic link that leads nowhere, is refused and left as it is. It is refused before anything is
-    /// loaded if it exists then, and at the end if it was made meanwhile; no moment between a check and
-    /// the naming is left to others. On Linux with unnamed files, no temporary name exists at any time.
+    /// symbolic link that leads nowhere, is refused and left as it is. If it exists at the start, it is refused
+    /// before anything is loaded. If it was made since, it is refused at the end: the check and the naming are one
+    /// step of the system. On Linux with unnamed files, no temporary name exists at any time.
     ///
     /// # Errors
     ///
@@ -220,7 +220,7 @@ impl BufferHandle {
 /// A save under way. Its steps block, so each runs on a disk thread.
 struct Saving<D: Disk> {
     disk: D,
-    /// As the caller wrote it, for messages.
+    /// The path as the caller wrote it, for messages.
     path: PathBuf,
     /// From the first step to the last.
     open: Option<(D::Draft, Target)>,
@@ -263,10 +263,10 @@ impl<D: Disk> Saving<D> {
         Ok(())
     }
 
-    /// Brings the file to disk. If it got its name before, it could be found empty after a crash.
+    /// Brings the file to disk. If it were named before that, it could be empty after a crash.
     fn sync(&mut self) -> io::Result<()> {
         let Some((draft, target)) = &self.open else { return Ok(()) };
-        // Looked at again, because loading may have taken long.
+        // Look at the target again, because loading may have taken long.
         if let Some(permissions) = target.replaced()? {
             self.disk.set_permissions(draft, &permissions)?;
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf, is_separator};
 /// The most symbolic links that are followed, as on Linux.
 const LINKS: usize = 40;
 
-/// What a save does with a file that exists at its path.
+/// How a save treats a file that exists at its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Existing {
     Replace,
@@ -17,8 +17,8 @@ pub(super) enum Existing {
 /// The file that a save writes.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    /// Absolute, so that a save ends where it began if the process changes its directory meanwhile.
-    /// Without symbolic links at its end, if an existing file is replaced.
+    /// The path is absolute, so that it stays the same if the process changes its directory meanwhile. If an
+    /// existing file is replaced, the last part of the path is no symbolic link.
     path: PathBuf,
     dir: PathBuf,
     existing: Existing,

@@ -1,5 +1,5 @@
-//! Rule 12: the order of what a save does on disk, what it does when a step fails, and the steps that the
-//! file system of a test machine never takes by itself.
+//! Rule 12: the order of the steps of a save on disk, and what follows when a step fails. Some of these failures
+//! never happen on the file system of a test machine.
 
 #![allow(
     clippy::unwrap_used,
@@ -244,7 +244,8 @@ async fn a_dropped_save_drops_its_file_on_another_thread() {
     assert!(matches!(after[..], [Step::Create, Step::Drop(on)] if on != thread::current().id()), "{after:?}");
 }
 
-/// The real disk reports the errors of the system: a sync that did nothing could not fail.
+/// The real disk reports the errors of the system. So its sync really calls the system: a sync that does nothing
+/// cannot fail.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_or_directory_that_cannot_be_synced_is_an_error_of_the_sync() {
@@ -270,7 +271,7 @@ fn names(dir: &Path) -> Vec<String> {
     dir.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// Both kinds of temporary files, whichever this machine would choose.
+/// Both kinds of temporary files, even if this machine would choose only one of them.
 fn drafts(target: &Target) -> Vec<super::disk::TempFile> {
     use super::disk::{TempFile, named};
     let mut drafts = vec![TempFile::Named(named(target.dir(), None).unwrap())];

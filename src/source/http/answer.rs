@@ -1,5 +1,5 @@
-//! What an answer of a server means. Every decision of the HTTP source is made here, from the status
-//! and the headers alone.
+//! Decides what the source does with an answer of the server, from the status and the headers alone. All
+//! decisions of the HTTP source are made here.
 
 use std::io::ErrorKind;
 use std::time::{Duration, SystemTime};
@@ -40,8 +40,8 @@ pub(super) enum Form {
 pub(super) struct Head<'a> {
     pub(super) status: StatusCode,
     pub(super) headers: &'a HeaderMap,
-    /// Whether the protocol itself says where a body ends, as HTTP/2 does. Before HTTP/2 this takes a
-    /// `Content-Length` or a `Transfer-Encoding`.
+    /// Whether the protocol itself marks the end of a body, as HTTP/2 does. In HTTP/1, only a `Content-Length` or
+    /// a `Transfer-Encoding` does.
     pub(super) is_framed: bool,
 }
 
@@ -77,8 +77,8 @@ pub(super) struct Body {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) len: u64,
-    /// Whether the part ends before the range that was requested does. If the size of the resource is
-    /// unknown, the requested range may go on after each part.
+    /// Whether the part ends before the requested range ends. If the size of the resource is unknown, the
+    /// requested range may go on after each part.
     pub(super) is_short: bool,
 }
 
@@ -121,8 +121,9 @@ fn whole(headers: &HeaderMap, asked: Asked<'_>) -> Decision {
         && version.as_ref() == asked.known
         && accepts_ranges(headers)
     {
-        // The condition of `If-Range` is true, so this server does not know it in this form. Some know
-        // only dates. The version of the next answer is compared all the same.
+        // The answer has the version that `If-Range` named, so the server should have sent a 206. It does not
+        // understand this form of `If-Range`: some servers know only dates. The version of the next answer is
+        // compared in any case.
         return Decision::Ask(Form::Ranged);
     }
     Decision::Body(Body {
@@ -172,8 +173,8 @@ fn part(head: Head<'_>, asked: Asked<'_>) -> Decision {
     let version = version(headers, asked.known);
     if let (None, Some(known)) = (&version, asked.known) {
         if is_sent_date(known) {
-            // RFC 9110 (15.3.7) wants an answer to `If-Range` without `Last-Modified`. That proves the
-            // version only if the server has looked at `If-Range`. All other answers must have the date.
+            // By RFC 9110 (15.3.7), the answer to `If-Range` has no `Last-Modified`. It proves the version only
+            // if the server has looked at `If-Range`. All other answers must have the date.
             return Decision::Ask(if asked.is_conditional() { Form::Ranged } else { Form::Whole });
         }
         return Decision::Transient {
@@ -184,7 +185,8 @@ fn part(head: Head<'_>, asked: Asked<'_>) -> Decision {
     let requested = total.into_iter().chain(asked.end).min();
     let is_short = requested.is_none_or(|requested| end < requested);
     if is_short && version.is_none() {
-        // Without a version, the buffer opens before its last byte. A short part may not reach that byte.
+        // Without a version, the buffer opens the source before its last byte. A short part may end before that
+        // byte, so it would bring nothing new.
         return Decision::Ask(Form::Whole);
     }
     Decision::Body(Body {

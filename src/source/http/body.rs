@@ -1,4 +1,4 @@
-//! The body of an answer as a stream, and what its failures mean.
+//! The body of an answer as a stream, and the errors that its failures become.
 
 use std::error::Error;
 use std::io;
@@ -63,7 +63,7 @@ pub(super) fn send_error(error: reqwest::Error) -> io::Error {
     SourceError::transient(with_kind(error)).into()
 }
 
-/// Takes the address off, which may be secret, and takes the kind from the cause.
+/// Removes the address from the error, because it may be secret, and takes the kind from the cause.
 pub(super) fn with_kind(error: reqwest::Error) -> io::Error {
     let error = error.without_url();
     // A timeout of the client need not have an `io::Error` as its cause.

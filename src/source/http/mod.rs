@@ -38,9 +38,9 @@ const MAX_NEW_ADDRESSES: u32 = 2;
 /// that cannot be used are permanent failures. The
 /// [design](crate::docs::design#http) lists the decision for each answer.
 ///
-/// A version is as good as the server's validator. If a file is replaced, give the new file the old name
-/// with a rename: a server mixes a file that is overwritten while it is sent. A body without a length
-/// ends where its connection ends, so a cut looks like the end.
+/// A version is as good as the server's validator. To replace a file on a server, write a new one and rename it:
+/// if a file is overwritten while it is sent, the server itself mixes both versions. A body without a length
+/// ends where its connection ends, so a cut connection looks like the end.
 ///
 /// # The client
 ///
@@ -78,7 +78,7 @@ pub struct HttpSource {
     client: Client,
     address: Address,
     headers: HeaderMap,
-    /// What is wrong with a header that was given.
+    /// Why a header that the user gave is invalid.
     invalid: Option<&'static str>,
 }
 
@@ -200,8 +200,8 @@ impl Source for HttpSource {
         let mut url = self.address.current().await?;
         let mut form = Form::Conditional;
         let mut new_addresses = 0;
-        // Ends: each form asks only for a later one, and a new address is asked for a limited number of
-        // times.
+        // This loop ends: each form of a request leads only to a later form, and the number of new addresses is
+        // limited.
         loop {
             let answer = self.send(url.clone(), &at, form).await?;
             let status = answer.status();

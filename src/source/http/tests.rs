@@ -318,7 +318,7 @@ async fn a_body_that_ends_early_is_never_an_end() {
         (200, "Content-Length: 100".to_owned(), chunk.to_vec()),
         (206, format!("{part}\nContent-Length: 60"), chunk.to_vec()),
         (200, "Transfer-Encoding: chunked".into(), chunked(chunk, b"")),
-        // This body is complete, but not what its Content-Range says.
+        // This body is complete, but shorter than its Content-Range.
         (206, format!("{part}\nTransfer-Encoding: chunked"), chunked(chunk, b"0\r\n\r\n")),
         // The size is unknown, so the resource may go on.
         (206, "Content-Range: bytes 40-59/*\nContent-Length: 20\nETag: \"a\"".into(), chunk.to_vec()),

@@ -19,7 +19,7 @@ const STRONG_AGE: Duration = Duration::from_secs(60);
 /// The longest delay that a server can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// What a [`Version`] of this source is made of.
+/// The validators that a [`Version`] of this source consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// A strong `ETag`.
@@ -41,15 +41,16 @@ pub(super) fn version(headers: &HeaderMap, known: Option<&Version>) -> Option<Ve
         Kind::Date => date.map(<[u8]>::to_vec),
         Kind::WeakTagAndDate => tag.and_then(weak_form).zip(date).map(|(tag, date)| [&tag, date].join(&b' ')),
     };
-    // The date was strong when its version became known. It needs no second proof: an equal date names
-    // the same version, and another date another one.
+    // The date was strong when its version became known, and this needs no second proof: an equal date means the
+    // same version, and a different date means a different version.
     if let Some(kind) = known.and_then(kind) {
         return of_kind(kind).map(Version::strong);
     }
     let found = match tag {
         Some(tag) if is_strong_tag(tag) => of_kind(Kind::Tag),
         Some(_) => of_kind(Kind::WeakTagAndDate).filter(|_| is_old(headers)),
-        // Two different tags are no tag, but the resource has one: RFC 9110 forbids a date in `If-Range`.
+        // An answer with two different tags counts as one without a tag. But the resource has a tag, so RFC 9110
+        // forbids a date in `If-Range`.
         None if headers.contains_key(ETAG) => None,
         None => of_kind(Kind::Date).filter(|_| is_old(headers)),
     };
@@ -64,8 +65,8 @@ pub(super) fn if_range(version: &Version) -> Option<HeaderValue> {
     }
 }
 
-/// A version that equals no version that [`version`] makes, because none of them is empty. It stands for
-/// a resource that is known to differ and carries no validator.
+/// A version that differs from every version that [`version`] makes, because none of those is empty. It stands
+/// for a resource that has changed and has no validator.
 pub(super) fn other_version() -> Version {
     Version::strong("")
 }

@@ -13,7 +13,7 @@ pub(super) const NAME: &str = "film.bin";
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// How old the file says that it is.
+/// The age of the file by its time of modification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Age {
     /// Hours: its `Last-Modified` is strong.
@@ -29,7 +29,7 @@ pub(super) fn film(version: u8, len: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Puts these bytes in place of the film, at once, as a careful deployment does.
+/// Replaces the film by these bytes with a rename, so that no server sees a part of them.
 pub(super) fn put(root: &Path, bytes: &[u8], version: u8, age: Age) {
     let (new, path) = (root.join("new"), root.join(NAME));
     fs::write(&new, bytes).unwrap();
@@ -66,7 +66,7 @@ pub(super) async fn play(buffer: &BufferHandle, root: &Path, film: &[u8]) {
     assert_eq!(digest(&SHA256, &all).as_ref(), digest(&SHA256, &served).as_ref());
 }
 
-/// Reads on from the front until an error. Every byte before it must be one of `film`.
+/// Reads from the front until an error. Every byte before the error must be that of `film`.
 pub(super) async fn error_after(what: &str, buffer: &BufferHandle, film: &[u8]) -> (usize, Error) {
     let mut at = 0;
     loop {

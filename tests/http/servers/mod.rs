@@ -21,7 +21,7 @@ use crate::client;
 /// The length of the film: no multiple of a block.
 const LEN: usize = 3_000_001;
 
-/// What proves that a new answer belongs to the bytes that arrived before.
+/// How a new answer is proven to belong to the bytes that arrived before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Proof {
     Tag,
@@ -74,7 +74,7 @@ async fn play_with_cuts(
         assert_eq!(compresses(&server).await, setup.gzip && setup.kind != Kind::Python);
     }
     let fates = [
-        // Both in the head of an answer.
+        // Both fates happen in the head of an answer.
         Fate::Close(10),
         Fate::Reset(110),
         Fate::Close(300_000),
@@ -159,7 +159,7 @@ async fn rules_22_to_24_nginx_with_tls() {
     }
     let setup = Setup { tls: true, ..Setup::new(Kind::Nginx) };
     let open = |server: &Program, proxy: &Proxy| {
-        // Takes the crypto provider of the process, which `client` installs.
+        // reqwest takes the crypto provider of the process, which `client` installs.
         let _ = client();
         let certificate = reqwest::Certificate::from_pem(&server.certificate()).unwrap();
         let client = reqwest::Client::builder().tls_certs_only([certificate]).build().unwrap();
@@ -286,10 +286,10 @@ async fn notices_a_change(kind: Kind, etag: bool, age: Age, change: Change) {
     assert!((400_000..=500_000).contains(&at), "{what}: {at} bytes arrived before the break");
     assert!(buffer.read(0, at).await.unwrap() == old[..at], "{what}: the loaded bytes stay");
     let later = buffer.read(old.len() as u64 - 1, 1).await.unwrap_err();
-    assert_eq!(later.kind(), ErrorKind::Changed, "{what}: for ever");
+    assert_eq!(later.kind(), ErrorKind::Changed, "{what}: later reads fail too");
 }
 
-/// The film, to be changed in its place.
+/// The file of the film, opened to change it in place.
 fn open(server: &Program) -> File {
     File::options().append(true).open(server.root().join(NAME)).unwrap()
 }
@@ -325,13 +325,13 @@ async fn rule_22_a_file_that_python_serves_is_changed() {
     notices_all_changes(Kind::Python).await;
 }
 
-/// The server gives up a connection whose bytes do not pass, as that of a player that pauses.
+/// The server closes a connection whose bytes are not taken, such as the connection of a player that pauses.
 async fn survives_a_pause(kind: Kind, logged: &str) {
     if !kind.is_installed() {
         return;
     }
     let server = Program::start(Setup { impatient: true, ..Setup::new(kind) }).await;
-    // More than the buffers of all sockets hold.
+    // More bytes than the buffers of all sockets hold.
     let film = film(1, 8_000_000);
     put(&server.root(), &film, 1, Age::Hours);
     let proxy = Proxy::start(server.port, [Fate::Hold(200_000)]).await;
@@ -347,17 +347,17 @@ async fn survives_a_pause(kind: Kind, logged: &str) {
 }
 
 #[tokio::test]
-async fn rule_24_a_pause_longer_than_nginx_waits() {
+async fn rule_24_a_pause_longer_than_the_timeout_of_nginx() {
     survives_a_pause(Kind::Nginx, "client timed out").await;
 }
 
 #[tokio::test]
-async fn rule_24_a_pause_longer_than_apache_waits() {
+async fn rule_24_a_pause_longer_than_the_timeout_of_apache() {
     survives_a_pause(Kind::Apache, "timeout specified has expired").await;
 }
 
 #[tokio::test]
-async fn rule_24_a_pause_longer_than_lighttpd_waits() {
+async fn rule_24_a_pause_longer_than_the_timeout_of_lighttpd() {
     survives_a_pause(Kind::Lighttpd, "timed out").await;
 }
 

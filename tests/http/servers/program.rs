@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
-/// How long a server may take to start, and a test to see what it waits for.
+/// How long a server may take to start, and how long a test may wait for an event.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) enum Kind {
     Python,
 }
 
-/// What a server is told.
+/// The configuration of a server.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of the server")]
 pub(super) struct Setup {
@@ -203,7 +203,7 @@ pub(super) fn has_openssl() -> bool {
     is_installed("openssl", "openssl", find("openssl").is_some())
 }
 
-/// Makes a key and a certificate of 127.0.0.1 that nothing signs but the key itself.
+/// Makes a key and a self-signed certificate of 127.0.0.1.
 fn certificate(dir: &Path) {
     let mut command = Command::new(find("openssl").unwrap());
     command.current_dir(dir).args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
@@ -248,7 +248,7 @@ fn apache(setup: Setup, dir: &Path, port: u16) -> String {
     let modules = ["mpm_event", "authz_core", "filter", "deflate", "ratelimit", "env"]
         .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"))
         .concat();
-    // A server that is started by root wants another user, though it stays one process.
+    // A server that root starts needs another user, even as a single process.
     let user = if fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
     {
         "User www-data\nGroup www-data\n"
@@ -282,7 +282,7 @@ fn lighttpd(setup: Setup, dir: &Path, port: u16) -> String {
     };
     let timeout = if setup.impatient { "server.max-write-idle = 1\n" } else { "" };
     let types = if setup.knows_type { "\"\" => \"text/plain\"" } else { "" };
-    // Its cache of file states would serve a replaced file, which it keeps open, for a second.
+    // With its cache of file states, lighttpd would serve the old file for a second after it was replaced.
     format!(
         "server.document-root = \"{dir}/root\"\nserver.bind = \"127.0.0.1\"\nserver.port = {port}\n\
         server.errorlog = \"{dir}/log\"\nserver.stat-cache-engine = \"disable\"\nserver.pid-file = \"{dir}/pid\"\ndebug.log-timeouts = \"enable\"\n\

@@ -11,10 +11,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What happens to the connection with which this many bytes of answers have passed.
+/// The fate of the connection that is in use when this many bytes of answers have passed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fate {
-    /// It is closed in the orderly way.
+    /// It is closed without a reset.
     Close(u64),
     /// It is reset.
     Reset(u64),

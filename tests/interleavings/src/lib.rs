@@ -22,7 +22,7 @@
 
 mod actor;
 
-/// As much of the library's `core` as the protocol names.
+/// The types of the library's `core` that the protocol names.
 mod core {
     pub(crate) trait Token {
         fn is_abandoned(&self) -> bool;

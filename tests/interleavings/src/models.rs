@@ -21,7 +21,7 @@ fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-/// As a `BufferHandle`.
+/// Stands for a `BufferHandle`.
 #[derive(Clone)]
 struct Handle {
     requests: UnboundedSender<Message>,

@@ -47,7 +47,7 @@ struct Counts {
     resting: bool,
 }
 
-/// Whose jobs they are: the thread of a test.
+/// The thread that started a job: the thread of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Origin(ThreadId);
 

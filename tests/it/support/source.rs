@@ -26,7 +26,7 @@ pub struct Feed {
     fed: u64,
 }
 
-/// The buffer's end of it.
+/// The buffer's end of the source.
 pub struct Source {
     state: Arc<Mutex<State>>,
 }
@@ -36,7 +36,7 @@ struct State {
     steps: VecDeque<Step>,
     waker: Option<Waker>,
     seen: Seen,
-    /// What it may be pulled for, if the test watches that.
+    /// How far the source may be pulled, if the test checks that.
     need: Option<Need>,
 }
 
@@ -47,15 +47,15 @@ pub struct Seen {
     /// Steps that the buffer has taken, and the bytes in them.
     pub taken: usize,
     pub pulled: u64,
-    /// It was asked for more than it had.
+    /// The source was asked for more bytes than it had.
     pub stalled: bool,
     pub ended: bool,
     pub failed: bool,
     pub polled_after_end: bool,
     pub dropped: bool,
-    /// The first needless poll: how far it had been pulled, and how far it was allowed.
+    /// The first needless poll: how far the source had been pulled, and how far that was allowed.
     pub needless: Option<(u64, u64)>,
-    /// Where the last chunk started that was needed.
+    /// The offset at which the last needed chunk started.
     pub last_start: Option<u64>,
 }
 
@@ -63,11 +63,11 @@ pub struct Seen {
 #[derive(Debug, Default)]
 pub struct Need {
     pub read_ahead: u64,
-    /// Each caller: the offset that it waits for, and the end of what it may be delivered then.
+    /// For each caller: the offset that it waits for, and the end of the bytes that it may get then.
     pub callers: Vec<(u64, u64)>,
     /// The end of the furthest range delivered.
     pub delivered: Option<u64>,
-    /// A caller has left since the actor looked last, so one more chunk may be pulled (rule 7).
+    /// A caller has left since the actor last looked, so one more chunk may be pulled (rule 7).
     pub excuse: bool,
     /// The buffer waits for that chunk.
     is_awaited: bool,
@@ -97,8 +97,8 @@ impl Need {
         (is_needed, needless)
     }
 
-    /// The actor has looked: it knows of all callers that have left. A chunk that it waits for by now may
-    /// still come.
+    /// The actor has looked, so it knows of all callers that have left. It may still take a chunk for which it
+    /// already waits.
     pub fn looked(&mut self) {
         self.excuse = std::mem::take(&mut self.is_awaited);
     }
@@ -138,7 +138,7 @@ impl Feed {
     fn send(&self, step: Step) {
         let mut state = lock(&self.state);
         if state.seen.dropped {
-            // A buffer that has let go of its source takes no more; some tests offer more all the same.
+            // A buffer that has dropped its source takes no more chunks. Some tests still offer more.
             return;
         }
         state.steps.push_back(step);
@@ -154,12 +154,12 @@ impl Feed {
         self.fed
     }
 
-    /// Checks from now on that each chunk it is pulled for is needed.
+    /// From now on, checks that each chunk that is pulled is needed.
     pub fn watch(&self, need: Need) {
         lock(&self.state).need = Some(need);
     }
 
-    /// Changes what it may be pulled for.
+    /// Changes how far the source may be pulled.
     pub fn need(&self, change: impl FnOnce(&mut Need)) {
         if let Some(need) = &mut lock(&self.state).need {
             change(need);
@@ -224,7 +224,7 @@ impl Stream for Source {
         drop(state);
         match step {
             Step::Fail(error) => Poll::Ready(Some(Err(error))),
-            // Prints nothing: thousands of them are wanted.
+            // `resume_unwind` prints nothing. There are thousands of these panics.
             Step::Panic => resume_unwind(Box::new("as the test asked")),
             _ => Poll::Ready(None),
         }
@@ -235,7 +235,7 @@ impl Drop for Source {
     fn drop(&mut self) {
         let mut state = lock(&self.state);
         state.seen.dropped = true;
-        // The steps that were not taken go with the source.
+        // The steps that were not taken are dropped with the source.
         let steps = std::mem::take(&mut state.steps);
         drop(state);
         drop(steps);

@@ -1,6 +1,6 @@
 //! A store that does what the test says.
 //!
-//! It keeps no bytes: it checks what is written, and what is read it makes anew from its offset.
+//! It keeps no bytes. It checks the bytes of each write, and makes the bytes of each read anew from their offset.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -19,7 +19,7 @@ pub struct Control {
     shared: Arc<Shared>,
 }
 
-/// The buffer's end of it.
+/// The buffer's end of the store.
 pub struct TestStore(Control);
 
 struct Shared {
@@ -47,16 +47,16 @@ pub struct Call {
 /// How a call goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It does this many bytes at most.
+    /// The call takes this many bytes at most.
     Short(usize),
     Interrupted,
-    /// It does no byte.
+    /// The call takes no byte.
     Nothing,
     NoSpace,
     Panic,
 }
 
-/// What becomes of reads that must not wait.
+/// How reads end that must not wait.
 #[derive(Clone, Copy, Debug)]
 pub enum AtOnce {
     /// The store does not support them.
@@ -106,9 +106,10 @@ pub struct Seen {
     pub faults: u64,
     /// Calls that ended in an error or a panic.
     pub failures: u64,
-    /// What the buffer did wrong. A panic would be one more fault that a buffer survives.
+    /// The mistakes of the buffer. A panic here would not end the test, because the buffer survives a panic of its
+    /// store.
     pub wrong: Vec<String>,
-    /// The thread that it is or was dropped on.
+    /// The thread on which the store is or was dropped.
     pub drops_on: Option<String>,
     pub dropped: bool,
 }
@@ -164,7 +165,7 @@ impl Control {
         self.set(|state| state.reads.held = hold);
     }
 
-    /// Its drop waits, but only on a disk thread.
+    /// The drop of the store waits, but only on a disk thread.
     pub fn hold_drop(&self, hold: bool) {
         self.set(|state| state.drops.held = hold);
     }
@@ -270,7 +271,7 @@ impl Control {
         self.look(|seen| seen.dropped)
     }
 
-    /// The name of the thread that it is or was dropped on.
+    /// The name of the thread on which the store is or was dropped.
     pub fn drops_on(&self) -> Option<String> {
         self.look(|seen| seen.drops_on.clone())
     }
@@ -306,7 +307,7 @@ impl Control {
                 drop(state);
                 return match fault {
                     Some(Fault::Nothing) => Ok(0),
-                    // Prints nothing: thousands of them are wanted.
+                    // `resume_unwind` prints nothing. There are thousands of these panics.
                     Some(Fault::Panic) => resume_unwind(Box::new("as the test asked")),
                     _ => Err(io::Error::new(ErrorKind::StorageFull, "no space, as the test asked")),
                 };
@@ -339,7 +340,7 @@ impl Seen {
         }
         let (stored, end) = (self.stored, offset + bytes.len() as u64);
         if !self.in_any_order && offset > stored {
-            return Err(self.refuse(format!("a write at {offset}, where {stored} is next")));
+            return Err(self.refuse(format!("a write at {offset}, where {stored} is the next offset")));
         }
         if self.held.touches(&(offset..end)) && !self.may_repeat {
             return Err(self.refuse(format!("a second write at {offset}")));

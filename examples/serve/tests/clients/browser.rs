@@ -11,38 +11,36 @@ use tokio::process::Command;
 
 use crate::origin::Origin;
 use crate::support::{CLIP, Server, Upstream, clip_path, has_client, in_time};
-use crate::webdriver::{Browser, HAS_PLAYER, PLAY, TIME, text_of};
+use crate::webdriver::{Browser, PLAY, TIME, text_of};
 
 /// The position of a player that can seek in the whole film.
 const CAN_SEEK: &str = "const v = document.querySelector('video');
     return v?.seekable.length && v.seekable.end(0) > 23 && !v.seeking ? v.currentTime : null;";
 
-/// The clip with its index at the start, as usual for films on the web.
-async fn with_index_first() -> Vec<u8> {
+/// The clip with its index at the start, as usual for films on the web. `None` without ffmpeg.
+async fn with_index_first() -> Option<Vec<u8>> {
+    if !has_client("ffmpeg", "-version") {
+        return None;
+    }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("first.mp4");
     let mut ffmpeg = Command::new("ffmpeg");
     ffmpeg.args(["-v", "error", "-i", &clip_path(), "-c", "copy", "-movflags", "+faststart"]);
     assert!(in_time("ffmpeg", ffmpeg.arg(&path).stdin(Stdio::null()).status()).await.unwrap().success());
-    std::fs::read(path).unwrap()
+    Some(std::fs::read(path).unwrap())
 }
 
 #[tokio::test]
-async fn a_film_plays_waits_past_what_has_arrived_and_seeks_back() {
-    if !has_client("ffmpeg", "-version") {
-        return;
-    }
+async fn a_film_plays_waits_for_missing_bytes_and_seeks_back() {
+    let Some(film) = with_index_first().await else { return };
     let Some(browser) = Browser::start(1100, 1200).await else { return };
-    let film = with_index_first().await;
     let upstream = Upstream::start("film.mp4", Some(film.len())).await;
     let server = Server::start(&[&upstream.url, "--memory", "256", "--read-ahead", "0"]).await;
     let (here, rest) = film.split_at(film.len() / 2);
     upstream.send(here);
 
     browser.open(&server.url).await;
-    browser.until("the player", HAS_PLAYER, |has| has == true).await;
-    browser.eval(PLAY).await;
-    browser.until("it plays", TIME, |time| time.as_f64().unwrap() > 1.0).await;
+    browser.play(1.0).await;
     let (picture, claimed) = browser.shows().await;
     assert!((picture - claimed).abs() < 0.5, "it plays {claimed} s and shows {picture} s");
 
@@ -75,18 +73,13 @@ async fn a_film_plays_waits_past_what_has_arrived_and_seeks_back() {
 
 #[tokio::test]
 async fn a_film_plays_on_after_its_origin_was_stopped_and_started_again() {
-    if !has_client("ffmpeg", "-version") {
-        return;
-    }
+    let Some(film) = with_index_first().await else { return };
     let Some(browser) = Browser::start(1100, 1200).await else { return };
-    let film = with_index_first().await;
     let mut origin = Origin::start("film.mp4", film.clone()).await;
     let server = Server::start(&[&origin.url, "--memory", "256"]).await;
     origin.send_to(film.len() / 2);
     browser.open(&server.url).await;
-    browser.until("the player", HAS_PLAYER, |has| has == true).await;
-    browser.eval(PLAY).await;
-    browser.until("it plays", TIME, |time| time.as_f64().unwrap() > 0.5).await;
+    browser.play(0.5).await;
 
     origin.stop().await;
     let counts_down = |story: &Value| {
@@ -107,7 +100,7 @@ async fn a_film_plays_on_after_its_origin_was_stopped_and_started_again() {
     browser.seek_and_look(before + 1.0).await;
     let error = browser.eval("return document.querySelector('video').error;").await;
     assert_eq!(error, Value::Null);
-    browser.until("all is here", &text_of("state"), |state| state == "complete").await;
+    browser.until("all bytes have arrived", &text_of("state"), |state| state == "complete").await;
     let whole = server.get("film.mp4", &[]).await;
     assert!(in_time("the whole", whole.bytes()).await.unwrap() == film);
     browser.close().await;
@@ -133,14 +126,14 @@ async fn a_film_with_its_index_at_the_end_shows_its_first_frame_without_the_byte
 
     origin.withhold(0..0);
     browser.eval(PLAY).await;
-    browser.until("all is here", &text_of("state"), |state| state == "complete").await;
+    browser.until("all bytes have arrived", &text_of("state"), |state| state == "complete").await;
     let whole = server.get("clip.mp4", &[]).await;
     assert!(in_time("the whole", whole.bytes()).await.unwrap() == CLIP);
     browser.close().await;
 }
 
 #[tokio::test]
-async fn a_film_with_its_index_at_the_end_plays_once_the_end_is_here() {
+async fn a_film_with_its_index_at_the_end_plays_once_the_end_has_arrived() {
     let Some(browser) = Browser::start(1100, 1200).await else { return };
     let upstream = Upstream::start("clip.mp4", Some(CLIP.len())).await;
     let server = Server::start(&[&upstream.url, "--memory", "256"]).await;
@@ -148,12 +141,12 @@ async fn a_film_with_its_index_at_the_end_plays_once_the_end_is_here() {
     upstream.send(here);
 
     browser.open(&server.url).await;
-    // The player reads the first box and jumps to the index at the end. It shows nothing before it has that.
+    // The player reads the first box and jumps to the index at the end. It shows nothing before it has the index.
     let jumped = |story: &Value| {
         story.as_str().unwrap().starts_with("player (")
             && story.as_str().unwrap().contains("has jumped ahead")
     };
-    browser.until("the page tells of the jump", &text_of("story"), jumped).await;
+    browser.until("the page mentions the jump", &text_of("story"), jumped).await;
     let ready = browser.eval("return document.querySelector('video').readyState;").await;
     assert_eq!(ready, 0);
     let label = browser.eval("return document.getElementById('bar').getAttribute('aria-label');").await;
@@ -167,39 +160,34 @@ async fn a_film_with_its_index_at_the_end_plays_once_the_end_is_here() {
     }
     browser.eval(PLAY).await;
     browser.until("it plays on", TIME, |time| time.as_f64().unwrap() > 13.0).await;
-    browser.until("all is here", &text_of("state"), |state| state == "complete").await;
+    browser.until("all bytes have arrived", &text_of("state"), |state| state == "complete").await;
     browser.close().await;
 }
 
 #[tokio::test]
 async fn a_film_of_unknown_size_plays_on_and_can_be_seeked_in_once_the_size_is_known() {
-    if !has_client("ffmpeg", "-version") {
-        return;
-    }
+    let Some(film) = with_index_first().await else { return };
     let Some(browser) = Browser::start(1100, 1200).await else { return };
-    let film = with_index_first().await;
     let upstream = Upstream::start("film.mp4", None).await;
     let server = Server::start(&[&upstream.url, "--memory", "256"]).await;
     let (here, rest) = film.split_at(film.len() / 2);
     upstream.send(here);
     browser.open(&server.url).await;
-    browser.until("the player", HAS_PLAYER, |has| has == true).await;
-    browser.eval(PLAY).await;
-    browser.until("it plays", TIME, |time| time.as_f64().unwrap() > 1.0).await;
-    // The position at which the player starts again. This listener comes before any that the page adds then.
+    browser.play(1.0).await;
+    // The position at which the player starts again. The page adds its own listeners later, so this one runs first.
     let watch = "const v = window.before = document.querySelector('video');
         v.addEventListener('loadedmetadata', () => window.starts = v.currentTime);
         return !!v;";
     assert_eq!(browser.eval(watch).await, true);
 
-    // The page loads the player again, and it goes on where it was.
+    // The page loads the player again, and the player goes on at its position.
     let before = browser.eval(TIME).await.as_f64().unwrap();
     upstream.send(rest);
     drop(upstream);
     let after = browser.until("the player can seek", CAN_SEEK, Value::is_number).await.as_f64().unwrap();
     let starts = browser.eval("return window.starts;").await.as_f64().unwrap();
-    assert!(starts >= before - 0.1, "it starts again at {starts} s, and was at {before} s");
-    assert!(after >= before - 0.1, "it went back from {before} s to {after} s");
+    assert!(starts >= before - 0.1, "the player starts again at {starts} s, and was at {before} s");
+    assert!(after >= before - 0.1, "the player went back from {before} s to {after} s");
     browser.until("it plays on", TIME, |time| time.as_f64().unwrap() > after + 0.5).await;
     let same = "return document.querySelector('video') === window.before && !window.before.paused;";
     assert_eq!(browser.eval(same).await, true);
@@ -210,7 +198,7 @@ async fn a_film_of_unknown_size_plays_on_and_can_be_seeked_in_once_the_size_is_k
 }
 
 #[tokio::test]
-async fn a_film_of_unknown_size_with_its_index_at_the_end_plays_once_all_is_here() {
+async fn a_film_of_unknown_size_with_its_index_at_the_end_plays_once_all_bytes_have_arrived() {
     let Some(browser) = Browser::start(1100, 1200).await else { return };
     let mut server = Server::start_with(&["-"], Stdio::piped()).await;
     browser.open(&server.url).await;

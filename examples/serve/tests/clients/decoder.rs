@@ -99,7 +99,7 @@ async fn hears_the_same(bytes: &'static [u8], extension: &'static str, seeks: &'
     let expected = heard(Box::new(Cursor::new(bytes)), extension, seeks);
     assert!(expected.len() > 300, "only {} packets", expected.len());
     assert!(served == expected);
-    assert!(buffer.progress().spilled > 0, "some of it was read from disk");
+    assert!(buffer.progress().spilled > 0, "some bytes were read from disk");
 }
 
 #[tokio::test]

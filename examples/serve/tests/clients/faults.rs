@@ -22,7 +22,7 @@ async fn until_it_breaks(mut response: reqwest::Response) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_fault_of_the_source_breaks_the_transfer_and_spares_what_came_before() {
+async fn a_fault_of_the_source_breaks_the_transfer_and_loses_no_byte_before_it() {
     let bytes = pattern(150_000);
     for size in [None, Some(400_000)] {
         let upstream = Upstream::start(NAME, size).await;
@@ -30,7 +30,7 @@ async fn a_fault_of_the_source_breaks_the_transfer_and_spares_what_came_before()
         let server = Server::start(&[&upstream.url]).await;
         let whole = server.get(NAME, &[]).await;
         assert_eq!(whole.status(), 200);
-        server.wait_for(NAME, "what came", |now| now["loaded"] == 150_000).await;
+        server.wait_for(NAME, "the bytes before the fault", |now| now["loaded"] == 150_000).await;
         upstream.fail();
         assert!(until_it_breaks(whole).await == bytes, "size {size:?}");
 
@@ -75,7 +75,7 @@ async fn a_command_that_fails_is_not_an_end() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_takes_its_demand_along() {
+async fn a_client_that_disconnects_withdraws_its_demand() {
     let bytes = pattern(500_000);
     let upstream = Upstream::start(NAME, Some(bytes.len())).await;
     let server = Server::start(&[&upstream.url, "--read-ahead", "0"]).await;
@@ -91,7 +91,7 @@ async fn a_client_that_leaves_takes_its_demand_along() {
     let gone =
         |now: &serde_json::Value| now["readers"].as_array().unwrap().iter().all(|it| it["gone"] == true);
     let left = |now: &serde_json::Value| gone(now) && now["state"] == "waiting";
-    let left = server.wait_for(NAME, "nobody reads, and the source is left alone", left).await;
+    let left = server.wait_for(NAME, "no reader is left, and the source is not pulled", left).await;
     assert_eq!(left["loaded"], 1000);
 
     // Other clients are not affected.
@@ -102,12 +102,12 @@ async fn a_client_that_leaves_takes_its_demand_along() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_disk_that_is_full_is_told_in_the_state_and_on_standard_error() {
+async fn a_full_disk_is_reported_in_the_state_and_on_standard_error() {
     let dir = tempfile::tempdir().unwrap();
     let bytes = pattern(3_000_000);
     let upstream = Upstream::start(NAME, Some(bytes.len())).await;
     upstream.send(&bytes);
-    // No file may be larger than 200 KiB. A write past that fails as one to a full disk does.
+    // No file may be larger than 200 KiB. A write past that fails like a write to a full disk.
     let limited = "trap '' XFSZ; ulimit -f 400; exec \"$@\"";
     let mut command = tokio::process::Command::new("sh");
     command.args(["-c", limited, "sh", PROGRAM, &upstream.url, "--memory", "256"]).env("TMPDIR", dir.path());
@@ -121,7 +121,7 @@ async fn a_disk_that_is_full_is_told_in_the_state_and_on_standard_error() {
     assert_eq!(state["store_failing"], true, "{state}");
     server.reports("bytes.bin: the disk can't be written").await;
     server.reports("File too large").await;
-    // There is no room for the bytes before the tail, so it is not served. No loaded byte is lost.
+    // Memory has no room for the bytes before the tail, so the tail is not served. No loaded byte is lost.
     in_time("the tail", tail).await.unwrap().unwrap_err();
     let loaded = usize::try_from(state["loaded"].as_u64().unwrap()).unwrap();
     let range = format!("bytes=0-{}", loaded - 1);
@@ -130,7 +130,7 @@ async fn a_disk_that_is_full_is_told_in_the_state_and_on_standard_error() {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_with_all_of_its_causes() {
+async fn a_failure_is_reported_with_all_of_its_causes() {
     for one_way in [false, true] {
         let upstream = Upstream::start(NAME, Some(400_000)).await;
         upstream.send(&pattern(1000));
@@ -152,7 +152,7 @@ async fn a_failure_is_told_with_all_of_its_causes() {
 
 #[tokio::test]
 async fn an_upstream_that_never_answers_holds_up_no_other_source() {
-    // The system accepts connections for it.
+    // The system accepts connections for this listener, and nothing answers them.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/{NAME}", silent.local_addr().unwrap());
     for one_way in [false, true] {

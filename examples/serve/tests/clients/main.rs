@@ -1,5 +1,5 @@
 //! Clients by other authors, on the library and on the server: browsers, decoders, codecs and archives. They
-//! expect something to seek in, and must not notice that they read a stream which only goes forward.
+//! expect a resource in which they can seek. They must not notice that the source is a stream that only goes forward.
 //!
 //! Cargo builds the clients in Rust. `.ci/run` installs the others: browsers, ffmpeg, players, fsspec and axe-core. If
 //! one is missing, its tests print that they were skipped. `STREAMSPOOL_REQUIRE_CLIENTS=1` makes that a failure.

@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 
 use crate::support::{has_client, in_time};
 
-/// It ends when this is dropped.
+/// The browser ends when this is dropped.
 pub(crate) struct Firefox {
     stream: BufReader<TcpStream>,
     last: u64,
@@ -65,7 +65,7 @@ impl Firefox {
         self.ask("WebDriver:ExecuteScript", json!({ "script": script, "args": [] })).await["value"].clone()
     }
 
-    /// Runs the script until its result fits. Marionette has no notifications, so this polls.
+    /// Runs the script until its result satisfies `fits`. Marionette has no notifications, so this polls.
     pub(crate) async fn until(&mut self, script: &str, fits: impl Fn(&Value) -> bool) {
         let asked = async {
             while !fits(&self.eval(script).await) {

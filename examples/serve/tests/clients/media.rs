@@ -30,7 +30,7 @@ async fn ffprobe_finds_the_index_at_the_end_and_every_packet() {
     let show = ["-show_streams", "-show_packets", "-of", "csv"];
     let from = async |input: &str| output("ffprobe", &[&show[..], &[input]].concat()).await;
     let (plain, remote) = (from(&clip_path()).await, from(&server.media("clip.mp4")).await);
-    assert!(plain.lines().count() > 1000, "24 seconds have more packets than that");
+    assert!(plain.lines().count() > 1000, "24 seconds have more than 1000 packets");
     assert_eq!(plain, remote);
 }
 
@@ -48,11 +48,11 @@ async fn ffmpeg_decodes_the_same_frames_from_the_start_and_after_a_seek() {
         assert_eq!(plain, remote, "from {from} s");
     }
     let disk = server.wait_for("clip.mp4", "all of it", |now| now["state"] == "complete").await;
-    assert!(disk["spilled"].as_u64().unwrap() > 1_000_000, "most of it was read from disk: {disk}");
+    assert!(disk["spilled"].as_u64().unwrap() > 1_000_000, "most bytes were read from disk: {disk}");
 }
 
 #[tokio::test]
-async fn ffmpeg_reads_what_another_ffmpeg_still_writes() {
+async fn ffmpeg_reads_the_output_of_another_ffmpeg_that_still_writes() {
     if !has_client("ffmpeg", "-version") {
         return;
     }

@@ -142,7 +142,7 @@ async fn a_signal_ends_the_server_and_all_processes_of_its_commands() {
         assert!(kill(&[name, &server.child.id().unwrap().to_string()]).await);
         assert_eq!(in_time("the end", server.child.wait()).await.unwrap().code(), Some(code));
         let ended = async {
-            // The command is no child of the test, so its end can only be asked for.
+            // The command is not a child of the test, so the test has to ask again and again whether it has ended.
             while kill(&["-0", "--", &group]).await {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }

@@ -1,5 +1,5 @@
-//! The page in Chromium: what it shows of failures, its controls, and whether people can use it who see it on a small
-//! screen, use only the keyboard, or use a screen reader.
+//! The page in Chromium: how it shows failures, its controls, and whether people can use it on a small screen, with
+//! the keyboard alone, or with a screen reader.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::origin::Origin;
 use crate::support::{CLIP, Server, Upstream, clip_path, is_required, pattern, skipped};
-use crate::webdriver::{Browser, HAS_PLAYER, PLAY, TIME, text_of};
+use crate::webdriver::{Browser, HAS_PLAYER, text_of};
 
 /// Checks the page with axe-core: roles, names, live regions, contrast. `.ci/run` installs it.
 async fn has_no_barriers(browser: &Browser, what: &str) {
@@ -65,12 +65,10 @@ async fn the_film_that_is_shipped_plays_at_once_and_shows_its_playhead() {
     let Some(browser) = Browser::start(1280, 800).await else { return };
     let server = Server::start(&["--rate", "64"]).await;
     browser.open(&server.url).await;
-    browser.until("the player", HAS_PLAYER, |has| has == true).await;
-    browser.eval(PLAY).await;
-    browser.until("it plays", TIME, |time| time.as_f64().unwrap() > 0.5).await;
+    browser.play(0.5).await;
     let now = server.wait_for("film.mp4", "the state", |_| true).await;
     assert!(now["loaded"].as_u64() < now["size"].as_u64(), "it plays before all has arrived: {now}");
-    // The playhead stands where the time says.
+    // The playhead is at the place of the current time.
     let off = "const v = document.querySelector('video'); v.pause();
         const head = document.getElementById('playhead');
         return head.hidden ? 100 : Math.abs(parseFloat(head.style.left) - v.currentTime / v.duration * 100);";
@@ -124,7 +122,7 @@ async fn after_a_failure_missing_bytes_are_lost_and_the_error_of_the_player_is_s
 }
 
 #[tokio::test]
-async fn waiting_at_the_live_edge_is_no_problem() {
+async fn a_reader_at_the_live_edge_is_not_shown_as_waiting() {
     let Some(browser) = Browser::start(1280, 800).await else { return };
     let upstream = Upstream::start("bytes.bin", None).await;
     let server = Server::start(&[&upstream.url]).await;
@@ -221,7 +219,7 @@ async fn the_page_works_by_keyboard_on_a_narrow_screen_and_saves() {
     let progress = "const all = document.getElementById('saving');
         return all.hidden ? 0 : document.getElementById('saving-bar').value;";
     let value = browser.until("the progress", progress, |value| value.as_f64() > Some(0.5)).await;
-    assert!(value.as_f64() < Some(0.75), "what has not come can't be saved: {value}");
+    assert!(value.as_f64() < Some(0.75), "only bytes that have arrived can be saved: {value}");
     upstream.send(&CLIP[1_200_000..]);
     browser
         .until("the outcome", &text_of("outcome"), |text| {

@@ -1,4 +1,5 @@
-//! mpv, VLC, `GStreamer`, fsspec and Firefox on a stream of unknown size, and on one whose size is given. The sound that they decode must be that of the file.
+//! mpv, VLC, `GStreamer`, fsspec and Firefox on a stream of unknown size, and on a stream whose size is given. The
+//! sound that they decode must be that of the file.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -58,7 +59,7 @@ async fn mpv_seeks_in_a_stream_of_unknown_size_and_plays_on() {
 #[cfg(unix)]
 #[tokio::test]
 async fn vlc_seeks_in_a_stream_of_unknown_size() {
-    // As root it does not even tell its version.
+    // As root, VLC does not even print its version.
     if !Path::new("/usr/bin/cvlc").exists() && !has_client("cvlc", "--version") {
         return;
     }

@@ -74,7 +74,7 @@ async fn a_range_that_was_discarded_is_gone_and_the_answer_names_the_first_byte_
 }
 
 #[tokio::test]
-async fn a_range_that_means_nothing_is_ignored_and_one_past_the_end_refused() {
+async fn an_invalid_range_is_ignored_and_a_range_past_the_end_is_refused() {
     let bytes = pattern(70_000);
     let server = serving(&bytes).await;
     for range in ["", "bytes=", "bytes=x-y", "bytes=9-3", "lines=0-9", "bytes=1-2-3"] {
@@ -95,13 +95,13 @@ async fn a_range_that_means_nothing_is_ignored_and_one_past_the_end_refused() {
 }
 
 #[tokio::test]
-async fn a_head_tells_what_a_get_would_and_sends_nothing() {
+async fn a_head_has_the_headers_of_a_get_and_no_body() {
     let bytes = pattern(70_000);
     let server = serving(&bytes).await;
     let get = server.get(NAME, &[]).await;
     let head = http().head(server.media(NAME)).header("range", "bytes=0-9").send();
     let head = in_time("a HEAD", head).await.unwrap();
-    assert_eq!(head.status(), 200, "a range means something to a GET only");
+    assert_eq!(head.status(), 200, "a HEAD ignores ranges");
     for name in ["content-length", "content-type", "accept-ranges", "etag", "cache-control"] {
         assert_eq!(header(&head, name), header(&get, name), "{name}");
         assert!(header(&head, name).is_some(), "{name}");
@@ -111,7 +111,7 @@ async fn a_head_tells_what_a_get_would_and_sends_nothing() {
 }
 
 #[tokio::test]
-async fn if_range_gives_a_part_only_of_the_very_same_bytes() {
+async fn if_range_gets_a_part_only_of_the_same_version() {
     let bytes = pattern(70_000);
     let server = serving(&bytes).await;
     let etag = header(&server.get(NAME, &[("range", "bytes=0-0")]).await, "etag").unwrap().to_owned();
@@ -236,16 +236,17 @@ async fn an_open_range_of_an_unknown_size_is_answered_at_once_and_goes_on_as_byt
         assert!(got == bytes[1000..100_000], "{range}");
     }
 
-    // Loaded bytes wait for nothing: a wait for the end of the source would take 2 s each time.
+    // A request for loaded bytes is answered at once. A wait for the end of the source would take 2 s each time.
     let began = std::time::Instant::now();
     for _ in 0..10 {
         assert_eq!(server.get(NAME, &[("range", "bytes=1000-")]).await.status(), 206);
     }
     assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
 
-    // The next byte, as a client asks for that continues a broken download.
+    // A client that continues a broken download asks for the next byte.
     let next = server.get(NAME, &[("range", "bytes=100000-")]);
-    // A player that jumps to the index at the end needs the size: it is told if the end comes soon.
+    // A player that jumps to the index at the end needs the size. The server waits a short time for the end of the
+    // source, so that the response can tell the size.
     let index = server.get(NAME, &[("range", "bytes=199000-")]);
     let feed = async {
         let waits = |now: &serde_json::Value| now["state"] == "pulling" && now["loaded"] == 100_000;
@@ -277,7 +278,7 @@ async fn an_open_range_past_the_loaded_bytes_of_an_endless_stream_is_answered_wh
 }
 
 #[tokio::test]
-async fn a_size_given_on_the_command_line_is_as_good_as_one_that_the_source_tells() {
+async fn a_size_of_the_command_line_is_used_like_the_size_of_a_source() {
     let mut server = Server::start_with(&["-", "--size", "200000"], std::process::Stdio::piped()).await;
     let bytes = pattern(200_000);
     let mut stdin = server.stdin();

@@ -130,7 +130,7 @@ async fn a_server_that_is_killed_during_a_save_leaves_no_file() {
 }
 
 #[tokio::test]
-async fn another_sites_page_can_not_save() {
+async fn a_page_of_another_site_cannot_save() {
     let upstream = Upstream::start(NAME, Some(10)).await;
     let server = Server::start(&[&upstream.url]).await;
     let request = http().post(format!("{}/save", server.media(NAME)));

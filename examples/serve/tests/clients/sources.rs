@@ -18,7 +18,7 @@ async fn gives_the_clip(server: &Server, name: &str, size_known: bool) {
 }
 
 #[tokio::test]
-async fn the_media_shipped_here_come_at_their_own_pace() {
+async fn the_shipped_media_arrive_at_their_own_pace() {
     let server = Server::start(&[]).await;
     let tune = server.get("tune.mp3", &[("range", "bytes=0-29999")]);
     let clip = server.get("clip.mp4", &[("range", "bytes=100000-299999")]);
@@ -26,8 +26,8 @@ async fn the_media_shipped_here_come_at_their_own_pace() {
     assert_eq!(tune.headers()["content-type"], "audio/mpeg");
     assert!(in_time("tune", tune.bytes()).await.unwrap() == TUNE[..30_000]);
     assert!(in_time("clip", clip.bytes()).await.unwrap() == CLIP[100_000..300_000]);
-    let now = server.wait_for("clip.mp4", "a rest", |now| now["state"] == "waiting").await;
-    assert!(now["loaded"].as_u64().unwrap() < CLIP.len() as u64, "nobody asked for all of it: {now}");
+    let now = server.wait_for("clip.mp4", "no demand", |now| now["state"] == "waiting").await;
+    assert!(now["loaded"].as_u64().unwrap() < CLIP.len() as u64, "no client asked for all bytes: {now}");
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn the_body_of_a_request_is_a_source() {
 }
 
 #[tokio::test]
-async fn resources_of_the_same_name_are_told_apart() {
+async fn resources_of_the_same_name_get_different_paths() {
     let server = Server::start(&[&clip_path(), &clip_path()]).await;
     let (one, two) = tokio::join!(server.get("clip.mp4", &[]), server.get("2-clip.mp4", &[]));
     assert_ne!(one.headers()["etag"], two.headers()["etag"]);

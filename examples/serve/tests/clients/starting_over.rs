@@ -38,7 +38,7 @@ async fn a_reader_of_the_old_buffer_gets_an_error_and_no_end() {
         Ok::<_, reqwest::Error>(())
     };
     in_time("the break", broken).await.unwrap_err();
-    assert_eq!(*server.errors.borrow(), "", "this is no failure of the source");
+    assert_eq!(*server.errors.borrow(), "", "the source has not failed");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! The server is closed to strangers: to pages of other sites, to scripts in resources, and to clients that only
-//! hold connections.
+//! The server protects itself against pages of other sites, scripts in resources, and clients that only hold
+//! connections.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -90,7 +90,7 @@ async fn a_browser_neither_guesses_types_nor_runs_scripts_of_resources() {
 }
 
 #[tokio::test]
-async fn clients_that_send_no_request_give_way_to_those_that_do() {
+async fn connections_without_a_request_are_closed_and_others_take_their_place() {
     let (server, _upstream) = serving(&["--connections", "8"]).await;
     let mut slow = Vec::new();
     for number in 0..8 {

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 
-/// Much longer than anything here takes, so only a test that hangs reaches it.
+/// Much longer than each step of a test takes, so only a test that hangs reaches it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) const CLIP: &[u8] = include_bytes!("../../../../assets/clip.mp4");
@@ -149,7 +149,7 @@ impl Server {
         in_time("the head of a response", request.send()).await.unwrap()
     }
 
-    /// The first snapshot for the page that fits.
+    /// The first snapshot for the page that satisfies `fits`.
     pub(crate) async fn wait_for(&self, name: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let events = http().get(format!("{}/events", self.media(name))).send();
         let mut events = in_time("the events", events).await.unwrap();

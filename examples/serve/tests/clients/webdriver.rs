@@ -88,7 +88,7 @@ impl Browser {
         in_time(script, self.client.execute(script, Vec::new())).await.unwrap()
     }
 
-    /// Runs the script until its result fits. `WebDriver` has no notifications, so this polls.
+    /// Runs the script until its result satisfies `fits`. `WebDriver` has no notifications, so this polls.
     pub(crate) async fn until(&self, what: &str, script: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let asked = async {
             loop {
@@ -104,6 +104,13 @@ impl Browser {
 
     pub(crate) async fn close(self) {
         in_time("the end of the browser", self.client.close()).await.unwrap();
+    }
+
+    /// Waits for the player, starts it, and waits until it has played this many seconds.
+    pub(crate) async fn play(&self, seconds: f64) {
+        self.until("the player", HAS_PLAYER, |has| has == true).await;
+        self.eval(PLAY).await;
+        self.until("it plays", TIME, |time| time.as_f64().unwrap() > seconds).await;
     }
 
     /// The second that the picture shows and the second that the player reports, after its seek has ended.

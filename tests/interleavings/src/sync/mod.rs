@@ -1,4 +1,4 @@
-//! What the protocol is built on: loom's atomics, and models of a waker and of two channels.
+//! The parts that the protocol uses: loom's atomics, and models of a waker and of two channels.
 //!
 //! Each model takes the steps of the original on its atomics, in the same order and with the same
 //! memory orderings. What the original keeps in an `UnsafeCell` is in a std `Mutex` here. loom does not

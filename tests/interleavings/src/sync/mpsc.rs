@@ -139,8 +139,8 @@ impl<T> UnboundedReceiver<T> {
     }
 }
 
-/// What is in the channel now is dropped. A message that is half sent stays until the last sender is
-/// dropped, as in tokio: that is what the library has to deal with.
+/// Drops the messages that are in the channel. A message that is half sent stays until the last sender is
+/// dropped, as in tokio. The library has to handle this.
 impl<T> Drop for UnboundedReceiver<T> {
     fn drop(&mut self) {
         self.close();
