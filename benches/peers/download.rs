@@ -98,6 +98,23 @@ where
     .await
 }
 
+/// Reads all loaded bytes once more. The reader moves to the blocking thread and back.
+pub(crate) async fn read_again<P>(reader: &mut Option<StreamDownload<P>>) -> Duration
+where
+    P: StorageProvider<Reader: 'static> + 'static,
+{
+    let mut inner = reader.take().expect("a reader");
+    let (inner, taken) = blocking(move || {
+        let start = Instant::now();
+        inner.seek(SeekFrom::Start(0)).expect("seeks");
+        read_through(&mut inner, None);
+        (inner, start.elapsed())
+    })
+    .await;
+    *reader = Some(inner);
+    taken
+}
+
 /// `count` random reads. The reader moves to the blocking thread and back.
 pub(crate) async fn random<P>(
     reader: &mut Option<StreamDownload<P>>,

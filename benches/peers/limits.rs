@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{self, Write};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use streamspool::Bytes;
@@ -79,6 +81,45 @@ pub(crate) async fn into_new_memory(all: &Bytes) -> Duration {
         start.elapsed()
     })
     .await
+}
+
+/// Copies each chunk into a block, and from there into a buffer of the readers' size. A second thread writes the
+/// blocks to a new file, 512 KiB at a time, and gives their memory back. This is the work of a first read that
+/// is spilled, without messages and without a look-up.
+pub(crate) fn into_file(all: &Bytes) -> Duration {
+    const BLOCK: usize = 512 * 1024;
+    let file = tempfile::tempfile().expect("a temporary file");
+    let (full, to_write) = mpsc::channel::<Vec<u8>>();
+    let (written, empty) = mpsc::channel();
+    for _ in 0..4 {
+        written.send(Vec::with_capacity(BLOCK)).expect("a receiver");
+    }
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut file = file;
+            for mut block in to_write {
+                file.write_all(&block).expect("writes");
+                block.clear();
+                // The reader may be done already.
+                let _ = written.send(block);
+            }
+        });
+        let mut buf = vec![0; BUFFER];
+        let start = Instant::now();
+        let mut block = empty.recv().expect("a block");
+        for chunk in all.chunks(BUFFER) {
+            if block.len() == BLOCK {
+                full.send(block).expect("a writer");
+                block = empty.recv().expect("a block");
+            }
+            let from = block.len();
+            block.extend_from_slice(chunk);
+            buf[..chunk.len()].copy_from_slice(&block[from..]);
+            black_box(&buf);
+        }
+        drop(full);
+        start.elapsed()
+    })
 }
 
 /// `count` messages by each of `tasks` to a task that only answers them. It looks up no bytes, so the caller

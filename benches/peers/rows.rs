@@ -17,7 +17,7 @@ use crate::{by_hand, catcher, download, limits, ours};
 const MEMORY: &str = "stream-download, memory";
 const TEMP: &str = "stream-download, temp file";
 const CATCHER: &str = "streamcatcher, one reader";
-const HAND: &str = "mutex by hand, 16 tasks";
+const HAND: &str = "mutex by hand";
 
 /// Random reads in one round, by all tasks together.
 const READS: usize = 96_000;
@@ -53,7 +53,16 @@ impl Rows {
             self.sequential(work, CATCHER, None, &compared.await);
         }
         let work = "first read through, 5 MiB in memory, rest spilled";
-        self.first_read(work, TEMP, Kept::Spilled, TempStorageProvider::new, 4.0).await;
+        self.first_read(work, TEMP, Kept::Spilled, TempStorageProvider::new, 6.0).await;
+        let against = "our own first read, all in memory";
+        if self.wants(work, against) {
+            let compared = compare(
+                rounds,
+                async || ours::first_read(Kept::Spilled, data, false).await,
+                async || ours::first_read(Kept::InMemory, data, false).await,
+            );
+            self.sequential(work, against, Some(0.7), &compared.await);
+        }
     }
 
     /// The first read beside stream-download, which gets a new `storage` for each.
@@ -90,6 +99,17 @@ impl Rows {
             self.sequential(work, against, Some(0.7), &compared.await);
             ours.end().await;
         }
+        if self.wants(work, MEMORY) {
+            let ours = Ours::loaded(Kept::InMemory, data).await;
+            let mut theirs = Some(download::loaded(MemoryStorageProvider, data).await);
+            let compared = compare(
+                rounds,
+                async || ours::read_again(&ours.buffer, None).await,
+                async || download::read_again(&mut theirs).await,
+            );
+            self.sequential(work, MEMORY, Some(1.0), &compared.await);
+            ours.end().await;
+        }
         if self.wants(work, CATCHER) {
             let ours = Ours::loaded(Kept::InMemory, data).await;
             let mut catcher = Some(catcher::loaded(data).await);
@@ -112,18 +132,19 @@ impl Rows {
                 async || ours::read_again(&ours.buffer, None).await,
                 async || limits::pread(&file),
             );
-            self.sequential(work, against, Some(0.8), &compared.await);
+            self.sequential(work, against, Some(0.85), &compared.await);
             ours.end().await;
         }
     }
 
     async fn random_reads(&self) {
         let work = "random 4 KiB by handle, in memory, 1 task";
-        self.random_by_one(work, MEMORY, Kept::InMemory, MemoryStorageProvider, 1.0).await;
-        self.random_by_many("random 4 KiB by handle, in memory, 16 tasks", Kept::InMemory, 3.0).await;
+        self.random_by_one(work, MEMORY, Kept::InMemory, MemoryStorageProvider, 1.25).await;
+        self.random_by_hand("random 4 KiB by handle, in memory, 16 tasks", TASKS, Kept::InMemory, 3.2).await;
         let work = "random 4 KiB by handle, spilled, 1 task";
         self.random_by_one(work, TEMP, Kept::Spilled, TempStorageProvider::new(), 0.8).await;
-        self.random_by_many("random 4 KiB by handle, spilled, 16 tasks", Kept::Spilled, 1.5).await;
+        self.random_by_hand(work, 1, Kept::Spilled, 0.9).await;
+        self.random_by_hand("random 4 KiB by handle, spilled, 16 tasks", TASKS, Kept::Spilled, 1.5).await;
     }
 
     /// Random reads of one task beside stream-download, which has one reader.
@@ -148,21 +169,21 @@ impl Rows {
         ours.end().await;
     }
 
-    /// Random reads of many tasks beside the mutex by hand.
-    async fn random_by_many(&self, work: &str, kept: Kept, goal: f64) {
+    /// Random reads beside a mutex by hand.
+    async fn random_by_hand(&self, work: &str, tasks: usize, kept: Kept, goal: f64) {
         let (data, rounds) = (&self.data, self.args.rounds(9));
-        let each = self.args.scale(READS, 160) / TASKS;
+        let each = self.args.scale(READS, 160) / tasks;
         if !self.wants(work, HAND) {
             return;
         }
         let ours = Ours::loaded(kept, data).await;
-        ours::random(&ours.buffer, data, TASKS, each, true).await;
+        ours::random(&ours.buffer, data, tasks, each, true).await;
         let theirs = by_hand::loaded(kept, data);
-        by_hand::random(&theirs, data, TASKS, each, true).await;
+        by_hand::random(&theirs, data, tasks, each, true).await;
         let compared = compare(
             rounds,
-            async || ours::random(&ours.buffer, data, TASKS, each, false).await,
-            async || by_hand::random(&theirs, data, TASKS, each, false).await,
+            async || ours::random(&ours.buffer, data, tasks, each, false).await,
+            async || by_hand::random(&theirs, data, tasks, each, false).await,
         );
         self.random(work, HAND, Some(goal), &compared.await);
         ours.end().await;
@@ -177,6 +198,16 @@ impl Rows {
                 rounds,
                 async || ours::first_read(Kept::InMemory, data, false).await,
                 async || limits::into_new_memory(data).await,
+            );
+            self.sequential(work, against, None, &compared.await);
+        }
+        let work = "first read through, 5 MiB in memory, rest spilled";
+        let against = "copied and written by two bare threads";
+        if self.wants(work, against) {
+            let compared = compare(
+                rounds,
+                async || ours::first_read(Kept::Spilled, data, false).await,
+                async || limits::into_file(data),
             );
             self.sequential(work, against, None, &compared.await);
         }
