@@ -56,7 +56,7 @@ pub(super) fn read_range(store: &dyn SpillStore, offset: u64, len: usize) -> io:
     Ok(bytes.freeze())
 }
 
-/// Fills `buf` from `offset` if that needs no waiting. Fails with the kind of the error: the caller does not
+/// Fills `buf` from `offset` if that needs no waiting. The error is only a kind, because the caller does not
 /// report it.
 pub(super) fn try_read(store: &dyn SpillStore, offset: u64, buf: &mut [u8]) -> Result<(), ErrorKind> {
     let len = buf.len();

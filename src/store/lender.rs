@@ -47,7 +47,7 @@ impl Lender {
                 return false;
             }
         }
-        // The bytes were read before the generation is: bytes of a later write are never taken for valid.
+        // Read the generation after the bytes, so that bytes of a later write are never taken for valid.
         fence(Ordering::Acquire);
         self.generation.load(Ordering::Relaxed) <= lent.generation
     }

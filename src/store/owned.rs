@@ -10,7 +10,7 @@ use super::SpillStore;
 use super::threads::{self, Job};
 use crate::panics;
 
-/// The store of one buffer. Whoever drops it last, a disk thread drops a store that was written to: to close
+/// The store of one buffer. If it was written to, a disk thread drops it, whoever the last owner is: to close
 /// a large file takes long.
 pub(super) struct Owned {
     store: Arc<dyn SpillStore>,
@@ -22,7 +22,7 @@ impl Owned {
         Self { store, is_written: AtomicBool::new(false) }
     }
 
-    /// Stands in for a store that is gone.
+    /// Takes the place of a store that was dropped.
     pub(super) fn gone() -> Self {
         Self::new(Arc::new(Gone))
     }
@@ -62,7 +62,7 @@ impl Drop for Owned {
     }
 }
 
-/// Stands in for a store that is gone.
+/// Takes the place of a store that was dropped.
 struct Gone;
 
 impl SpillStore for Gone {
