@@ -337,6 +337,8 @@
 //!
 //! ## Blocking callers
 //!
+//! Rules 30 and 31 are kept free for pools of buffers, which do not exist yet.
+//!
 //! 32. [`blocking_read`](BufferHandle::blocking_read) and the [`BlockingReader`] work on any thread that may
 //!     block: in `spawn_blocking` and `block_in_place`, and on threads of your own, with or without a runtime.
 //!     On a thread that runs async tasks of tokio they return `InvalidInput`, even if the bytes are loaded,
