@@ -75,6 +75,8 @@ pub(super) struct Layout {
     start: u64,
     /// The places of the store whose bytes are not read any more.
     freed: Vec<Range<u64>>,
+    /// The bytes that were discarded and can be fetched again. Some of them may be loaded again.
+    gone: RangeSet,
 }
 
 impl Layout {
@@ -86,6 +88,7 @@ impl Layout {
             slots: Slots::default(),
             start: 0,
             freed: Vec::new(),
+            gone: RangeSet::default(),
         }
     }
 
@@ -129,6 +132,22 @@ impl Layout {
     /// The first offset from `offset` on whose byte is not loaded.
     pub(super) fn first_missing(&self, offset: u64) -> u64 {
         self.loaded.first_missing(offset)
+    }
+
+    /// Whether the byte at `missing` was loaded before, and discarded.
+    pub(super) fn is_gone(&self, missing: u64) -> bool {
+        self.gone.look_up(missing).0
+    }
+
+    /// The first offset from `offset` on whose byte was never loaded.
+    pub(super) fn first_new(&self, mut offset: u64) -> u64 {
+        loop {
+            offset = self.first_missing(offset);
+            match self.gone.look_up(offset) {
+                (true, end) => offset = end,
+                (false, _) => return offset,
+            }
+        }
     }
 
     /// The bytes in memory.
@@ -293,7 +312,8 @@ impl Layout {
             return self.discard_before(ranges.last().map_or(0, |last| last.end));
         }
         for range in ranges {
-            self.loaded.remove(range);
+            self.loaded.remove(range.clone());
+            self.gone.insert(range);
         }
     }
 

@@ -292,3 +292,26 @@ fn a_load_that_fits_ends_although_other_reads_discard_its_bytes() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("max_disk"), "{error}");
 }
+
+#[test]
+fn read_ahead_does_not_fetch_discarded_bytes_again() {
+    // Rule 27.
+    for read_ahead in [MIB as u64, u64::MAX] {
+        let limits = Limits { max_memory: BLOCK, max_disk: 2 * BLOCKS, read_ahead, ..PLAIN };
+        let mut remote = Remote::with(limits, Retry::default());
+        remote.pump();
+        fetch(&mut remote, 0, SIZE);
+        let openings = remote.openings.len();
+        remote.read(0, 1000);
+        remote.opened(versioned());
+        remote.send(50_000);
+        assert_eq!(remote.bytes(), source(0, 1000));
+        assert!(!remote.wants(), "all bytes that follow were discarded");
+        remote.read(50_000, 1000);
+        assert!(remote.wants(), "a request waits for them");
+        remote.send(50_000);
+        assert_eq!(remote.bytes(), source(50_000, 51_000));
+        remote.breaks_idle();
+        assert_eq!(remote.openings.len(), openings + 1, "the source was opened without a request");
+    }
+}

@@ -195,7 +195,7 @@ impl Run {
         let at = self.remote.streams[&stream];
         match at {
             None => self.answer_opening(stream, fault),
-            Some(at) if self.remote.wants_of(stream) => self.stream(stream, at, fault),
+            Some(at) if self.wants(stream) => self.stream(stream, at, fault),
             Some(_) => {}
         }
     }
@@ -256,32 +256,53 @@ impl Run {
         }
     }
 
-    /// Whether a request that was not answered yet needs a missing byte.
-    fn is_waited_for(&self) -> bool {
-        let Ranges { resident, spilled: stored } = self.remote.core.ranges();
-        let loaded = |range: &Range<u64>| {
+    /// Whether a request waits for a byte at `offset` or after it, of these loaded bytes. `answered` have an
+    /// answer by now.
+    fn waits_beyond(&self, offset: u64, loaded: &Ranges, answered: &[usize]) -> bool {
+        let Ranges { resident, spilled: stored } = loaded;
+        let is_loaded = |range: &Range<u64>| {
             let inside = resident
                 .iter()
-                .chain(&stored)
+                .chain(stored)
                 .map(|have| have.end.min(range.end).saturating_sub(have.start.max(range.start)));
             inside.sum::<u64>() == range.end - range.start
         };
-        let answered = |asked: &Asked| self.remote.answers.iter().any(|(id, _)| *id == asked.id);
-        let needed = |asked: &&Asked| match asked.want {
-            Want::Exact => !loaded(&asked.range),
-            _ if asked.is_load => !loaded(&asked.range),
-            _ => !loaded(&(asked.range.start..asked.range.start + 1)),
+        let waits = |asked: &Asked| {
+            let Range { start, end } = asked.range;
+            let end = if asked.is_load || asked.want == Want::Exact { end } else { end.min(start + 1) };
+            let rest = start.max(offset)..end;
+            !answered.contains(&asked.id) && !rest.is_empty() && !is_loaded(&rest)
         };
-        self.asked.iter().filter(needed).any(|asked| !answered(asked) && !asked.range.is_empty())
+        self.asked.iter().any(waits)
+    }
+
+    /// Whether the core wants bytes of this stream. It must not fetch bytes again that no request waits for.
+    fn wants(&mut self, stream: usize) -> bool {
+        let wants = self.remote.wants_of(stream);
+        if let Some(at) = self.remote.streams[&stream].filter(|_| wants) {
+            let next = self.remote.core.layout.first_missing(at);
+            let is_new = !self.remote.arrived.look_up(next).0;
+            let is_asked = self.waits_beyond(next, &self.remote.core.ranges(), &[]);
+            assert!(is_new || is_asked, "the byte at {next} is fetched again without a waiting request");
+        }
+        wants
     }
 
     fn check(&mut self) {
         if self.remote.openings.len() > self.openings {
             self.openings = self.remote.openings.len();
+            // Later in the same step the request may have been answered, because bytes were discarded.
+            let (answered, loaded) = self.remote.at_opening.last().expect("an opening");
+            let is_asked = self.waits_beyond(0, loaded, answered);
             let loads_all = self.remote.core.limits.read_ahead == u64::MAX;
-            // With a limit, one step can discard bytes, open the source for them, and answer the request.
-            let is_known = !loads_all && !self.remote.core.layout.is_limited();
-            assert!(!is_known || self.is_waited_for(), "opened without a waiting request");
+            assert!(loads_all || is_asked, "opened without a waiting request");
+            let mut next = self.remote.last_opening().offset;
+            let all = || loaded.resident.iter().chain(&loaded.spilled);
+            while let Some(range) = all().find(|range| range.contains(&next)) {
+                next = range.end;
+            }
+            let is_new = !self.remote.arrived.look_up(next).0;
+            assert!(is_new || is_asked, "opened at {next} to fetch bytes again without a waiting request");
         }
         self.most_open = self.most_open.max(self.remote.published.streams);
         self.check_ranges();
@@ -346,10 +367,7 @@ impl Run {
                 return;
             }
             let streams: Vec<usize> = self.remote.streams.keys().copied().collect();
-            let ready = streams
-                .iter()
-                .copied()
-                .find(|stream| self.remote.streams[stream].is_none() || self.remote.wants_of(*stream));
+            let ready = streams.into_iter().find(|at| self.remote.streams[at].is_none() || self.wants(*at));
             if let Some(stream) = ready {
                 self.go_on(stream, false);
             } else if self.remote.writing.is_some() {
