@@ -404,7 +404,9 @@ impl<T: Token> Core<T> {
         if let Some(write) = write {
             return Some(Action::WriteStore(write));
         }
-        if let Some(token) = self.writeback.next_adjusted(&self.layout) {
+        // A `spill` does not wait for bytes that have no place: only this write has decided that.
+        let done = self.writeback.next_spilled().or_else(|| self.writeback.next_adjusted(&self.layout));
+        if let Some(token) = done {
             return Some(Action::Reply { token, result: Ok(Pieces::default()) });
         }
         self.absorb().or_else(|| self.next_opening())

@@ -315,3 +315,14 @@ fn read_ahead_does_not_fetch_discarded_bytes_again() {
         assert_eq!(remote.openings.len(), openings + 1, "the source was opened without a request");
     }
 }
+
+#[test]
+fn a_spill_without_room_in_the_store_is_answered_at_once() {
+    // Rule 27.
+    let mut world = window(8, 0, u64::MAX);
+    world.send(1000);
+    let spill = world.spill();
+    world.pump();
+    assert!(world.bytes(&spill).is_empty());
+    assert_eq!(world.progress().resident, 1000);
+}
