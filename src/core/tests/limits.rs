@@ -2,6 +2,7 @@
 
 use super::remote::{Remote, SIZE, versioned};
 use super::*;
+use crate::core::OpenedStream;
 use crate::error::ErrorKind;
 use crate::source::retry::Retry;
 
@@ -126,13 +127,17 @@ fn a_load_of_more_than_the_limits_fails_and_a_read_is_answered_in_parts() {
 
 #[test]
 fn a_spill_moves_as_much_as_fits() {
-    // Rule 27.
-    let mut world = window(8, 2, u64::MAX);
-    world.send(4 * BLOCK);
-    let spill = world.spill();
-    world.write_all();
-    assert!(world.bytes(&spill).is_empty());
-    assert_eq!((world.progress().spilled, world.progress().start), (2 * BLOCKS, 0));
+    // Rule 27. The last block that fits is the only one of its write, or not.
+    for disk in [1, 2] {
+        let mut world = window(8, disk, u64::MAX);
+        world.send(4 * BLOCK);
+        let spill = world.spill();
+        world.pump();
+        assert!(world.is_waiting(&spill), "the write runs");
+        world.write_all();
+        assert!(world.bytes(&spill).is_empty());
+        assert_eq!((world.progress().spilled, world.progress().start), (disk * BLOCKS, 0));
+    }
 }
 
 #[test]
@@ -325,4 +330,91 @@ fn a_spill_without_room_in_the_store_is_answered_at_once() {
     world.pump();
     assert!(world.bytes(&spill).is_empty());
     assert_eq!(world.progress().resident, 1000);
+}
+
+#[test]
+fn a_spill_of_much_more_than_fits_is_answered() {
+    // Rule 27. More blocks have no place than one write takes.
+    let mut world = window(16, 2, u64::MAX);
+    world.send(10 * BLOCK);
+    let spill = world.spill();
+    world.write_all();
+    assert!(world.bytes(&spill).is_empty());
+    assert_eq!((world.progress().spilled, world.progress().resident), (2 * BLOCKS, 8 * BLOCKS));
+}
+
+#[test]
+fn a_spill_is_answered_although_memory_is_full_of_bytes_that_must_not_be_discarded() {
+    // Rule 27.
+    for disk in [0, 2] {
+        let mut world = window(1, disk, u64::MAX);
+        while world.wants_chunk() {
+            world.send(50_000);
+            world.write_all();
+        }
+        let loaded = world.progress().loaded;
+        let spill = world.spill();
+        world.write_all();
+        assert!(world.bytes(&spill).is_empty());
+        assert_eq!((world.progress().spilled, world.progress().loaded), (disk * BLOCKS, loaded));
+    }
+}
+
+#[test]
+fn a_lower_limit_holds_although_the_running_write_fails() {
+    // Rule 28: the call gets the error, and the limit is changed all the same.
+    let mut world = window(0, 4, u64::MAX);
+    world.send(2 * BLOCK);
+    let set = world.set_limits(None, Some(0));
+    world.write_fails();
+    world.pump();
+    assert_eq!(world.error(&set).kind(), ErrorKind::Spill);
+    let spill = world.spill();
+    world.write_all();
+    assert!(world.bytes(&spill).is_empty());
+    assert_eq!(world.progress().spilled, 0);
+}
+
+#[test]
+fn a_spill_does_not_wait_for_bytes_that_are_discarded_meanwhile() {
+    // Rule 27. Both bytes of memory that is full, and bytes before those that the store gives up.
+    let mut world = window(4, 0, 0);
+    play(&mut world, 3 * BLOCKS);
+    world.read(4 * BLOCKS, 1);
+    world.end();
+    let spill = world.spill();
+    world.set_limits(Some(0), None);
+    world.pump();
+    assert!(world.bytes(&spill).is_empty());
+
+    let mut remote = cached(4, 0);
+    fetch(&mut remote, 0, 3 * BLOCKS);
+    remote.breaks_idle();
+    let (first, second) = (remote.ticket(), remote.ticket());
+    remote.core.handle_event(remote.now, Event::Spill { token: first });
+    remote.event(Event::SetLimits { max_memory: Some(0), max_disk: None, token: second });
+    assert_eq!((remote.answers.len(), remote.published.loaded), (2, 0), "a spill waits for ever");
+
+    let mut remote = cached(0, 1);
+    for at in [2 * BLOCKS, 0] {
+        remote.read(at, 1000);
+        let stream = *remote.streams.iter().find(|(_, at)| at.is_none()).unwrap().0;
+        remote.opened_as(stream, versioned());
+        remote.send_of(stream, 50_000);
+    }
+    // The source turns out to ignore offsets. From now on bytes are discarded for good.
+    remote.read(5 * BLOCKS, 2 * BLOCKS);
+    let stream = *remote.streams.iter().find(|(_, at)| at.is_none()).unwrap().0;
+    remote.opened_as(stream, OpenedStream { start: Some(5 * BLOCKS - 1000), ..versioned() });
+    remote.answers.clear();
+    for _ in 0..2 {
+        let token = remote.ticket();
+        remote.event(Event::Spill { token });
+    }
+    remote.send_of(stream, BLOCKS + 2000);
+    while remote.writing.is_some() {
+        remote.write_succeeds();
+    }
+    assert!(remote.published.start >= 2 * BLOCKS + 50_000);
+    assert_eq!(remote.answers.len(), 1 + 2, "a spill waits for ever");
 }

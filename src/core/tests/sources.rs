@@ -62,8 +62,16 @@ struct Asked {
     id: usize,
     range: Range<u64>,
     want: Want,
-    is_load: bool,
+    kind: Kind,
     gone: Rc<Cell<bool>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Load,
+    /// A spill, or a change of limits. It waits for no bytes.
+    Other,
 }
 
 struct Run {
@@ -144,18 +152,26 @@ impl Run {
         let most = [10, 1000, server.size + 10][server.random.below(3) as usize];
         let range = offset..offset + server.random.below(most);
         let want = [Want::Exact, Want::Exact, Want::Piece, Want::Run][server.random.below(4) as usize];
-        let is_load = server.random.one_in(10);
+        let kind = match server.random.below(20) {
+            0 | 1 => Kind::Load,
+            2 => Kind::Other,
+            _ => Kind::Read,
+        };
         let token = self.remote.ticket();
         self.asked.push(Asked {
             id: token.id,
             range: range.clone(),
             want,
-            is_load,
+            kind,
             gone: Rc::clone(&token.gone),
         });
         let (offset, len) = (range.start, range.end - range.start);
         let read = Read { offset, len, want };
-        self.remote.event(if is_load { Event::Load { range, token } } else { Event::Read { read, token } });
+        self.remote.event(match kind {
+            Kind::Read => Event::Read { read, token },
+            Kind::Load => Event::Load { range, token },
+            Kind::Other => Event::Spill { token },
+        });
     }
 
     fn abandon(&mut self) {
@@ -172,8 +188,8 @@ impl Run {
         self.max_memory = [0, BLOCK, 4 * BLOCK][random.below(3) as usize];
         let max_disk = Some([0, 2 * BLOCK as u64, u64::MAX][random.below(3) as usize]);
         let token = self.remote.ticket();
-        // Its answer may be an error of the disk.
-        self.abandoned.insert(token.id);
+        let (id, gone) = (token.id, Rc::clone(&token.gone));
+        self.asked.push(Asked { id, range: 0..0, want: Want::Exact, kind: Kind::Other, gone });
         self.remote.event(Event::SetLimits { max_memory: Some(self.max_memory), max_disk, token });
     }
 
@@ -269,9 +285,13 @@ impl Run {
         };
         let waits = |asked: &Asked| {
             let Range { start, end } = asked.range;
-            let end = if asked.is_load || asked.want == Want::Exact { end } else { end.min(start + 1) };
+            let is_exact = asked.kind == Kind::Load || asked.want == Want::Exact;
+            let end = if is_exact { end } else { end.min(start + 1) };
             let rest = start.max(offset)..end;
-            !answered.contains(&asked.id) && !rest.is_empty() && !is_loaded(&rest)
+            asked.kind != Kind::Other
+                && !answered.contains(&asked.id)
+                && !rest.is_empty()
+                && !is_loaded(&rest)
         };
         self.asked.iter().any(waits)
     }
@@ -296,7 +316,7 @@ impl Run {
             let is_asked = self.waits_beyond(0, loaded, answered);
             let loads_all = self.remote.core.limits.read_ahead == u64::MAX;
             assert!(loads_all || is_asked, "opened without a waiting request");
-            let mut next = self.remote.last_opening().offset;
+            let mut next = self.remote.last_opening().offset.max(self.remote.core.layout.start());
             let all = || loaded.resident.iter().chain(&loaded.spilled);
             while let Some(range) = all().find(|range| range.contains(&next)) {
                 next = range.end;
@@ -314,7 +334,7 @@ impl Run {
             let asked = self.asked.swap_remove(at);
             let Range { start, end } = asked.range;
             match answer {
-                Ok(bytes) if asked.is_load => assert!(bytes.is_empty()),
+                Ok(bytes) if asked.kind != Kind::Read => assert!(bytes.is_empty()),
                 Ok(bytes) => {
                     let size = self.remote.core.end;
                     // A part of an exact read, or all of it; without bytes it is at the end.
@@ -324,12 +344,13 @@ impl Run {
                     let expected = bytes_of(kept, start.min(SOURCE.len() as u64), start + bytes.len() as u64);
                     assert!(bytes == expected, "wrong bytes at {start}");
                 }
+                Err(error) if asked.kind == Kind::Other => assert_eq!(error.kind(), ErrorKind::Spill),
                 Err(error) => {
                     assert!(start < end, "{error} for no bytes");
                     match error.kind() {
                         ErrorKind::Changed | ErrorKind::Truncated | ErrorKind::Source | ErrorKind::Spill => {}
                         ErrorKind::Discarded => assert!(error.kept_from().is_some_and(|kept| kept > start)),
-                        ErrorKind::InvalidInput => assert!(asked.is_load, "{error}"),
+                        ErrorKind::InvalidInput => assert!(asked.kind == Kind::Load, "{error}"),
                         _ => panic!("{error}"),
                     }
                 }
