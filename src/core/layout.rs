@@ -118,9 +118,9 @@ impl Layout {
         self.stored.len()
     }
 
-    /// The end of the last loaded byte.
+    /// The end of the last byte that was loaded, even if it is discarded now.
     pub(super) fn end(&self) -> u64 {
-        self.loaded.end()
+        self.loaded.end().max(self.gone.end())
     }
 
     /// Whether the byte at `offset` is loaded, and the next offset for which this is different.

@@ -1,6 +1,6 @@
 //! Limits on disk: rules 27 and 28, without a runtime.
 
-use super::remote::{Remote, SIZE, versioned};
+use super::remote::{Remote, SIZE, told, versioned};
 use super::*;
 use crate::core::OpenedStream;
 use crate::error::ErrorKind;
@@ -417,4 +417,39 @@ fn a_spill_does_not_wait_for_bytes_that_are_discarded_meanwhile() {
     }
     assert!(remote.published.start >= 2 * BLOCKS + 50_000);
     assert_eq!(remote.answers.len(), 1 + 2, "a spill waits for ever");
+}
+
+#[test]
+fn the_end_of_the_resource_is_known_although_its_last_bytes_are_discarded() {
+    // Rule 27.
+    let mut remote = cached(0, 0);
+    remote.read(0, BLOCKS);
+    remote.opened(told(Some("v1"), None));
+    remote.send(BLOCKS);
+    assert_eq!(remote.bytes(), source(0, BLOCKS));
+    remote.read(BLOCKS, 1);
+    assert_eq!(remote.published.loaded, 0);
+    remote.ends();
+    assert!(remote.bytes().is_empty());
+    assert_eq!(remote.published.size, Some(BLOCKS));
+    let token = remote.ticket();
+    remote.event(Event::Size { token });
+    assert!(remote.bytes().is_empty());
+}
+
+#[test]
+fn an_end_before_bytes_that_were_discarded_is_early() {
+    // Rules 24 and 27.
+    let mut remote = cached(0, 0);
+    remote.read(0, BLOCKS);
+    remote.opened(told(Some("v1"), None));
+    remote.send(BLOCKS);
+    assert_eq!(remote.bytes(), source(0, BLOCKS));
+    remote.breaks_idle();
+    remote.read(0, 1000);
+    remote.opened(told(Some("v1"), None));
+    remote.send(500);
+    remote.ends();
+    assert!(remote.answers.is_empty(), "{:?}", remote.answers);
+    assert!(matches!(remote.published.state, State::Retrying { .. }));
 }
