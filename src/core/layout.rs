@@ -75,6 +75,8 @@ pub(super) struct Layout {
     start: u64,
     /// The places of the store whose bytes are not read any more.
     freed: Vec<Range<u64>>,
+    /// Bytes of failed writes, of which the store may have some. With a limit their blocks have slots.
+    failed: RangeSet,
     /// The bytes that were discarded and can be fetched again. Some of them may be loaded again.
     gone: RangeSet,
 }
@@ -88,6 +90,7 @@ impl Layout {
             slots: Slots::default(),
             start: 0,
             freed: Vec::new(),
+            failed: RangeSet::default(),
             gone: RangeSet::default(),
         }
     }
@@ -231,12 +234,20 @@ impl Layout {
         }
     }
 
+    /// These bytes were to be written, and that failed.
+    pub(super) fn write_failed(&mut self, ranges: Vec<Range<u64>>) {
+        if !self.is_limited() {
+            ranges.into_iter().for_each(|range| self.failed.insert(range));
+        }
+    }
+
     // ---- limits ----
 
     /// Limits the store: see [`Slots::set_limit`].
     pub(super) fn set_limit(&mut self, bytes: u64) -> bool {
         let blocks = |range: Range<u64>| number_of(range.start)..=number_of(range.end - 1);
-        self.slots.set_limit(bytes, self.stored.iter().flat_map(blocks))
+        let stored = self.stored.iter().chain(self.failed.iter());
+        self.slots.set_limit(bytes, stored.flat_map(blocks))
     }
 
     /// Whether the store holds more than its limit allows.

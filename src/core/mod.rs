@@ -352,7 +352,7 @@ impl<T: Token> Core<T> {
             Event::Spill { token } => self.writeback.spill(&self.layout, token),
             Event::Written => self.writeback.written(&mut self.layout),
             Event::WriteFailed(error) => {
-                let spills = self.writeback.write_failed(self.now, &self.layout, error.clone());
+                let spills = self.writeback.write_failed(self.now, &mut self.layout, error.clone());
                 self.due.extend(spills.map(|token| Action::Reply { token, result: Err(error.clone()) }));
                 if self.writeback.has_failed() {
                     self.fail_needy(&error);

@@ -215,10 +215,10 @@ impl<T: Token> Writeback<T> {
     pub(super) fn write_failed(
         &mut self,
         now: Instant,
-        layout: &Layout,
+        layout: &mut Layout,
         error: Error,
     ) -> impl Iterator<Item = T> + use<T> {
-        self.writing = None;
+        layout.write_failed(self.writing.take().unwrap_or_default());
         self.error = Some(error);
         // If only a `spill` asked for the write, memory is within its limit and reading goes on.
         let exceeds = layout.has_excess(self.max_memory) || !self.fits(layout);

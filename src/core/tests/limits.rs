@@ -453,3 +453,18 @@ fn an_end_before_bytes_that_were_discarded_is_early() {
     assert!(remote.answers.is_empty(), "{:?}", remote.answers);
     assert!(matches!(remote.published.state, State::Retrying { .. }));
 }
+
+#[test]
+fn a_limit_frees_the_space_of_a_write_that_failed_before() {
+    // Rules 16 and 28: such a write may have stored a part of its bytes.
+    let mut world = World::new(Limits { max_memory: 0, ..PLAIN });
+    let read = world.read(0, 2 * BLOCKS);
+    world.send(BLOCK);
+    world.write_fails();
+    world.pump();
+    assert_eq!(world.error(&read).kind(), ErrorKind::Spill);
+    let set = world.set_limits(Some(usize::MAX), Some(0));
+    world.write_all();
+    assert!(world.bytes(&set).is_empty());
+    assert_eq!(world.discarded, [0..BLOCKS]);
+}
