@@ -129,8 +129,17 @@ impl<T: Token> Core<T> {
     /// Stops the stream if it has reached the end of the resource, or an island before which it stops. The
     /// buffer is complete if no byte is missing.
     fn pass_loaded(&mut self, stream: usize) {
-        if self.layout.is_whole(self.end) && !self.may_fetch_again() {
-            return self.finish(Ending::Complete);
+        if self.layout.is_whole(self.end) {
+            if !self.may_fetch_again() {
+                return self.finish(Ending::Complete);
+            }
+            // The source is opened again if bytes are discarded.
+            for stream in self.feeds.ids() {
+                if self.feeds.at(stream).is_some() {
+                    self.close(stream);
+                }
+            }
+            return;
         }
         let Some(at) = self.feeds.at(stream) else { return };
         let (is_loaded, end) = self.layout.look_up(at);

@@ -468,3 +468,18 @@ fn a_limit_frees_the_space_of_a_write_that_failed_before() {
     assert!(world.bytes(&set).is_empty());
     assert_eq!(world.discarded, [0..BLOCKS]);
 }
+
+#[test]
+fn a_complete_buffer_that_may_discard_holds_no_stream() {
+    // Rule 27.
+    let mut remote = cached(16, 4);
+    remote.read(0, 4);
+    remote.opened(told(Some("v1"), None));
+    remote.send(4);
+    assert_eq!(remote.bytes(), source(0, 4));
+    remote.read(BLOCKS + 1, 1);
+    remote.opened(told(Some("v1"), Some(4)));
+    assert!(remote.bytes().is_empty());
+    assert_eq!((remote.published.state, remote.published.streams), (State::Complete, 0));
+    assert!(remote.streams.is_empty());
+}
