@@ -400,6 +400,7 @@ impl<T: Token> Core<T> {
         let write = self.writeback.next_write(&mut self.layout, &discards);
         if start != self.layout.start() {
             self.wake_discarded();
+            self.stop_if_whole();
         }
         if let Some(write) = write {
             return Some(Action::WriteStore(write));
@@ -446,7 +447,7 @@ impl<T: Token> Core<T> {
 
     /// The state while the source has not ended.
     fn open_state(&mut self) -> State {
-        if self.layout.is_whole(self.end) {
+        if self.layout.is_whole(self.end) && self.layout.start() == 0 {
             return State::Complete;
         }
         if let Some((attempt, _, delay)) = self.feeds.retrying()

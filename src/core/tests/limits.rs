@@ -483,3 +483,54 @@ fn a_complete_buffer_that_may_discard_holds_no_stream() {
     assert_eq!((remote.published.state, remote.published.streams), (State::Complete, 0));
     assert!(remote.streams.is_empty());
 }
+
+#[test]
+fn a_buffer_that_discards_all_missing_bytes_has_ended_and_is_not_complete() {
+    // Rule 27.
+    let mut remote = cached(16, 0);
+    remote.read(SIZE - 1000, 1000);
+    remote.opened(versioned());
+    remote.send(1000);
+    remote.bytes();
+    // The source turns out to ignore offsets. From now on bytes are discarded for good.
+    remote.read(5000, 1000);
+    remote.opened(OpenedStream { start: Some(0), ..versioned() });
+    remote.send(6000);
+    remote.bytes();
+    let token = remote.ticket();
+    remote.event(Event::SetLimits { max_memory: Some(0), max_disk: None, token });
+    assert_eq!((remote.published.start, remote.published.size), (SIZE, Some(SIZE)));
+    assert_eq!((remote.published.state, remote.published.streams), (State::Waiting, 0));
+    assert!(remote.streams.is_empty());
+}
+
+#[test]
+fn a_buffer_without_its_first_bytes_is_never_complete() {
+    // Rule 27: also if the source can be opened anywhere again after it has ignored offsets.
+    let mut remote = cached(16, 0);
+    remote.read(BLOCKS, 1000);
+    remote.opened(versioned());
+    remote.send(1000);
+    remote.breaks_idle();
+    remote.read(5 * BLOCKS + 100, 1000);
+    remote.opened(OpenedStream { start: Some(5 * BLOCKS), ..versioned() });
+    remote.send(1100);
+    let set = |remote: &mut Remote, bytes: usize| {
+        let token = remote.ticket();
+        remote.event(Event::SetLimits { max_memory: Some(bytes), max_disk: None, token });
+    };
+    set(&mut remote, 0);
+    assert_eq!(remote.published.start, BLOCKS + 1000);
+    set(&mut remote, usize::MAX);
+    remote.read(6 * BLOCKS, 1000);
+    remote.breaks();
+    remote.wait();
+    assert_eq!(remote.last_opening().offset, BLOCKS + 1000);
+    remote.opened(versioned());
+    remote.load(BLOCKS + 1000..SIZE);
+    while let Some(at) = remote.at() {
+        remote.send(100_000.min(SIZE - at));
+    }
+    assert_eq!((remote.published.loaded, remote.published.start), (SIZE - BLOCKS - 1000, BLOCKS + 1000));
+    assert_eq!((remote.published.state, remote.published.streams), (State::Waiting, 0));
+}
