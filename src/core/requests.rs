@@ -93,7 +93,7 @@ impl<T: Token> Core<T> {
             return Decision::Act(Outcome::Failure(Error::discarded(start, self.layout.start())));
         }
         // Without a size, the resource may end long before `self.end`.
-        let is_known = range.end < u64::MAX || self.feeds.size().is_some();
+        let is_known = range.end < u64::MAX || self.feeds.size() == Some(self.end);
         if is_known && end.saturating_sub(start) > capacity {
             return Decision::Act(Outcome::Failure(Error::too_large(start, end - start, capacity)));
         }

@@ -5,6 +5,7 @@ use super::remote::{Remote, SIZE, told, versioned};
 use super::*;
 use crate::core::OpenedStream;
 use crate::error::ErrorKind;
+use crate::source::Reopen;
 use crate::source::retry::Retry;
 
 #[test]
@@ -261,4 +262,15 @@ fn a_load_is_not_refused_because_of_an_end_that_is_only_the_latest_possible_one(
     remote.ends();
     assert!(remote.bytes().is_empty());
     assert_eq!(remote.published.size, Some(1000));
+}
+
+#[test]
+fn a_load_gets_the_failure_of_the_source_and_not_a_refusal() {
+    // Rules 15 and 27. The opening that told the size failed.
+    let mut remote = cached(0, 2);
+    remote.read(5000, 10);
+    remote.opened(OpenedStream { reopen: Reopen::Never, ..told(None, Some(1000)) });
+    assert_eq!(remote.error().kind(), ErrorKind::Source);
+    remote.load(0..u64::MAX);
+    assert_eq!(remote.error().kind(), ErrorKind::Source);
 }
