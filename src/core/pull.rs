@@ -133,6 +133,8 @@ impl<T: Token> Core<T> {
         if is_whole && !self.may_fetch_again() {
             self.finish(Ending::Complete);
         } else if is_whole {
+            self.feeds.ends_at(self.end);
+            self.waiters.wake_if(|waiter| matches!(waiter, Waiter::Size(_)));
             for stream in self.feeds.ids() {
                 if self.feeds.at(stream).is_some() {
                     self.close(stream);

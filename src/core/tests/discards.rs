@@ -274,3 +274,26 @@ fn a_load_gets_the_failure_of_the_source_and_not_a_refusal() {
     remote.load(0..u64::MAX);
     assert_eq!(remote.error().kind(), ErrorKind::Source);
 }
+
+#[test]
+fn a_complete_buffer_that_may_discard_knows_its_size() {
+    // Rules 18 and 27: a stream at the end was the first to show that the resource ends there or before.
+    let mut remote = cached(16, 4);
+    remote.read(0, 100);
+    remote.opened(told(Some("v1"), None));
+    remote.send(100);
+    remote.bytes();
+    let end = 300_000;
+    remote.read(end, 1);
+    remote.opened(told(Some("v1"), None));
+    remote.ends_of(1);
+    assert!(remote.bytes().is_empty());
+    remote.load(0..end);
+    let token = remote.ticket();
+    remote.event(Event::Size { token });
+    assert!(remote.answers.is_empty());
+    remote.send_of(0, end - 100);
+    assert_eq!((remote.published.state, remote.published.size), (State::Complete, Some(end)));
+    assert_eq!(remote.answers.len(), 2);
+    assert!(remote.streams.is_empty());
+}
