@@ -309,8 +309,9 @@ impl<T: Token> Core<T> {
         let retry_source = retrying.filter(|at| *at > self.decided_opening && self.needs_opening());
         let mut deadline = [retry_write, retry_source].into_iter().flatten().min();
         for stream in self.feeds.ids() {
-            // The rest of its chunk waits for memory. It would be lost if the stream were closed now.
-            if self.arriving_from == stream && !self.arriving.is_empty() {
+            // The rest of its chunk waits for memory. It would be lost if the stream were closed now. Only where
+            // bytes are discarded it may have to wait until a caller reads others, and can be fetched again.
+            if self.arriving_from == stream && !self.arriving.is_empty() && !self.may_fetch_again() {
                 continue;
             }
             let wanted = self.wants_chunk(stream);

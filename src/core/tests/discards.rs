@@ -297,3 +297,21 @@ fn a_complete_buffer_that_may_discard_knows_its_size() {
     assert_eq!(remote.answers.len(), 2);
     assert!(remote.streams.is_empty());
 }
+
+#[test]
+fn a_paused_buffer_closes_a_stream_whose_chunk_has_no_room() {
+    // Rules 21 and 27: the rest of the chunk can be fetched again.
+    let limits = Limits { max_memory: 0, max_disk: BLOCKS, read_ahead: MIB as u64, ..PLAIN };
+    let mut remote = Remote::with(limits, Retry::default());
+    remote.read(0, 30);
+    remote.opened(versioned());
+    remote.send(30);
+    remote.bytes();
+    remote.send(SIZE - 30);
+    while remote.writing.is_some() {
+        remote.write_succeeds();
+    }
+    assert!(remote.published.loaded < SIZE);
+    remote.breaks_idle();
+    fetch(&mut remote, 0, SIZE);
+}
