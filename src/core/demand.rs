@@ -72,7 +72,9 @@ impl<T: Token> Core<T> {
     pub(super) fn needs(&mut self, id: usize) -> bool {
         let Some(at) = self.feeds.at(id) else { return false };
         let at = self.layout.first_missing(at);
-        self.loads_all() || self.delivered.is_ahead(at, self.limits.read_ahead) || self.is_waited_for(id, at)
+        let is_ahead = self.loads_all() || self.delivered.is_ahead(at, self.limits.read_ahead);
+        // Bytes that were discarded are fetched again only for a request.
+        is_ahead && !self.layout.is_gone(at) || self.is_waited_for(id, at)
     }
 
     /// Whether the buffer loads all bytes without a request.
@@ -130,10 +132,9 @@ impl<T: Token> Core<T> {
     fn next_needed(&mut self) -> Option<u64> {
         self.unserved().or_else(|| {
             let is_idle = self.loads_all() && self.feeds.count() == 0;
-            // Bytes that were discarded are fetched again only for a request.
             let from = if self.layout.is_limited() { self.delivered.last() } else { 0 };
-            let missing = self.layout.first_missing(from);
-            (is_idle && missing < self.end).then_some(missing)
+            let new = self.layout.first_new(from);
+            (is_idle && new < self.end).then_some(new)
         })
     }
 

@@ -78,6 +78,10 @@ pub(super) struct Layout {
     freed: Vec<Range<u64>>,
     /// The number of writes that were decided and may reuse places of the store.
     generation: u64,
+    /// Bytes of failed writes, of which the store may have some. With a limit their blocks have slots.
+    failed: RangeSet,
+    /// The bytes that were discarded and can be fetched again. Some of them may be loaded again.
+    gone: RangeSet,
 }
 
 impl Layout {
@@ -90,6 +94,8 @@ impl Layout {
             start: 0,
             freed: Vec::new(),
             generation: 0,
+            failed: RangeSet::default(),
+            gone: RangeSet::default(),
         }
     }
 
@@ -119,9 +125,9 @@ impl Layout {
         self.stored.len()
     }
 
-    /// The end of the last loaded byte.
+    /// The end of the last byte that was loaded, even if it is discarded now.
     pub(super) fn end(&self) -> u64 {
-        self.loaded.end()
+        self.loaded.end().max(self.gone.end())
     }
 
     /// Whether the byte at `offset` is loaded, and the next offset for which this is different.
@@ -133,6 +139,22 @@ impl Layout {
     /// The first offset from `offset` on whose byte is not loaded.
     pub(super) fn first_missing(&self, offset: u64) -> u64 {
         self.loaded.first_missing(offset)
+    }
+
+    /// Whether the byte at `missing` was loaded before, and discarded.
+    pub(super) fn is_gone(&self, missing: u64) -> bool {
+        self.gone.look_up(missing).0
+    }
+
+    /// The first offset from `offset` on whose byte was never loaded.
+    pub(super) fn first_new(&self, mut offset: u64) -> u64 {
+        loop {
+            offset = self.first_missing(offset);
+            match self.gone.look_up(offset) {
+                (true, end) => offset = end,
+                (false, _) => return offset,
+            }
+        }
     }
 
     /// The bytes in memory.
@@ -238,12 +260,22 @@ impl Layout {
         }
     }
 
+    /// These bytes were to be written, and that failed.
+    pub(super) fn write_failed(&mut self, ranges: Vec<Range<u64>>) {
+        if !self.is_limited() {
+            for range in ranges {
+                self.failed.insert(range);
+            }
+        }
+    }
+
     // ---- limits ----
 
     /// Limits the store: see [`Slots::set_limit`].
     pub(super) fn set_limit(&mut self, bytes: u64) -> bool {
         let blocks = |range: Range<u64>| number_of(range.start)..=number_of(range.end - 1);
-        self.slots.set_limit(bytes, self.stored.iter().flat_map(blocks))
+        let stored = self.stored.iter().chain(self.failed.iter());
+        self.slots.set_limit(bytes, stored.flat_map(blocks))
     }
 
     /// Whether the store holds more than its limit allows.
@@ -319,7 +351,8 @@ impl Layout {
             return self.discard_before(ranges.last().map_or(0, |last| last.end));
         }
         for range in ranges {
-            self.loaded.remove(range);
+            self.loaded.remove(range.clone());
+            self.gone.insert(range);
         }
     }
 

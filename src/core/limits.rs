@@ -39,7 +39,8 @@ impl<T: Token> Core<T> {
     pub(super) fn apply_limits(&mut self) {
         let Some(bytes) = self.new_max_disk.take_if(|_| !self.writeback.is_writing()) else { return };
         self.layout.set_limit(bytes);
-        let discards = self.discards();
+        // Also if no caller waits for that any more.
+        let discards = Discards { unread: true, ..self.discards() };
         while self.layout.is_exceeded()
             && let Some(number) = self.layout.next_discarded(&discards)
         {

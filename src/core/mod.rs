@@ -310,8 +310,9 @@ impl<T: Token> Core<T> {
         let retry_source = retrying.filter(|at| *at > self.decided_opening && self.needs_opening());
         let mut deadline = [retry_write, retry_source].into_iter().flatten().min();
         for stream in self.feeds.ids() {
-            // The rest of its chunk waits for memory. It would be lost if the stream were closed now.
-            if self.arriving_from == stream && !self.arriving.is_empty() {
+            // The rest of its chunk waits for memory. It would be lost if the stream were closed now. Only where
+            // bytes are discarded it may have to wait until a caller reads others, and can be fetched again.
+            if self.arriving_from == stream && !self.arriving.is_empty() && !self.may_fetch_again() {
                 continue;
             }
             let wanted = self.wants_chunk(stream);
@@ -353,7 +354,7 @@ impl<T: Token> Core<T> {
             Event::Spill { token } => self.writeback.spill(&self.layout, token),
             Event::Written => self.writeback.written(&mut self.layout),
             Event::WriteFailed(error) => {
-                let spills = self.writeback.write_failed(self.now, &self.layout, error.clone());
+                let spills = self.writeback.write_failed(self.now, &mut self.layout, error.clone());
                 self.due.extend(spills.map(|token| Action::Reply { token, result: Err(error.clone()) }));
                 if self.writeback.has_failed() {
                     self.fail_needy(&error);
@@ -401,11 +402,14 @@ impl<T: Token> Core<T> {
         let write = self.writeback.next_write(&mut self.layout, &discards);
         if start != self.layout.start() {
             self.wake_discarded();
+            self.stop_if_whole();
         }
         if let Some(write) = write {
             return Some(Action::WriteStore(write));
         }
-        if let Some(token) = self.writeback.next_adjusted(&self.layout) {
+        // A `spill` does not wait for bytes that have no place: only this write has decided that.
+        let done = self.writeback.next_spilled().or_else(|| self.writeback.next_adjusted(&self.layout));
+        if let Some(token) = done {
             return Some(Action::Reply { token, result: Ok(Found::default()) });
         }
         self.absorb().or_else(|| self.next_opening())
@@ -445,7 +449,7 @@ impl<T: Token> Core<T> {
 
     /// The state while the source has not ended.
     fn open_state(&mut self) -> State {
-        if self.layout.is_whole(self.end) {
+        if self.layout.is_whole(self.end) && self.layout.start() == 0 {
             return State::Complete;
         }
         if let Some((attempt, _, delay)) = self.feeds.retrying()

@@ -126,11 +126,29 @@ impl<T: Token> Core<T> {
         Some(Action::Absorbed { bytes })
     }
 
+    /// Whether no byte is missing. Then all streams are closed, and the source has ended if no byte will be
+    /// fetched again.
+    pub(super) fn stop_if_whole(&mut self) -> bool {
+        let is_whole = self.layout.is_whole(self.end);
+        if is_whole && !self.may_fetch_again() {
+            self.finish(Ending::Complete);
+        } else if is_whole {
+            self.feeds.ends_at(self.end);
+            self.waiters.wake_if(|waiter| matches!(waiter, Waiter::Size(_)));
+            for stream in self.feeds.ids() {
+                if self.feeds.at(stream).is_some() {
+                    self.close(stream);
+                }
+            }
+        }
+        is_whole
+    }
+
     /// Stops the stream if it has reached the end of the resource, or an island before which it stops. The
     /// buffer is complete if no byte is missing.
     fn pass_loaded(&mut self, stream: usize) {
-        if self.layout.is_whole(self.end) && !self.may_fetch_again() {
-            return self.finish(Ending::Complete);
+        if self.stop_if_whole() {
+            return;
         }
         let Some(at) = self.feeds.at(stream) else { return };
         let (is_loaded, end) = self.layout.look_up(at);

@@ -95,7 +95,9 @@ impl<T: Token> Core<T> {
         if start < end && start < self.layout.start() {
             return Decision::Act(Outcome::Failure(Error::discarded(start, self.layout.start())));
         }
-        if end != u64::MAX && end.saturating_sub(start) > capacity {
+        // Without a size, the resource may end long before `self.end`.
+        let is_known = range.end < u64::MAX || self.feeds.size() == Some(self.end);
+        if is_known && end.saturating_sub(start) > capacity {
             return Decision::Act(Outcome::Failure(Error::too_large(start, end - start, capacity)));
         }
         let first = self.layout.first_missing(at);

@@ -155,37 +155,37 @@ impl<T: Token> Writeback<T> {
         let all = !self.has_room(layout) && layout.capacity() > 0;
         let mut write = Write::default();
         let (mut ranges, mut chosen) = (Vec::new(), Vec::new());
+        let mut has_places = true;
         for block in layout.leaving(self.max_memory, &self.asked, all, WRITE_MOST) {
             let mut has_place = layout.assign(&block);
-            if !has_place && !block.is_excess {
-                // A `spill` moves as much as fits.
-                let range = block_range(block.number);
-                self.asked.remove(range.clone());
-                self.spills.iter_mut().for_each(|spill| spill.ranges.remove(range.clone()));
+            if block.is_excess && !has_place && layout.capacity() == 0 && discards.allows(&block) {
+                layout.discard_resident(block.number, discards.again);
+                self.leave(&block_range(block.number));
                 continue;
             }
-            if !has_place && layout.capacity() == 0 {
-                if discards.allows(&block) {
-                    layout.discard_resident(block.number, discards.again);
-                }
-                continue;
-            }
-            while !has_place && let Some(oldest) = layout.next_discarded(discards)
+            while block.is_excess
+                && !has_place
+                && let Some(oldest) = layout.next_discarded(discards)
                 // A block of this write is not in the store yet.
                 && !chosen.contains(&oldest)
             {
                 layout.discard(oldest, discards.again);
                 has_place = layout.assign(&block);
             }
-            if !has_place {
-                break;
-            }
-            chosen.push(block.number);
-            for segment in layout.segments(block.number) {
-                ranges.push(segment.start..segment.end());
-                write.bytes.push((layout.position(segment.start), segment.bytes));
+            has_places &= has_place;
+            if has_place {
+                chosen.push(block.number);
+                for segment in layout.segments(block.number) {
+                    ranges.push(segment.start..segment.end());
+                    write.bytes.push((layout.position(segment.start), segment.bytes));
+                }
             }
         }
+        if !has_places && chosen.is_empty() {
+            // No place is free. A `spill` moves as much as fits, so it is done.
+            self.all_asked().for_each(|asked| *asked = RangeSet::default());
+        }
+        self.leave(&(0..layout.start()));
         write.discarded = layout.take_freed();
         if write.bytes.is_empty() && write.discarded.is_empty() {
             return None;
@@ -202,22 +202,29 @@ impl<T: Token> Writeback<T> {
         self.backoff.reset();
         let ranges = self.writing.take().unwrap_or_default();
         layout.moved(&ranges);
-        let spills = self.spills.iter_mut().map(|spill| &mut spill.ranges);
-        for asked in spills.chain([&mut self.asked]) {
-            for range in &ranges {
-                asked.remove(range.clone());
-            }
+        for range in &ranges {
+            self.leave(range);
         }
+    }
+
+    /// These bytes are not in memory any more. No `spill` waits for them.
+    fn leave(&mut self, range: &Range<u64>) {
+        self.all_asked().for_each(|asked| asked.remove(range.clone()));
+    }
+
+    /// The bytes that are to be spilled, and those that each `spill` waits for.
+    fn all_asked(&mut self) -> impl Iterator<Item = &mut RangeSet> {
+        self.spills.iter_mut().map(|spill| &mut spill.ranges).chain([&mut self.asked])
     }
 
     /// The running write failed. Returns the requests that fail with it: `spill` and changes of limits.
     pub(super) fn write_failed(
         &mut self,
         now: Instant,
-        layout: &Layout,
+        layout: &mut Layout,
         error: Error,
     ) -> impl Iterator<Item = T> + use<T> {
-        self.writing = None;
+        layout.write_failed(self.writing.take().unwrap_or_default());
         self.error = Some(error);
         // If only a `spill` asked for the write, memory is within its limit and reading goes on.
         let exceeds = layout.has_excess(self.max_memory) || !self.fits(layout);

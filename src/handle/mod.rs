@@ -115,13 +115,7 @@ impl BufferHandle {
         if let Some(size) = self.known_size() {
             return Ok(size);
         }
-        loop {
-            self.request(Request::Size, &*self.shared).await.map_err(|error| self.at_end(error))?;
-            if let Some(size) = self.progress().size {
-                return Ok(size);
-            }
-            // The source has failed since the reply, and the size has turned out to be wrong. Ask again.
-        }
+        self.size_after(|| Request::Size).await
     }
 
     /// Loads all bytes of the resource and returns their number. Holes are filled. It does not return for an
@@ -150,9 +144,18 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn load(&self) -> Result<u64, Error> {
-        self.request(Request::Load(0..u64::MAX), &*self.shared).await.map_err(|error| self.at_end(error))?;
-        // Progress is published before the reply, so this is the number at the reply.
-        Ok(self.progress().loaded)
+        self.size_after(|| Request::Load(0..u64::MAX)).await
+    }
+
+    /// The size that is published before the reply to this request.
+    async fn size_after(&self, request: fn() -> Request) -> Result<u64, Error> {
+        loop {
+            self.request(request(), &*self.shared).await.map_err(|error| self.at_end(error))?;
+            if let Some(size) = self.progress().size {
+                return Ok(size);
+            }
+            // The source has failed since the reply, and the size has turned out to be wrong. Ask again.
+        }
     }
 
     /// Loads a range, for example `..1024` or `1_000_000..`, and waits until all of its bytes are loaded.

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::support::source::ready;
-use crate::support::{BLOCK, MIB, assert_bytes, assert_data, data, on_both_runtimes};
+use crate::support::{BLOCK, MIB, assert_bytes, assert_data, data, on_both_runtimes, poll_once};
 
 /// One second of a radio of 128 kbit/s.
 const SECOND: usize = 16_000;
@@ -217,4 +217,16 @@ fn rule_28_the_limit_on_disk_changes_while_a_real_file_is_read() {
             assert_eq!(reader.await.unwrap().0, size);
         }
     });
+}
+
+#[tokio::test]
+async fn rule_27_a_load_returns_the_size_although_bytes_are_discarded_before_its_caller_is_polled() {
+    let size = 2 * MIB as u64;
+    let buffer = StreamBuffer::builder().max_disk(0).spawn(ready(size, 64 * 1024));
+    let mut load = Box::pin(buffer.load());
+    assert!(poll_once(&mut load).is_pending());
+    buffer.subscribe().wait_for(|now| now.state == State::Complete).await.unwrap();
+    buffer.set_max_memory(0).await.unwrap();
+    assert_eq!(buffer.progress().loaded, 0);
+    assert_eq!(load.await.unwrap(), size);
 }

@@ -24,6 +24,7 @@ mod crowds;
 mod disks;
 mod far;
 mod limits;
+mod lost_writes;
 mod memory_disks;
 mod runtimes;
 #[path = "../it/support/mod.rs"]

@@ -92,6 +92,11 @@ impl Feeds {
         self.size
     }
 
+    /// All bytes up to `end` are proven, and none is after them.
+    pub(super) fn ends_at(&mut self, end: u64) {
+        self.size = Some(end);
+    }
+
     /// Whether a byte was ever taken in.
     pub(super) fn has_bytes(&self) -> bool {
         self.has_bytes

@@ -11,6 +11,7 @@
 )]
 
 mod demand;
+mod discards;
 mod ending;
 mod far;
 mod holes;

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::*;
+use crate::core::ranges::RangeSet;
 use crate::core::{OpenedStream, Write};
+use crate::progress::Ranges;
 use crate::source::retry::Retry;
 use crate::source::version::Version;
 use crate::source::{OpenAt, Reopen};
@@ -30,6 +32,8 @@ pub(super) struct Remote {
     pub(super) now: Instant,
     /// The openings that the core asked for, and their times.
     pub(super) openings: Vec<(OpenAt, Instant)>,
+    /// The requests that had just been answered at each opening, and the ranges that were loaded then.
+    pub(super) at_opening: Vec<(Vec<usize>, Ranges)>,
     /// The next offset of each open stream; `None` while it is being opened.
     pub(super) streams: BTreeMap<usize, Option<u64>>,
     /// What was asked for by the last opening of each stream.
@@ -42,6 +46,8 @@ pub(super) struct Remote {
     next: usize,
     /// Bytes sent by all streams.
     pub(super) sent: u64,
+    /// The bytes that were loaded at any time.
+    pub(super) arrived: RangeSet,
     pub(super) disk: Vec<u8>,
     /// The blocks of the store that hold bytes.
     pub(super) places: BTreeSet<u64>,
@@ -66,6 +72,7 @@ impl Remote {
             core,
             now,
             openings: Vec::new(),
+            at_opening: Vec::new(),
             streams: BTreeMap::new(),
             asked: BTreeMap::new(),
             most: limits.streams,
@@ -74,6 +81,7 @@ impl Remote {
             error: None,
             next: 0,
             sent: 0,
+            arrived: RangeSet::default(),
             disk: Vec::new(),
             places: BTreeSet::new(),
             writing: None,
@@ -122,6 +130,8 @@ impl Remote {
             }
             Action::OpenStream { stream, at } => {
                 self.openings.push((at.clone(), self.now));
+                let answered = self.answers.iter().map(|(id, _)| *id).collect();
+                self.at_opening.push((answered, self.core.ranges()));
                 self.asked.insert(stream, at);
                 self.streams.insert(stream, None);
                 assert!(self.streams.len() <= self.most, "{} streams at once", self.streams.len());
@@ -129,7 +139,7 @@ impl Remote {
             Action::CloseStream(stream) => {
                 self.streams.remove(&stream);
             }
-            Action::Absorbed { .. } => {}
+            Action::Absorbed { .. } => self.note_arrived(),
             Action::WriteStore(write) => {
                 assert!(self.writing.is_none(), "two writes at once");
                 self.spoil(&write);
@@ -332,7 +342,13 @@ impl Remote {
         *at = at.map(|at| at.saturating_add(bytes.len() as u64));
         self.sent += bytes.len() as u64;
         self.core.permit(self.now, stream).expect("bytes are wanted").chunk(bytes);
+        self.note_arrived();
         self.pump();
+    }
+
+    fn note_arrived(&mut self) {
+        let Ranges { resident, spilled } = self.core.ranges();
+        resident.into_iter().chain(spilled).for_each(|range| self.arrived.insert(range));
     }
 
     pub(super) fn breaks(&mut self) {

@@ -62,8 +62,16 @@ struct Asked {
     id: usize,
     range: Range<u64>,
     want: Want,
-    is_load: bool,
+    kind: Kind,
     gone: Rc<Cell<bool>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Load,
+    /// A spill, or a change of limits. It waits for no bytes.
+    Other,
 }
 
 struct Run {
@@ -148,18 +156,26 @@ impl Run {
         let most = [10, 1000, server.size + 10][server.random.below(3) as usize];
         let range = offset..offset + server.random.below(most);
         let want = [Want::Exact, Want::Exact, Want::Piece, Want::Run][server.random.below(4) as usize];
-        let is_load = server.random.one_in(10);
+        let kind = match server.random.below(20) {
+            0 | 1 => Kind::Load,
+            2 => Kind::Other,
+            _ => Kind::Read,
+        };
         let token = self.remote.ticket();
         self.asked.push(Asked {
             id: token.id,
             range: range.clone(),
             want,
-            is_load,
+            kind,
             gone: Rc::clone(&token.gone),
         });
         let (offset, len) = (range.start, range.end - range.start);
         let read = Read { offset, len, want, borrow: server.random.one_in(2) };
-        self.remote.event(if is_load { Event::Load { range, token } } else { Event::Read { read, token } });
+        self.remote.event(match kind {
+            Kind::Read => Event::Read { read, token },
+            Kind::Load => Event::Load { range, token },
+            Kind::Other => Event::Spill { token },
+        });
     }
 
     fn abandon(&mut self) {
@@ -177,8 +193,8 @@ impl Run {
         self.max_memory = [0, BLOCK, 4 * BLOCK][random.below(3) as usize];
         let max_disk = Some([0, 2 * BLOCK as u64, u64::MAX][random.below(3) as usize]);
         let token = self.remote.ticket();
-        // Its answer may be an error of the disk.
-        self.abandoned.insert(token.id);
+        let (id, gone) = (token.id, Rc::clone(&token.gone));
+        self.asked.push(Asked { id, range: 0..0, want: Want::Exact, kind: Kind::Other, gone });
         self.remote.event(Event::SetLimits { max_memory: Some(self.max_memory), max_disk, token });
     }
 
@@ -209,7 +225,7 @@ impl Run {
         let at = self.remote.streams[&stream];
         match at {
             None => self.answer_opening(stream, fault),
-            Some(at) if self.remote.wants_of(stream) => self.stream(stream, at, fault),
+            Some(at) if self.wants(stream) => self.stream(stream, at, fault),
             Some(_) => {}
         }
     }
@@ -270,35 +286,57 @@ impl Run {
         }
     }
 
-    /// Whether a request that was not answered yet needs a missing byte.
-    fn is_waited_for(&self) -> bool {
-        let Ranges { resident, spilled: stored } = self.remote.core.ranges();
-        let loaded = |range: &Range<u64>| {
+    /// Whether a request waits for a byte at `offset` or after it, of these loaded bytes. `answered` have an
+    /// answer by now.
+    fn waits_beyond(&self, offset: u64, loaded: &Ranges, answered: &[usize]) -> bool {
+        let Ranges { resident, spilled: stored } = loaded;
+        let is_loaded = |range: &Range<u64>| {
             let inside = resident
                 .iter()
-                .chain(&stored)
+                .chain(stored)
                 .map(|have| have.end.min(range.end).saturating_sub(have.start.max(range.start)));
             inside.sum::<u64>() == range.end - range.start
         };
-        let answered = |asked: &Asked| {
-            self.remote.answers.iter().any(|(id, _)| *id == asked.id)
-                || self.remote.lent.iter().any(|(token, _)| token.id == asked.id)
+        let waits = |asked: &Asked| {
+            let Range { start, end } = asked.range;
+            let is_exact = asked.kind == Kind::Load || asked.want == Want::Exact;
+            let end = if is_exact { end } else { end.min(start + 1) };
+            let rest = start.max(offset)..end;
+            asked.kind != Kind::Other
+                && !answered.contains(&asked.id)
+                && !rest.is_empty()
+                && !is_loaded(&rest)
         };
-        let needed = |asked: &&Asked| match asked.want {
-            Want::Exact => !loaded(&asked.range),
-            _ if asked.is_load => !loaded(&asked.range),
-            _ => !loaded(&(asked.range.start..asked.range.start + 1)),
-        };
-        self.asked.iter().filter(needed).any(|asked| !answered(asked) && !asked.range.is_empty())
+        self.asked.iter().any(waits)
+    }
+
+    /// Whether the core wants bytes of this stream. It must not fetch bytes again that no request waits for.
+    fn wants(&mut self, stream: usize) -> bool {
+        let wants = self.remote.wants_of(stream);
+        if let Some(at) = self.remote.streams[&stream].filter(|_| wants) {
+            let next = self.remote.core.layout.first_missing(at);
+            let is_new = !self.remote.arrived.look_up(next).0;
+            let is_asked = self.waits_beyond(next, &self.remote.core.ranges(), &[]);
+            assert!(is_new || is_asked, "the byte at {next} is fetched again without a waiting request");
+        }
+        wants
     }
 
     fn check(&mut self) {
         if self.remote.openings.len() > self.openings {
             self.openings = self.remote.openings.len();
+            // Later in the same step the request may have been answered, because bytes were discarded.
+            let (answered, loaded) = self.remote.at_opening.last().expect("an opening");
+            let is_asked = self.waits_beyond(0, loaded, answered);
             let loads_all = self.remote.core.limits.read_ahead == u64::MAX;
-            // With a limit, one step can discard bytes, open the source for them, and answer the request.
-            let is_known = !loads_all && !self.remote.core.layout.is_limited();
-            assert!(!is_known || self.is_waited_for(), "opened without a waiting request");
+            assert!(loads_all || is_asked, "opened without a waiting request");
+            let mut next = self.remote.last_opening().offset.max(self.remote.core.layout.start());
+            let all = || loaded.resident.iter().chain(&loaded.spilled);
+            while let Some(range) = all().find(|range| range.contains(&next)) {
+                next = range.end;
+            }
+            let is_new = !self.remote.arrived.look_up(next).0;
+            assert!(is_new || is_asked, "opened at {next} to fetch bytes again without a waiting request");
         }
         self.most_open = self.most_open.max(self.remote.published.streams);
         self.check_ranges();
@@ -310,7 +348,7 @@ impl Run {
             let asked = self.asked.swap_remove(at);
             let Range { start, end } = asked.range;
             match answer {
-                Ok(bytes) if asked.is_load => assert!(bytes.is_empty()),
+                Ok(bytes) if asked.kind != Kind::Read => assert!(bytes.is_empty()),
                 Ok(bytes) => {
                     let size = self.remote.core.end;
                     // A part of an exact read, or all of it; without bytes it is at the end.
@@ -320,12 +358,13 @@ impl Run {
                     let expected = bytes_of(kept, start.min(SOURCE.len() as u64), start + bytes.len() as u64);
                     assert!(bytes == expected, "wrong bytes at {start}");
                 }
+                Err(error) if asked.kind == Kind::Other => assert_eq!(error.kind(), ErrorKind::Spill),
                 Err(error) => {
                     assert!(start < end, "{error} for no bytes");
                     match error.kind() {
                         ErrorKind::Changed | ErrorKind::Truncated | ErrorKind::Source | ErrorKind::Spill => {}
                         ErrorKind::Discarded => assert!(error.kept_from().is_some_and(|kept| kept > start)),
-                        ErrorKind::InvalidInput => assert!(asked.is_load, "{error}"),
+                        ErrorKind::InvalidInput => assert!(asked.kind == Kind::Load, "{error}"),
                         _ => panic!("{error}"),
                     }
                 }
@@ -364,10 +403,7 @@ impl Run {
                 return;
             }
             let streams: Vec<usize> = self.remote.streams.keys().copied().collect();
-            let ready = streams
-                .iter()
-                .copied()
-                .find(|stream| self.remote.streams[stream].is_none() || self.remote.wants_of(*stream));
+            let ready = streams.into_iter().find(|at| self.remote.streams[at].is_none() || self.wants(*at));
             if !self.remote.lent.is_empty() {
                 self.read_lent();
             } else if let Some(stream) = ready {
