@@ -301,12 +301,14 @@ impl Layout {
         if self.is_limited() { next_boundary(offset) } else { u64::MAX }
     }
 
-    /// A range was delivered.
+    /// A range was delivered, or is about to be.
     #[cold]
-    pub(super) fn touch(&mut self, range: &Range<u64>) {
+    pub(super) fn touch(&mut self, range: &Range<u64>, is_delivered: bool) {
         let numbers = number_of(range.start)..number_of(range.end.max(1) - 1) + 1;
-        self.memory.touch(numbers.clone());
-        self.slots.touch(numbers);
+        if is_delivered {
+            self.memory.touch(numbers.clone());
+        }
+        self.slots.touch(numbers, is_delivered);
     }
 
     /// Gives a block of memory a place in the store, if there is one.
@@ -342,8 +344,10 @@ impl Layout {
     /// Discards a block of memory, and all bytes before it if bytes cannot be fetched `again`.
     pub(super) fn discard_resident(&mut self, number: u64, again: bool) {
         let segments = self.memory.segments(number);
+        let ranges = segments.iter().map(|segment| segment.start..segment.end()).collect();
+        drop(segments);
         self.memory.forget(&block_range(number));
-        self.discard_ranges(segments.iter().map(|segment| segment.start..segment.end()).collect(), again);
+        self.discard_ranges(ranges, again);
     }
 
     fn discard_ranges(&mut self, ranges: Vec<Range<u64>>, again: bool) {

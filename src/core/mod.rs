@@ -260,8 +260,8 @@ impl<T: Token> Core<T> {
         // A parked request can be abandoned at any time, so it is looked at each time.
         let is_decided = !self.dirty && self.feeds.is_one_way() && self.waiters.furthest().is_none();
         self.wanted_idle = is_decided.then(|| self.wants_chunk(0));
-        if !self.dirty && self.layout.spare() > 0 && !self.writeback.is_writing() && !self.is_needed() {
-            // Nothing arrives and nothing leaves, so the buffer is idle.
+        if !self.dirty && self.layout.spare() > 0 && !self.writeback.is_writing() {
+            // Blocks leave faster than they fill.
             self.layout.free_spare();
         }
         action

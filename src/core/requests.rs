@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::lent::Found;
+use super::memory::BLOCK;
 use super::read::{Decision, Outcome, Read, decide, missing};
 use super::{Action, Core, Token};
 use crate::error::Error;
@@ -144,16 +145,31 @@ impl<T: Token> Core<T> {
                 self.deliver(start, start + pieces.len() as u64);
                 Ok(Found::Bytes(pieces))
             }
+            Outcome::Stored(range) if borrow => {
+                self.lend(&range);
+                Ok(Found::Lent(self.layout.lend(range)))
+            }
             Outcome::Stored(range) => {
                 self.deliver(range.start, range.end);
-                if !borrow {
-                    let position = self.layout.position(range.start);
-                    return Action::ReadStore { token, range, position };
-                }
-                Ok(Found::Lent(self.layout.lend(range)))
+                let position = self.layout.position(range.start);
+                return Action::ReadStore { token, range, position };
             }
         };
         Action::Reply { token, result }
+    }
+
+    /// Notes that a range of the store was lent. With a limit on disk, delivered bytes may be discarded, and the
+    /// caller has not read these bytes yet. So its block counts as delivered only when a read starts at its end.
+    fn lend(&mut self, range: &Range<u64>) {
+        if !self.layout.is_limited() {
+            return self.deliver(range.start, range.end);
+        }
+        let at = range.start;
+        self.dirty |= self.delivered.note(at, at, self.feeds.most());
+        self.layout.touch(range, false);
+        if at > 0 && at.is_multiple_of(BLOCK as u64) {
+            self.layout.touch(&(at - 1..at), true);
+        }
     }
 
     /// Notes that a range was delivered.
@@ -161,7 +177,7 @@ impl<T: Token> Core<T> {
     #[inline(always)]
     fn deliver(&mut self, start: u64, end: u64) {
         if self.layout.is_limited() {
-            self.layout.touch(&(start..end));
+            self.layout.touch(&(start..end), true);
         }
         self.dirty |= self.delivered.note(start, end, self.feeds.most());
     }

@@ -97,11 +97,12 @@ impl Slots {
         Some(block_range(place))
     }
 
-    /// A range was delivered.
-    pub(super) fn touch(&mut self, numbers: Range<u64>) {
+    /// These blocks were delivered, or are about to be.
+    pub(super) fn touch(&mut self, numbers: Range<u64>, is_delivered: bool) {
         let Some(limit) = &mut self.limit else { return };
         for (_, slot) in limit.slots.range_mut(numbers) {
-            (slot.is_recent, slot.is_unread) = (true, false);
+            slot.is_recent = true;
+            slot.is_unread &= !is_delivered;
         }
     }
 
@@ -194,7 +195,7 @@ mod tests {
         // All have just arrived: the first one after one round.
         assert_eq!(slots.least_recent(false), Some(1));
         slots.release(1);
-        slots.touch(2..3);
+        slots.touch(2..3, true);
         assert_eq!(slots.least_recent(false), Some(3), "block 2 was read");
         slots.release(3);
         slots.assign(5, false);
@@ -210,7 +211,9 @@ mod tests {
         slots.assign(1, true);
         slots.assign(2, true);
         assert_eq!(slots.least_recent(false), None);
-        slots.touch(2..3);
+        slots.touch(2..3, false);
+        assert_eq!(slots.least_recent(false), None, "its bytes are still to be read");
+        slots.touch(2..3, true);
         assert_eq!(slots.least_recent(false), Some(2));
         slots.release(2);
         assert_eq!(slots.least_recent(true), Some(1));

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use tokio_stream::Stream;
 
+use super::copying::Turn;
 use super::pending_read::PendingRead;
 use super::{BufferHandle, to_offset_and_len};
 use crate::core::lent::{Found, Lent};
@@ -33,6 +34,7 @@ pub struct Chunks {
     left: u64,
     /// The slice of the store that the last reply lent.
     lent: Option<Lent>,
+    turn: Turn,
     /// The error of an invalid range. The first poll yields it.
     invalid: Option<Error>,
 }
@@ -63,7 +65,15 @@ impl BufferHandle {
             Ok((offset, len)) => (offset, len, None),
             Err(error) => (error.offset(), 0, Some(error)),
         };
-        Chunks { handle: self.clone(), pending: PendingRead::default(), offset, left, lent: None, invalid }
+        Chunks {
+            handle: self.clone(),
+            pending: PendingRead::default(),
+            offset,
+            left,
+            lent: None,
+            turn: Turn::default(),
+            invalid,
+        }
     }
 }
 
@@ -88,8 +98,12 @@ impl Stream for Chunks {
         let this = &mut *self;
         let mut borrow = this.handle.lender.can_lend();
         loop {
+            if this.lent.is_some() {
+                ready!(this.turn.poll(cx));
+            }
             if let Some(part) = this.lent.as_ref().and_then(|lent| lent.from(this.offset)) {
                 if let Some(piece) = this.read(&part) {
+                    this.turn.read(piece.len());
                     return Poll::Ready(Some(Ok(this.advanced_by(piece))));
                 }
                 borrow = false;

@@ -6,10 +6,11 @@ use std::io::{self, SeekFrom};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 
 use super::BufferHandle;
+use super::copying::Turn;
 use super::pending_read::PendingRead;
 use crate::core::lent::{Found, Lent};
 use crate::core::memory::BLOCK;
@@ -21,7 +22,7 @@ const RUN: u64 = 4 * BLOCK as u64;
 
 /// From this many bytes on, spilled bytes are read directly into the memory of the caller. A call for fewer
 /// bytes costs more than copying them.
-const DIRECT: usize = 4 * 1024;
+const DIRECT: usize = 16 * 1024;
 
 /// The number of spilled bytes that are read at once for short reads: by a sequential reader, and by one that
 /// has just jumped and may jump again.
@@ -85,6 +86,7 @@ pub struct BufferReader {
     following: VecDeque<Bytes>,
     /// The slice of the store that the last reply lent. It holds no bytes.
     lent: Option<Lent>,
+    turn: Turn,
     /// Whether the last piece was read to its end, and the next bytes are read now.
     in_order: bool,
     /// The distance from the end to seek to, once the size is known.
@@ -126,6 +128,7 @@ impl BufferHandle {
             piece_start: offset,
             following: VecDeque::new(),
             lent: None,
+            turn: Turn::default(),
             in_order: false,
             from_end: None,
         }
@@ -216,6 +219,9 @@ impl BufferReader {
                 self.piece = piece;
                 continue;
             }
+            if self.lent.is_some() {
+                ready!(self.turn.poll(cx));
+            }
             if let Some(lent) = self.lent.take() {
                 if let Some(part) = lent.from(self.position) {
                     borrow = self.read_lent(&part, spent, buf.as_deref_mut());
@@ -247,21 +253,23 @@ impl BufferReader {
     fn read_lent(&mut self, part: &Lent, spent: Bytes, buf: Option<&mut ReadBuf<'_>>) -> bool {
         let len = usize::try_from(part.len()).unwrap_or(usize::MAX);
         if let Some(buf) = buf.filter(|buf| buf.remaining() >= DIRECT) {
-            let len = len.min(buf.remaining());
+            let len = len.min(buf.remaining()).min(self.turn.left());
             let is_read = self.handle.lender.read(part, buf.initialize_unfilled_to(len));
             if is_read {
                 buf.advance(len);
+                self.turn.read(len);
                 self.position += len as u64;
                 self.in_order = true;
             }
             return is_read;
         }
         let most = if self.in_order { AHEAD } else { AFTER_JUMP };
-        let mut piece =
-            if spent.len() <= AHEAD { spent.try_into_mut().unwrap_or_default() } else { BytesMut::new() };
+        let spent = spent.try_into_mut().ok().filter(|spent| spent.capacity() <= AHEAD);
+        let mut piece = spent.unwrap_or_default();
         piece.resize(len.min(most), 0);
         let is_read = self.handle.lender.read(part, &mut piece);
         if is_read {
+            self.turn.read(piece.len());
             (self.piece, self.piece_start) = (piece.freeze(), self.position);
         }
         is_read

@@ -72,16 +72,18 @@ async fn spilled(shelf: &Arc<Shelf>) -> BufferHandle {
     buffer
 }
 
+/// A stream of the rest of the resource.
+fn whole_from(offset: u64) -> Opened {
+    let chunks = (offset..SIZE).step_by(1000).map(|from| Ok(data(from, 1000.min((SIZE - from) as usize))));
+    Opened::new(futures::stream::iter(chunks)).size(SIZE).version(Version::strong("v1"))
+}
+
 /// A buffer that keeps two blocks, all in the store, and has received the first three.
 async fn window(shelf: &Arc<Shelf>, again: bool) -> BufferHandle {
     let builder = StreamBuffer::builder().store(Arc::clone(shelf));
     let builder = builder.max_memory(0).max_disk(2 * BLOCK as u64).read_ahead(0);
     let buffer = if again {
-        builder.spawn_source(source_fn(|at| async move {
-            let chunks =
-                (at.offset..SIZE).step_by(1000).map(|from| Ok(data(from, 1000.min((SIZE - from) as usize))));
-            Ok(Opened::new(futures::stream::iter(chunks)).size(SIZE).version(Version::strong("v1")))
-        }))
+        builder.spawn_source(source_fn(|at| async move { Ok(whole_from(at.offset)) }))
     } else {
         builder.spawn(ready(SIZE, 1000))
     };
@@ -248,4 +250,83 @@ async fn rule_1_chunks_of_spilled_bytes_are_right_wherever_they_come_from() {
     assert_eq!(at, SIZE - 1000);
     let (by_callers, on_threads) = shelf.counts();
     assert!(by_callers > 10 && on_threads > 0, "{by_callers} {on_threads}");
+}
+
+#[test]
+fn rule_27_read_ahead_discards_no_bytes_that_were_lent_and_not_read_yet() {
+    on_both_runtimes(|| async {
+        let block = BLOCK as u64;
+        for (again, by) in [(false, 0), (false, 1), (false, 2), (true, 0)] {
+            let opened = Arc::<AtomicU64>::default();
+            let builder = StreamBuffer::builder().store(Arc::<Shelf>::default());
+            let builder = builder.max_memory(0).max_disk(4 * block).read_ahead(8 * block);
+            let buffer = if again {
+                let opened = Arc::clone(&opened);
+                builder.spawn_source(source_fn(move |at| {
+                    opened.fetch_add(1, Ordering::SeqCst);
+                    async move { Ok(whole_from(at.offset)) }
+                }))
+            } else {
+                builder.spawn(ready(SIZE, BLOCK / 4))
+            };
+            buffer.load_range(0..4 * block).await.unwrap();
+            buffer.spill().await.unwrap();
+            // There is one consumer, and it is in order.
+            let mut at = 0;
+            match by {
+                0 => {
+                    let (mut reader, mut buf) = (buffer.reader(), vec![0; 10_000]);
+                    loop {
+                        let read = reader.read(&mut buf).await.unwrap();
+                        assert_data(&buf[..read], at);
+                        at += read as u64;
+                        if read == 0 {
+                            break;
+                        }
+                    }
+                }
+                1 => {
+                    let mut chunks = buffer.chunks(..);
+                    while let Some(chunk) = chunks.next().await {
+                        let chunk = chunk.unwrap();
+                        assert_data(&chunk, at);
+                        at += chunk.len() as u64;
+                    }
+                }
+                _ => {
+                    while at < SIZE {
+                        let bytes = buffer.read(at, 100_000).await.unwrap();
+                        assert_data(&bytes, at);
+                        at += bytes.len() as u64;
+                    }
+                }
+            }
+            assert_eq!(at, SIZE);
+            assert!(opened.load(Ordering::SeqCst) <= 1, "bytes were discarded and fetched again");
+        }
+    });
+}
+
+#[tokio::test]
+async fn rule_4_readers_and_chunks_of_spilled_bytes_let_other_tasks_run() {
+    let shelf = Arc::<Shelf>::default();
+    let buffer = spilled(&shelf).await;
+    let (mut bytes, mut reader) = (Vec::new(), buffer.reader());
+    let mut all = Box::pin(reader.read_to_end(&mut bytes));
+    let mut polls = 0;
+    while poll_once(&mut all).is_pending() {
+        polls += 1;
+        tokio::task::yield_now().await;
+    }
+    drop(all);
+    assert_bytes(&bytes, &data(0, SIZE as usize), 0);
+    assert!(polls >= SIZE / BLOCK as u64, "{polls} polls for {SIZE} bytes");
+
+    let mut all = Box::pin(buffer.chunks(..).collect::<Vec<_>>());
+    let mut polls = 0;
+    while poll_once(&mut all).is_pending() {
+        polls += 1;
+        tokio::task::yield_now().await;
+    }
+    assert!(polls >= SIZE / BLOCK as u64, "{polls} polls for {SIZE} bytes");
 }
