@@ -117,10 +117,10 @@ impl StreamBuffer {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn run(self) {
+    pub fn run(self) -> impl Future<Output = ()> + Send {
         let span = self.span.clone();
-        // In a box: otherwise each of the futures below would have space for a copy of the actor.
-        Box::new(self).serve().instrument(span).await;
+        // In a box before there is a future: a future that holds the actor has space for it twice.
+        Box::new(self).serve().instrument(span)
     }
 
     async fn serve(mut self: Box<Self>) {
