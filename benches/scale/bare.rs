@@ -8,9 +8,8 @@ use streamspool::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::READERS;
 use crate::count::{Counters, count_polls};
-use crate::source::{CHUNK, Live, Pattern, first_len};
+use crate::source::{CHUNK, Live, Pattern, READERS, first_len};
 
 /// The most chunks that wait for a reader.
 const WAITING: usize = 4;

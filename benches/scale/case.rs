@@ -12,8 +12,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::common::child::{ask, asked, status};
 use crate::count::Counters;
-use crate::source::{CHUNK, Live, PERIOD, Pattern};
-use crate::{READERS, bare, ours};
+use crate::source::{CHUNK, Live, PERIOD, Pattern, READERS};
+use crate::{bare, ours};
+
+/// The longest time until all readers are at the live edge.
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -26,8 +29,8 @@ pub(crate) struct Case {
     pub(crate) side: Side,
     pub(crate) streams: usize,
     pub(crate) workers: usize,
-    /// The time before the measurement.
-    pub(crate) warm_up: Duration,
+    /// The time before the measurement, once all readers are at the live edge.
+    pub(crate) settle: Duration,
     /// The time of the measurement.
     pub(crate) time: Duration,
 }
@@ -47,6 +50,13 @@ pub(crate) struct Figures {
     pub(crate) sleeps: f64,
     /// The delivered bytes, as a part of those that were due.
     pub(crate) on_time: f64,
+}
+
+impl Figures {
+    /// Whether the machine has kept the pace: almost each chunk came alone.
+    pub(crate) fn is_on_time(&self) -> bool {
+        self.on_time > 0.99 && self.readers > 0.98 * READERS as f64
+    }
 }
 
 impl Case {
@@ -82,7 +92,12 @@ async fn run(case: Case) -> Figures {
         spawn(&mut tasks, source, pattern, stream, &counters);
         all.push(counters);
     }
-    sleep_until(start + case.warm_up).await;
+    // Bytes that were due while the streams were started have been delivered.
+    while Counters::sum(&all).delivered < due(case.streams, start.elapsed().saturating_sub(2 * PERIOD)) {
+        assert!(start.elapsed() < LIMIT, "the machine is too busy for {} streams", case.streams);
+        sleep(PERIOD / 2).await;
+    }
+    sleep(case.settle).await;
     let before = (cpu(), Counters::sum(&all), sleeps(), Instant::now());
     sleep_until(before.3 + case.time).await;
     let after = (cpu(), Counters::sum(&all), sleeps(), Instant::now());
@@ -91,20 +106,27 @@ async fn run(case: Case) -> Figures {
 
     let delivered = (after.1.delivered - before.1.delivered) as f64;
     let chunks = delivered / (READERS * CHUNK) as f64;
-    let due = case.streams as f64 * (after.3 - before.3).as_secs_f64() / PERIOD.as_secs_f64();
+    let due = due(case.streams, after.3 - before.3) as f64;
     Figures {
-        cpu: (after.0 - before.0).as_secs_f64() / (delivered / 1e9),
+        cpu: (after.0 - before.0) / (delivered / 1e9),
         memory,
         sources: (after.1.sources - before.1.sources) as f64 / chunks,
         readers: (after.1.readers - before.1.readers) as f64 / chunks,
         sleeps: (after.2 - before.2) as f64 / chunks,
-        on_time: chunks / due,
+        on_time: delivered / due,
     }
 }
 
-/// The processor time of all threads of this process.
-fn cpu() -> Duration {
-    clock_gettime(ClockId::ProcessCPUTime).try_into().expect("a duration")
+/// The bytes that all readers are to get in this time.
+fn due(streams: usize, time: Duration) -> u64 {
+    let chunks = streams as f64 * time.as_secs_f64() / PERIOD.as_secs_f64();
+    (chunks * (READERS * CHUNK) as f64) as u64
+}
+
+/// The processor time of all threads of this process, in seconds.
+fn cpu() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// How often threads of this process went to sleep by themselves.
@@ -119,10 +141,16 @@ fn sleeps() -> u64 {
     threads.map(|thread| of_one(thread.expect("a thread").path())).sum()
 }
 
+impl Display for Side {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Ours { "ours" } else { "bare" })
+    }
+}
+
 impl Display for Case {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { side, streams, workers, warm_up, time } = self;
-        write!(f, "{side:?} {streams} {workers} {} {}", warm_up.as_millis(), time.as_millis())
+        let Self { side, streams, workers, settle, time } = self;
+        write!(f, "{side} {streams} {workers} {} {}", settle.as_millis(), time.as_millis())
     }
 }
 
@@ -131,11 +159,11 @@ impl FromStr for Case {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (side, numbers) = text.split_once(' ').unwrap_or_default();
-        let side = if side == "Ours" { Side::Ours } else { Side::Bare };
+        let side = if side == "ours" { Side::Ours } else { Side::Bare };
         let numbers = numbers.split(' ').map(str::parse).collect::<Result<Vec<u64>, _>>()?;
-        let [streams, workers, warm_up, time] = numbers[..] else { panic!("four numbers") };
-        let [warm_up, time] = [warm_up, time].map(Duration::from_millis);
-        Ok(Self { side, streams: streams as usize, workers: workers as usize, warm_up, time })
+        let [streams, workers, settle, time] = numbers[..] else { panic!("four numbers") };
+        let [settle, time] = [settle, time].map(Duration::from_millis);
+        Ok(Self { side, streams: streams as usize, workers: workers as usize, settle, time })
     }
 }
 

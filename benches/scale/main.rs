@@ -1,6 +1,8 @@
-//! Measures what thousands of live streams cost: `cargo bench --bench scale`.
+//! Measures what thousands of live streams cost, beside the same tasks without a buffer:
+//! `cargo bench --bench scale`.
 //!
-//! Prints one Markdown table. Arguments after `--`: `--rounds N`, `--workers N`, `--quick`.
+//! Prints one Markdown table. Arguments after `--`: numbers of streams, such as `10,000`; `--rounds N`,
+//! `--workers N`, `--quick`.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,35 +15,25 @@
     reason = "a benchmark stops at the first error"
 )]
 
+#[cfg(target_os = "linux")]
 mod bare;
+#[cfg(target_os = "linux")]
 mod case;
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(target_os = "linux")]
 mod count;
+#[cfg(target_os = "linux")]
 mod ours;
+#[cfg(target_os = "linux")]
+mod rows;
+#[cfg(target_os = "linux")]
 mod source;
 
-use std::time::Duration;
-
-use case::{Case, Side};
-use common::args::Args;
-
-/// The readers of each stream.
-const READERS: usize = 3;
-
 fn main() {
-    if case::is_one() {
-        return;
-    }
-    let args = Args::from_env();
-    for _ in 0..args.rounds(3) {
-        for streams in [args.scale(1_000, 20), args.scale(10_000, 100)] {
-            for side in [Side::Ours, Side::Bare] {
-                let warm_up = Duration::from_millis(args.scale(5_000, 60) as u64);
-                let time = Duration::from_millis(args.scale(10_000, 150) as u64);
-                let figures = Case { side, streams, workers: args.workers, warm_up, time }.measure();
-                println!("{side:?} {streams} {figures:?}");
-            }
-        }
+    // Processor time and memory are those that Linux reports.
+    #[cfg(target_os = "linux")]
+    if !case::is_one() {
+        rows::all(&common::args::Args::from_env());
     }
 }

@@ -1,4 +1,4 @@
-//! A buffer for each stream, which keeps the last block, and three readers at its live edge.
+//! A buffer for each stream, which keeps a window of it, and three readers at its live edge.
 
 use std::sync::Arc;
 
@@ -6,13 +6,11 @@ use streamspool::{BufferReader, StreamBuffer};
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
 
-use crate::READERS;
-use crate::common::KIB;
 use crate::count::{Counters, count_polls};
-use crate::source::{CHUNK, Live, Pattern, first_len};
+use crate::source::{BLOCK, CHUNK, Live, Pattern, READERS, first_len};
 
-/// The bytes that a buffer keeps in memory: one block. Nothing is spilled.
-const WINDOW: usize = 256 * KIB;
+/// The bytes that a buffer keeps in memory. Whole blocks are discarded, so it has the last 16 to 32 s.
+const WINDOW: usize = 2 * BLOCK;
 
 pub(crate) fn spawn(
     tasks: &mut JoinSet<()>,

@@ -16,8 +16,11 @@ use crate::common::data::generate;
 pub(crate) const CHUNK: usize = 2 * KIB;
 pub(crate) const PERIOD: Duration = Duration::from_millis(125);
 
+/// The readers of each stream.
+pub(crate) const READERS: usize = 3;
+
 /// The block of a buffer.
-const BLOCK: usize = 256 * KIB;
+pub(crate) const BLOCK: usize = 256 * KIB;
 
 /// The bytes of all streams repeat after this many. It is a prime: bytes of another chunk or block are never
 /// equal. It is small: a chunk is in the processor's caches, as one that a socket has just brought.
@@ -30,10 +33,10 @@ pub(crate) struct Pattern(&'static [u8]);
 impl Pattern {
     /// The bytes live as long as the process, so that nobody counts the references to them.
     pub(crate) fn new() -> Self {
-        Self(generate(REPEAT).repeat(2 * BLOCK / REPEAT + 2).leak())
+        Self(generate(REPEAT).repeat(3 * BLOCK / REPEAT + 2).leak())
     }
 
-    /// The `len` bytes of a stream from `offset` on: at most two blocks.
+    /// The `len` bytes of a stream from `offset` on: at most three blocks.
     pub(crate) fn bytes(self, stream: usize, offset: u64, len: usize) -> &'static [u8] {
         let start = (stream as u64 * 97 + offset) % REPEAT as u64;
         &self.0[start as usize..][..len]
@@ -45,10 +48,11 @@ impl Pattern {
     }
 }
 
-/// The length of the first chunk of a stream. No reader reads it. With it each buffer has filled its first block,
-/// which grows from a small one, and the buffers are at different places of their second.
+/// The length of the first chunk of a stream. No reader reads it. With it each buffer is where it would be after
+/// half a minute or more: it has filled two blocks, and a part of the third. This part is another one for each
+/// stream.
 pub(crate) fn first_len(stream: usize) -> usize {
-    BLOCK + stream * 37 % (BLOCK / CHUNK) * CHUNK
+    2 * BLOCK + stream * 37 % (BLOCK / CHUNK) * CHUNK
 }
 
 /// A live stream: [`first_len`] bytes at once, then a chunk in each period.
