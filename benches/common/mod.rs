@@ -1,8 +1,9 @@
-//! Shared by the benchmarks: arguments, bytes, comparison, messages and table.
+//! Shared by the benchmarks: arguments, bytes, child processes, comparison, messages and table.
 
 #![allow(dead_code, reason = "not every benchmark uses all of it")]
 
 pub(crate) mod args;
+pub(crate) mod child;
 pub(crate) mod compare;
 pub(crate) mod data;
 pub(crate) mod echo;

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::{KIB, MIB};
+
 /// Prints a line of cells.
 pub(crate) fn line<S: AsRef<str>>(cells: impl IntoIterator<Item = S>) {
     let mut line = String::from("|");
@@ -31,4 +33,13 @@ pub(crate) fn time(time: Duration) -> String {
 /// A rate in bytes per second.
 pub(crate) fn rate(bytes: usize, time: Duration) -> String {
     format!("{:.2} GB/s", bytes as f64 / time.as_secs_f64() / 1e9)
+}
+
+/// A size in KiB or MiB.
+pub(crate) fn size(bytes: f64) -> String {
+    if bytes < MIB as f64 {
+        format!("{:.1} KiB", bytes / KIB as f64)
+    } else {
+        format!("{:.1} MiB", bytes / MIB as f64)
+    }
 }

@@ -1,19 +1,15 @@
 //! Memory of a process. Each row runs in its own process, so that memory left by another row does not count
 //! and no counting allocator slows the other rows.
 
-use std::process::Command;
-
 use streamspool::StreamBuffer;
 use tokio::io::AsyncReadExt;
 
 use crate::common::args::Args;
+use crate::common::child::{ask, asked, status};
 use crate::common::compare::{median, spread};
 use crate::common::data::{BUFFER, Source, generate};
-use crate::common::table::line;
+use crate::common::table::{line, size};
 use crate::common::{KIB, MIB, WORKERS, run, spawned};
-
-/// The variable that tells a child process what to do: a kind of work and a number, such as `peak 1024`.
-const ASKED: &str = "STREAMSPOOL_BENCH_CHILD";
 
 pub(crate) fn rows(args: &Args) {
     let buffers = args.scale(10_000, 100);
@@ -31,31 +27,16 @@ fn row(args: &Args, work: &str, asked: &str, goal: usize) {
     if !args.wants(work) || !cfg!(target_os = "linux") {
         return;
     }
-    let grown: Vec<f64> = (0..args.rounds(3)).map(|_| ask(asked)).collect();
+    let grown: Vec<f64> = (0..args.rounds(3)).map(|_| ask(asked).parse().expect("a number")).collect();
     let (ours, (low, high)) = (median(grown.iter().copied()), spread(&grown));
     let reached = if args.quick { "" } else { ["no", "yes"][usize::from(ours <= goal as f64)] };
     let spread = format!("{}–{}", size(low), size(high));
     line([work, "", &size(ours), "", "", &spread, &format!("at most {}", size(goal as f64)), reached]);
 }
 
-fn size(bytes: f64) -> String {
-    if bytes < MIB as f64 {
-        format!("{:.1} KiB", bytes / KIB as f64)
-    } else {
-        format!("{:.1} MiB", bytes / MIB as f64)
-    }
-}
-
-fn ask(what: &str) -> f64 {
-    let this = std::env::current_exe().expect("a path");
-    let output = Command::new(this).env(ASKED, what).output().expect("a child process");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number")
-}
-
 /// Does the work and prints the result if this is a child process. Returns whether it is one.
 pub(crate) fn is_one() -> bool {
-    let Ok(asked) = std::env::var(ASKED) else { return false };
+    let Some(asked) = asked() else { return false };
     let (work, number) = asked.split_once(' ').expect("a work and a number");
     let number = number.parse().expect("a number");
     let grown = match work {
@@ -102,12 +83,4 @@ async fn peak(mib: usize) -> f64 {
     }
     assert_eq!(done, mib * MIB);
     status("VmHWM:") - before
-}
-
-/// A size that the system reports for this process, in bytes.
-fn status(name: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("a Linux system");
-    let line = status.lines().find(|line| line.starts_with(name)).expect("a line");
-    let kib: f64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
-    kib * KIB as f64
 }

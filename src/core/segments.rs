@@ -51,7 +51,13 @@ impl Segments {
 
     /// The segment that holds `offset`.
     pub(super) fn find(&self, offset: u64) -> Option<&Segment> {
-        self.as_slice().iter().find(|segment| offset < segment.end()).filter(|found| found.start <= offset)
+        let segments = self.as_slice();
+        // At the live edge it is the last one of up to 64. The processor's caches do not hold the others.
+        let found = match segments.last()? {
+            last if last.start <= offset => last,
+            _ => segments.get(segments.partition_point(|segment| segment.end() <= offset))?,
+        };
+        (found.start <= offset && offset < found.end()).then_some(found)
     }
 
     /// Adds a segment. It must not overlap others.
@@ -65,7 +71,10 @@ impl Segments {
                 *self = Self::Many(if is_sorted { vec![first, segment] } else { vec![segment, first] });
             }
             Self::Many(segments) => {
-                let at = segments.partition_point(|other| other.start < start);
+                let at = match segments.last() {
+                    Some(last) if last.start > start => segments.partition_point(|other| other.start < start),
+                    _ => segments.len(),
+                };
                 segments.insert(at, segment);
             }
         }
