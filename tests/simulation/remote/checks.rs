@@ -368,7 +368,7 @@ impl Checks {
             self.row = 0;
         }
         // A byte that was discarded may be new again.
-        if is_new || self.may_refetch() {
+        if is_new || self.may_refetch() && self.version.is_some() {
             if is_first {
                 // What other streams told before may count or not.
                 (self.size, self.size_before) = (None, None);
