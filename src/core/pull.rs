@@ -113,7 +113,7 @@ impl<T: Token> Core<T> {
             if makes_hole || self.layout.end() == u64::MAX {
                 // The end of the resource is after these bytes, and not in the hole before them. At the
                 // largest offset it is known.
-                self.waiters.wake_if(|waiter| matches!(waiter, Waiter::Size(_)));
+                self.wake_size();
             }
             bytes
         };
@@ -133,8 +133,7 @@ impl<T: Token> Core<T> {
         if is_whole && !self.may_fetch_again() {
             self.finish(Ending::Complete);
         } else if is_whole {
-            self.feeds.ends_at(self.end);
-            self.waiters.wake_if(|waiter| matches!(waiter, Waiter::Size(_)));
+            self.prove_size();
             for stream in self.feeds.ids() {
                 if self.feeds.at(stream).is_some() {
                     self.close(stream);
@@ -153,8 +152,22 @@ impl<T: Token> Core<T> {
         let Some(at) = self.feeds.at(stream) else { return };
         let (is_loaded, end) = self.layout.look_up(at);
         if at >= self.end || is_loaded && self.feeds.stops_before(stream, &(at..end)) {
+            if self.layout.end() == self.end {
+                self.prove_size();
+            }
             self.close(stream);
         }
+    }
+
+    /// The resource ends at `end`, because the byte before it has arrived.
+    fn prove_size(&mut self) {
+        self.feeds.ends_at(self.end);
+        self.wake_size();
+    }
+
+    /// Requests for the size can be answered.
+    fn wake_size(&mut self) {
+        self.waiters.wake_if(|waiter| matches!(waiter, Waiter::Size(_)));
     }
 
     // ---- the end of the resource ----
@@ -164,6 +177,10 @@ impl<T: Token> Core<T> {
         // Before the first byte, an earlier stream may have been one of another resource, with another size.
         let unknown = if self.feeds.has_bytes() { self.end } else { u64::MAX };
         self.ends_at(self.feeds.size().unwrap_or(unknown));
+        if self.feeds.size().is_some() && self.published.size.is_none() {
+            // Without this, they would wait if the offset of the end was known already.
+            self.wake_size();
+        }
     }
 
     /// The resource has no bytes from `end` on, as far as is known: requests for them need not wait.

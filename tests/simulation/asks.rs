@@ -43,6 +43,8 @@ pub enum What {
     Load,
     Spill,
     Save,
+    MaxMemory(usize),
+    MaxDisk(u64),
 }
 
 #[derive(Debug)]
@@ -60,6 +62,8 @@ pub struct Ask {
     future: Pin<Box<dyn Future<Output = Outcome>>>,
     pub flag: Arc<Flag>,
     pub is_asked: bool,
+    /// The number of the request, once it is asked.
+    pub number: u64,
     save_to: PathBuf,
     /// What was known when it was asked.
     pub since: Since,
@@ -68,7 +72,10 @@ pub struct Ask {
 /// What was known when something was asked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Since {
-    pub loaded: u64,
+    /// The first missing byte. 0 if bytes before it may be missing again.
+    pub frontier: u64,
+    /// The first byte that was kept.
+    pub start: u64,
     /// Failures of the disk that had been told by then.
     pub failures: u64,
     /// Failures by then that may have been the last one of a series of attempts.
@@ -85,8 +92,21 @@ pub struct Facts {
     pub source_failed: bool,
     pub disk_failures: u64,
     pub is_closed: bool,
+    /// For a buffer that discards bytes.
+    pub window: Option<Window>,
     /// For a source that can be opened again.
     pub again: Option<Again>,
+}
+
+/// What a buffer keeps that discards bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// The first byte that is kept.
+    pub start: u64,
+    /// Bytes may have been discarded that cannot be fetched again.
+    pub is_for_good: bool,
+    /// The fewest bytes that memory and disk may hold together.
+    pub least: u64,
 }
 
 /// What has happened so far to a source that can be opened again.
@@ -111,6 +131,7 @@ impl What {
     pub fn demand(&self, size_is_known: bool) -> Option<(u64, u64)> {
         match *self {
             Self::Read { len: 0, .. } | Self::Some { len: 0, .. } | Self::Spill => None,
+            Self::MaxMemory(_) | Self::MaxDisk(_) => None,
             Self::Slice { offset, end } if offset == end => None,
             Self::Size if size_is_known => None,
             Self::Read { offset, len } => Some((offset.saturating_add(len), offset.saturating_add(len))),
@@ -124,7 +145,17 @@ impl What {
     pub fn start(&self) -> u64 {
         match *self {
             Self::Read { offset, .. } | Self::Some { offset, .. } | Self::Slice { offset, .. } => offset,
-            Self::Size | Self::Load | Self::Spill | Self::Save => 0,
+            _ => 0,
+        }
+    }
+
+    /// The range that it is answered with, in parts if bytes may be discarded.
+    pub fn range(&self) -> Option<(u64, u64)> {
+        match *self {
+            Self::Read { offset, len } => Some((offset, offset.saturating_add(len))),
+            Self::Slice { offset, end } => Some((offset, end)),
+            Self::Save => Some((0, u64::MAX)),
+            _ => None,
         }
     }
 
@@ -142,6 +173,14 @@ impl What {
             Self::Save => Answer::Number(handle.save(save_to).await?),
             Self::Spill => {
                 handle.spill().await?;
+                Answer::Done
+            }
+            Self::MaxMemory(bytes) => {
+                handle.set_max_memory(bytes).await?;
+                Answer::Done
+            }
+            Self::MaxDisk(bytes) => {
+                handle.set_max_disk(bytes).await?;
                 Answer::Done
             }
         })
@@ -174,10 +213,10 @@ pub fn judge_some(bytes: &[u8], offset: u64, len: u64, facts: &Facts) {
     }
 }
 
-/// Whether a request that needed bytes up to `need` may get this error.
-pub fn judge_error(error: &Error, need: u64, since: Since, facts: &Facts) {
+/// Whether a request that needed bytes from `start` up to `need` may get this error.
+pub fn judge_error(error: &Error, start: u64, need: u64, since: Since, facts: &Facts) {
     assert!(error.to_string().contains(&format!("offset {}", error.offset())), "{error}");
-    let lacks = need > since.loaded;
+    let lacks = need > since.frontier;
     let again = facts.again.unwrap_or_default();
     let declared = facts.declared.unwrap_or(0);
     // An earlier failure is retried.
@@ -200,6 +239,12 @@ pub fn judge_error(error: &Error, need: u64, since: Since, facts: &Facts) {
         }
         ErrorKind::Spill => facts.disk_failures > since.failures,
         ErrorKind::Closed => facts.is_closed,
+        // The first byte that was kept at some time since it was asked, which is after the byte that is gone.
+        ErrorKind::Discarded => facts.window.is_some_and(|window| {
+            let kept = error.kept_from().unwrap_or(0);
+            let is_kept = (since.start.max(error.offset() + 1)..=window.start).contains(&kept);
+            window.is_for_good && is_kept && (start..need).contains(&error.offset())
+        }),
         _ => false,
     };
     assert!(right, "{error}, for a need of {need}; {since:?}, {facts:?}");
@@ -209,7 +254,7 @@ impl Ask {
     pub fn new(what: What, handle: BufferHandle, save_to: &Path, since: Since) -> Self {
         let save_to = save_to.to_path_buf();
         let future = Box::pin(what.clone().ask(handle, save_to.clone()));
-        Self { what, future, flag: Flag::raised(), is_asked: false, save_to, since }
+        Self { what, future, flag: Flag::raised(), is_asked: false, number: 0, save_to, since }
     }
 
     pub fn poll(&mut self) -> Poll<Outcome> {
@@ -222,12 +267,17 @@ impl Ask {
     /// Fails if this answer is wrong.
     pub fn judge(&self, outcome: &Outcome, facts: &Facts) {
         match (&self.what, outcome) {
+            (What::Load, Err(error)) if error.kind() == ErrorKind::InvalidInput => {
+                let size = facts.total.max(facts.declared.unwrap_or(0));
+                assert!(facts.window.is_some_and(|window| size > window.least), "{error}, {facts:?}");
+            }
             (what, Err(error)) => {
-                let need = match what {
-                    What::Spill => 0,
-                    what => what.demand(false).map_or(0, |(need, _)| need),
-                };
-                judge_error(error, need, self.since, facts);
+                let need = what.demand(false).map_or(0, |(need, _)| need);
+                judge_error(error, what.start(), need, self.since, facts);
+            }
+            // Discarded bytes must not be delivered to a request that came later.
+            (what, Ok(Answer::Bytes(bytes))) if what.start() < self.since.start => {
+                assert!(bytes.is_empty() && what.demand(true).is_none(), "{outcome:?}, {facts:?}");
             }
             (What::Read { offset, len }, Ok(Answer::Bytes(bytes))) => {
                 judge_exact(bytes, *offset, *len, facts);
@@ -247,7 +297,7 @@ impl Ask {
                 let saved = std::fs::read(&self.save_to).unwrap();
                 assert!(saved == data(0, *size as usize), "other bytes were saved");
             }
-            (What::Spill, Ok(Answer::Done)) => {}
+            (What::Spill | What::MaxMemory(_) | What::MaxDisk(_), Ok(Answer::Done)) => {}
             (what, outcome) => panic!("{outcome:?} for {what:?}"),
         }
     }

@@ -10,6 +10,7 @@ const SETUP: Setup = Setup {
     ending: Ending::End,
     declared: None,
     max_memory: 1 << 20,
+    max_disk: None,
     read_ahead: 0,
     at_once: AtOnce::Never,
 };

@@ -1,6 +1,6 @@
 //! Cases at random: the same seed, the same case.
 
-use streamspool::BufferHandle;
+use streamspool::{BufferHandle, Progress};
 
 use crate::asks::What;
 use crate::run::Run;
@@ -57,7 +57,7 @@ impl Generator {
             Chunking::OneByte => random.below(200),
             Chunking::Small => random.below(5000),
             _ => {
-                let most = *pick(random, &[10, 3000, 600_000, 3_000_000]);
+                let most = *pick(random, &[10, 3000, 600_000, 3_000_000, 3_000_000]);
                 let edge = pick(random, &[1, 2, 4]) * BLOCK as u64 - 1 + random.below(3);
                 if random.below(5) == 0 { edge } else { random.below(most) }
             }
@@ -75,10 +75,10 @@ impl Generator {
             6 => Some(total + 1 + random.below(100)),
             _ => Some(total.saturating_sub(1 + random.below(100))),
         };
-        let max_memory = *pick(random, &[0, 64 * KIB, BLOCK, MIB, usize::MAX]);
+        let (max_memory, max_disk) = limits(random);
         let read_ahead = *pick(random, &[0, 0, 1000, 64 * KIB as u64, MIB as u64, u64::MAX]);
         let at_once = AtOnce::Seeded { seed: random.next(), panics: self.fault_rate > 0 };
-        Setup { total, ending, declared, max_memory, read_ahead, at_once }
+        Setup { total, ending, declared, max_memory, max_disk, read_ahead, at_once }
     }
 
     /// How many steps there are before the end.
@@ -124,7 +124,10 @@ impl Generator {
         let random = &mut self.random;
         match random.below(100) {
             0..=19 => {
-                let what = anything(random, &run.handle, run.setup.total);
+                let what = match random.below(20) {
+                    0 => limit(random, run.setup.max_disk.is_some()),
+                    _ => anything(random, &run.handle, run.setup.total),
+                };
                 // Some are dropped before they were polled at all.
                 self.next = (random.below(10) > 0).then_some(Step::Poll(run.asks.len()));
                 Some(Step::Ask(what))
@@ -142,7 +145,7 @@ impl Generator {
             }
             98 if random.below(2) == 0 => Some(Step::Time),
             _ => {
-                let stored = run.disk.look(|seen| seen.stored);
+                let stored = run.disk.look(|seen| seen.held.len());
                 let capacity = (random.below(3) > 0).then(|| stored + random.below(300_000));
                 Some(Step::Space(capacity))
             }
@@ -174,7 +177,11 @@ impl Generator {
             2 => reader.map(Step::DropReader).or(body.map(Step::DropBody)),
             3 => reader.map(Step::StopReader),
             4..=6 => body.map(Step::NextPiece),
-            _ => reader.map(|reader| Step::Read(reader, op(random, run.players[reader].position, total))),
+            _ => reader.map(|reader| {
+                let (position, start) = (run.players[reader].position, run.handle.progress().start);
+                let skips = position < start && random.below(2) == 0;
+                Step::Read(reader, if skips { Op::Skip } else { op(random, position, total) })
+            }),
         }
     }
 
@@ -246,12 +253,36 @@ pub fn op(random: &mut Random, position: u64, total: u64) -> Op {
     }
 }
 
+/// The limits of memory and of the store, if it ever has one.
+pub fn limits(random: &mut Random) -> (usize, Option<u64>) {
+    if random.below(2) == 0 {
+        return (*pick(random, &[0, 64 * KIB, BLOCK, MIB, usize::MAX]), None);
+    }
+    // Mostly less than the resource has.
+    (*pick(random, &[0, 0, 64 * KIB, BLOCK, 2 * BLOCK, usize::MAX]), Some(disk(random)))
+}
+
+/// A limit of the store.
+pub fn disk(random: &mut Random) -> u64 {
+    let block = BLOCK as u64;
+    *pick(random, &[0, block - 1, block, block, 2 * block + 5, 3 * block, 6 * block, u64::MAX])
+}
+
+/// A change of a limit.
+pub fn limit(random: &mut Random, limits_disk: bool) -> What {
+    if limits_disk && random.below(3) > 0 {
+        return What::MaxDisk(disk(random));
+    }
+    What::MaxMemory(*pick(random, &[0, 64 * KIB, BLOCK, MIB, usize::MAX]))
+}
+
 /// A request, mostly near to where things happen.
 pub fn anything(random: &mut Random, handle: &BufferHandle, total: u64) -> What {
-    let loaded = handle.progress().loaded;
+    let Progress { start, frontier, .. } = handle.progress();
     let offset = match random.below(12) {
-        0..=3 => loaded.saturating_sub(random.below(5000)),
-        4 => loaded + random.below(5000),
+        0..=3 => frontier.saturating_sub(random.below(5000)),
+        4 if start > 0 => start + random.below(5000) - random.below(5000).min(start),
+        4 => frontier + random.below(5000),
         5 => random.below(4) * BLOCK as u64 + random.below(3),
         6 => u64::MAX - random.below(3),
         7 => total.saturating_sub(2) + random.below(4),

@@ -31,6 +31,7 @@
 mod asks;
 mod found;
 mod generate;
+mod limits;
 mod players;
 mod remote;
 mod run;
@@ -179,6 +180,8 @@ fn a_seed_decides_every_step_answer_and_fault() {
 struct Survived {
     runs: u64,
     steps: u64,
+    /// Runs in which bytes were discarded.
+    discarding: u64,
     counts: Counts,
 }
 
@@ -196,17 +199,20 @@ impl Survived {
         all.disk_faults += run.disk_faults;
         all.source_faults += run.source_faults;
         all.spilled += run.spilled;
+        all.discarded += run.discarded;
+        self.discarding += u64::from(run.discarded > 0);
     }
 }
 
 impl fmt::Display for Survived {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { runs, steps, counts } = self;
+        let Self { runs, steps, discarding, counts } = self;
         let Counts { turns, answered, cancelled, .. } = counts;
         write!(f, "{runs} runs, {steps} steps, {turns} turns of the actor, ")?;
         write!(f, "{answered} requests answered and {cancelled} dropped, ")?;
         write!(f, "{} faults of the disk in {} calls, ", counts.disk_faults, counts.disk_calls)?;
         write!(f, "{} faults of the source in {} chunks, ", counts.source_faults, counts.chunks)?;
-        write!(f, "{} bytes pulled and {} spilled", counts.pulled, counts.spilled)
+        write!(f, "{} bytes pulled and {} spilled, ", counts.pulled, counts.spilled)?;
+        write!(f, "{} bytes discarded in {discarding} runs", counts.discarded)
     }
 }

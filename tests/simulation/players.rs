@@ -69,6 +69,14 @@ impl Player {
                 self.asked = Some((here.saturating_add(1), here.saturating_add(BLOCK as u64)));
             }
             Op::Seek(offset) => self.seek(offset),
+            Op::Skip => {
+                self.op = None;
+                if self.reader.skip_discarded() > 0 {
+                    self.asked = None;
+                }
+                self.position = self.position.max(self.reader.handle().progress().start);
+                assert_eq!(self.reader.position(), self.position);
+            }
             Op::SeekEnd(by) => {
                 Pin::new(&mut self.reader).start_seek(SeekFrom::End(by)).unwrap();
                 self.asked = (!size_is_known).then_some((u64::MAX, u64::MAX));
@@ -122,7 +130,7 @@ impl Player {
                     position - consumed as u64 + amount as u64
                 })
             }
-            Op::Seek(_) => return,
+            Op::Seek(_) | Op::Skip => return,
             Op::SeekEnd(by) => {
                 let Poll::Ready(result) = reader.poll_complete(cx) else { return };
                 match result {
@@ -143,10 +151,12 @@ impl Player {
         match result {
             Ok(delivered) => self.delivered = self.delivered.max(delivered),
             Err(error) => {
-                let need =
-                    if matches!(op, Op::SeekEnd(_)) { u64::MAX } else { self.position.saturating_add(1) };
                 let error: Error = *error.into_inner().unwrap().downcast().unwrap();
-                judge_error(&error, need, self.since, facts);
+                let (start, need) = match op {
+                    Op::SeekEnd(_) => (u64::MAX, u64::MAX),
+                    _ => (self.position, self.position.saturating_add(1)),
+                };
+                judge_error(&error, start, need, self.since, facts);
             }
         }
         self.position = position;
@@ -201,7 +211,7 @@ impl Body {
                 self.at += piece.len() as u64;
             }
             Some(Err(error)) => {
-                judge_error(&error, self.at.saturating_add(1), self.since, facts);
+                judge_error(&error, self.at, self.at.saturating_add(1), self.since, facts);
                 self.done = true;
             }
             None => {

@@ -1,21 +1,21 @@
 //! One run: a buffer with its source, its disk and its callers, each of them moved by hand.
 
 mod checks;
+mod end;
 
 use std::future::Future;
-use std::mem;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use streamspool::{BufferHandle, Progress, State, StreamBuffer};
+use streamspool::{BufferHandle, Progress, StreamBuffer};
 
-use crate::asks::{Answer, Ask, Facts, Flag, Outcome, Since, What};
+use crate::asks::{Answer, Ask, Facts, Flag, Outcome, Since, What, Window};
+use crate::limits::Limits;
 use crate::players::{Body, Player};
-use crate::steps::{End, Ending, Op, Setup, Step};
-use crate::support::data;
+use crate::steps::{Ending, Op, Setup, Step};
 use crate::support::jobs::Origin;
 use crate::support::source::{Feed, Need, source};
 use crate::support::store::{Control, Fault};
@@ -39,6 +39,7 @@ pub struct Counts {
     pub disk_faults: u64,
     pub source_faults: u64,
     pub spilled: u64,
+    pub discarded: u64,
 }
 
 pub struct Run {
@@ -57,6 +58,9 @@ pub struct Run {
     /// The disk work of this run. It goes on only while the run waits for it.
     jobs: Origin,
     is_closed: bool,
+    limits: Limits,
+    /// The number of the last request.
+    asked: u64,
     /// The end of the furthest range delivered, as far as the callers know.
     delivered: Option<u64>,
     /// Failures of the disk that the callers they concern have been told of.
@@ -85,7 +89,12 @@ impl Run {
         disk.hold_reads(true);
         let (feed, source) = source();
         feed.watch(Need::new(setup.read_ahead));
-        let builder = StreamBuffer::builder().size(setup.declared).max_memory(setup.max_memory);
+        feed.need(|need| need.in_parts = setup.max_disk.is_some());
+        let mut builder = StreamBuffer::builder().size(setup.declared).max_memory(setup.max_memory);
+        if let Some(bytes) = setup.max_disk {
+            disk.reuse_places();
+            builder = builder.max_disk(bytes);
+        }
         let (handle, actor) = builder.read_ahead(setup.read_ahead).store(disk.store()).build(source);
         let last = handle.progress();
         Self {
@@ -101,6 +110,8 @@ impl Run {
             log: Vec::new(),
             jobs,
             is_closed: false,
+            limits: Limits::new(setup.max_memory, setup.max_disk),
+            asked: 0,
             delivered: None,
             told_failures: 0,
             last,
@@ -138,7 +149,8 @@ impl Run {
     }
 
     fn since(&self) -> Since {
-        Since { loaded: self.handle.progress().loaded, failures: self.told_failures, series: 0 }
+        let now = self.handle.progress();
+        Since { frontier: now.frontier, start: now.start, failures: self.told_failures, series: 0 }
     }
 
     fn facts(&self) -> Facts {
@@ -151,6 +163,11 @@ impl Run {
             source_failed: source.failed,
             disk_failures: self.disk.look(|seen| seen.failures),
             is_closed: self.is_closed,
+            window: self.setup.max_disk.map(|_| Window {
+                start: self.handle.progress().start,
+                is_for_good: true,
+                least: self.limits.least(),
+            }),
             again: None,
         }
     }
@@ -166,6 +183,9 @@ impl Run {
     fn poll_ask(&mut self, at: usize) {
         if !self.asks[at].is_asked {
             self.asks[at].since = self.since();
+            self.asked += 1;
+            self.asks[at].number = self.asked;
+            self.limits.note(&self.asks[at]);
         }
         self.asks[at].is_asked = true;
         self.demand();
@@ -173,6 +193,9 @@ impl Run {
             let ask = self.asks.swap_remove(at);
             self.log.push(format!("{:?}: {}", ask.what, shown(&outcome)));
             ask.judge(&outcome, &self.facts());
+            if outcome.is_ok() {
+                self.limits.meet(ask.number);
+            }
             self.note_delivery(&ask.what, &outcome);
             self.counts.answered += 1;
             self.demand();
@@ -378,104 +401,6 @@ impl Run {
             self.pass(0, None);
             self.settle().await;
         }
-    }
-
-    // ---- the end ----
-
-    /// The end of the buffer. What it leaves behind is checked by the caller.
-    pub async fn end(mut self, end: End) -> (Counts, Vec<String>) {
-        match end {
-            End::Heal => self.heal().await,
-            End::Close => {
-                self.is_closed = true;
-                self.handle.close();
-                self.settle().await;
-                assert!(self.is_quiet(), "a caller waits, though the buffer is closed");
-                self.ask(What::Read { offset: 0, len: 1 });
-                self.poll_ask(self.asks.len() - 1);
-            }
-            End::Abort => {
-                self.is_closed = true;
-                self.actor = None;
-                self.settle().await;
-                assert!(self.is_quiet(), "a caller waits, though the actor is gone");
-            }
-            End::Leave => {}
-        }
-        (self.asks, self.players, self.bodies) = Default::default();
-        // The last handle of this buffer goes. A closed one takes its place.
-        drop(mem::replace(&mut self.handle, closed()));
-        self.disk.heal();
-        self.jobs.step(false);
-        if let Some(actor) = self.actor.take() {
-            actor.await;
-        }
-        // What the disk does for requests that were dropped ends by itself.
-        self.rest();
-        let (disk, source) = (self.disk.seen(), self.feed.seen());
-        assert!(source.dropped, "the source is kept");
-        assert!(disk.dropped, "the store is kept");
-        assert_eq!((disk.wrong, source.needless), (vec![], None));
-        let counts = Counts {
-            chunks: source.taken as u64,
-            pulled: source.pulled,
-            disk_calls: disk.calls,
-            disk_faults: disk.faults,
-            source_faults: u64::from(source.failed || self.setup.ending != Ending::End),
-            spilled: disk.stored,
-            ..self.counts
-        };
-        (counts, mem::take(&mut self.log))
-    }
-
-    /// Whether no caller waits for anything.
-    fn is_quiet(&self) -> bool {
-        let asks = self.asks.iter().all(|ask| !ask.is_asked);
-        let bodies = self.bodies.iter().all(|body| body.demand().is_none());
-        asks && bodies && !self.players.iter().any(Player::is_waiting)
-    }
-
-    /// The disk is well and the source goes on: all requests are answered, and nothing was lost.
-    async fn heal(&mut self) {
-        self.settle_with_disk().await;
-        self.disk.limit(None);
-        while self.feed.fed() < self.setup.total {
-            self.send(64 * 1024);
-        }
-        for _ in 0..if self.setup.ending == Ending::Empty { 500 } else { 1 } {
-            self.end_source();
-        }
-        self.settle_with_disk().await;
-        tokio::time::advance(RETRIED).await;
-        self.settle_with_disk().await;
-        let waits_for_ever = matches!(self.setup.ending, Ending::Stall | Ending::Empty);
-        let is_loaded = self.setup.read_ahead < u64::MAX || self.handle.progress().state.is_final();
-        assert!(waits_for_ever || is_loaded, "a load in the background has stopped");
-        assert!(waits_for_ever || self.asks.iter().all(|ask| !ask.is_asked), "a request was never answered");
-        let before = self.handle.progress();
-        let what = What::Read { offset: 0, len: before.loaded };
-        self.ask(what.clone());
-        self.poll_ask(self.asks.len() - 1);
-        self.settle_with_disk().await;
-        assert!(
-            !self.asks.iter().any(|ask| ask.is_asked && ask.what == what),
-            "a read of loaded bytes was not answered"
-        );
-        // The request above may fail: it gets the error of an earlier write. This one may not.
-        let handle = self.handle.clone();
-        let mut all = Box::pin(handle.read(0, before.loaded as usize));
-        let bytes = loop {
-            if let Poll::Ready(result) = crate::support::poll_once(&mut all) {
-                break result.unwrap();
-            }
-            self.settle_with_disk().await;
-            tokio::task::yield_now().await;
-        };
-        drop(all);
-        assert!(bytes == data(0, before.loaded as usize), "a byte was lost");
-        let now = self.handle.progress();
-        let exists = self.setup.total.min(self.setup.declared.unwrap_or(u64::MAX));
-        assert!(now.state != State::Complete || now.loaded == exists, "{now:?}");
     }
 }
 

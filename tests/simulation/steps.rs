@@ -32,6 +32,8 @@ pub struct Setup {
     pub ending: Ending,
     pub declared: Option<u64>,
     pub max_memory: usize,
+    /// The first limit of the store. `None` if no limit is ever set.
+    pub max_disk: Option<u64>,
     pub read_ahead: u64,
     pub at_once: AtOnce,
 }
@@ -93,6 +95,8 @@ pub enum Op {
     Seek(u64),
     /// A seek from the end.
     SeekEnd(i64),
+    /// To the first byte that is kept.
+    Skip,
 }
 
 /// How a buffer ends.

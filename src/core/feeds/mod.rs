@@ -33,6 +33,7 @@ const OVERLAP: usize = 64 * 1024;
 /// How long a stream may be unused before it is closed: a paused player holds no connection.
 const UNUSED_MOST: Duration = Duration::from_secs(30);
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about the source")]
 pub(super) struct Feeds {
     /// By number. The actor keeps the streams under the same numbers.
     streams: Vec<Option<Stream>>,
@@ -42,6 +43,8 @@ pub(super) struct Feeds {
     is_one_way: bool,
     /// How the source can be opened again.
     reopen: Reopen,
+    /// Whether the source ignores the requested offset, as far as its streams have shown.
+    ignores_offsets: bool,
     /// Whether the source must be opened at offset 0, because it has no versions: see
     /// [`Admission::FromStart`].
     from_start: bool,
@@ -73,6 +76,7 @@ impl Feeds {
             most: most.max(1),
             is_one_way: false,
             reopen: Reopen::Anywhere,
+            ignores_offsets: false,
             from_start: false,
             series: Series::new(retry, seed),
             pace: Pace::default(),
@@ -282,8 +286,10 @@ impl Feeds {
         if !is_first {
             self.check(size, version.as_ref(), layout)?;
         }
-        // A stream that starts early ignores offsets.
-        self.reopen = if start < offset && reopen == Reopen::Anywhere { Reopen::FromStart } else { reopen };
+        // A stream that starts early ignores offsets. One that starts at 0 as asked does not show the contrary.
+        self.ignores_offsets = start < offset || self.ignores_offsets && offset == 0;
+        let from_start = self.ignores_offsets && reopen == Reopen::Anywhere;
+        self.reopen = if from_start { Reopen::FromStart } else { reopen };
         if is_first {
             // There are no bytes of another version.
             (self.size, self.version) = (size, version.clone());

@@ -315,3 +315,30 @@ fn a_paused_buffer_closes_a_stream_whose_chunk_has_no_room() {
     remote.breaks_idle();
     fetch(&mut remote, 0, SIZE);
 }
+
+#[test]
+fn a_stream_that_starts_at_0_as_asked_does_not_show_that_the_source_obeys_offsets() {
+    // Rule 21: otherwise the buffer would leave it for a jump that fails again, at each attempt.
+    let mut remote = cached(0, 0);
+    remote.read(BLOCKS, BLOCKS);
+    remote.opened(versioned());
+    remote.send(BLOCKS);
+    remote.bytes();
+    remote.breaks_idle();
+    remote.read(5 * BLOCKS, 1000);
+    remote.opened(OpenedStream { start: Some(0), ..versioned() });
+    remote.breaks();
+    remote.wait();
+    assert_eq!(remote.last_opening().offset, 0);
+    let openings = remote.openings.len();
+    remote.opened(versioned());
+    remote.finish_openings(openings);
+    assert!(remote.wants());
+    // One at another offset shows it.
+    remote.send(1000);
+    remote.breaks();
+    remote.wait();
+    assert_eq!(remote.last_opening().offset, 1000);
+    remote.opened(versioned());
+    assert_eq!(remote.last_opening().offset, 5 * BLOCKS, "it jumps");
+}

@@ -181,3 +181,36 @@ fn the_size_is_told_to_its_caller_though_an_earlier_stream_told_the_same() {
     remote.opened(versioned());
     assert!(remote.bytes().is_empty());
 }
+
+#[test]
+fn the_size_is_told_to_its_caller_though_its_offset_is_known_before() {
+    // Rule 18. A stream that was opened at the end shows only that the resource ends there or before.
+    let end = 300_000;
+    for is_told in [true, false] {
+        let mut remote = Remote::new();
+        remote.read(0, 1000);
+        remote.opened(told(Some("v1"), None));
+        remote.send(1000);
+        remote.bytes();
+        remote.read(end, 1);
+        remote.opened(told(Some("v1"), None));
+        remote.ends_of(1);
+        assert!(remote.bytes().is_empty());
+        let token = remote.ticket();
+        remote.event(Event::Size { token });
+        assert!(remote.answers.is_empty());
+        if is_told {
+            remote.breaks_of(0);
+            remote.wait();
+            remote.opened(told(Some("v1"), Some(end)));
+        } else {
+            // All bytes before the end arrive.
+            remote.read(200_000, 1);
+            remote.opened(told(Some("v1"), None));
+            remote.send_of(1, end - 200_000);
+            remote.answers.rotate_left(1);
+        }
+        assert!(remote.bytes().is_empty());
+        assert_eq!(remote.published.size, Some(end));
+    }
+}

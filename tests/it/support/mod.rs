@@ -6,6 +6,8 @@ pub mod demand;
 #[allow(dead_code, reason = "each test binary uses a part")]
 pub mod jobs;
 #[allow(dead_code, reason = "each test binary uses a part")]
+pub mod places;
+#[allow(dead_code, reason = "each test binary uses a part")]
 pub mod ranges;
 #[allow(dead_code, reason = "each test binary uses a part")]
 pub mod source;

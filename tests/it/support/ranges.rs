@@ -30,6 +30,17 @@ impl Ranges {
         }
     }
 
+    /// Removes these bytes. Not all of them need be in it.
+    pub fn remove(&mut self, removed: &Range<u64>) {
+        if removed.is_empty() {
+            return;
+        }
+        let rests = |range: &Range<u64>| {
+            [range.start..range.end.min(removed.start), range.start.max(removed.end)..range.end]
+        };
+        self.0 = self.0.iter().flat_map(rests).filter(|range| !range.is_empty()).collect();
+    }
+
     /// Whether all bytes of this range are in it.
     pub fn holds(&self, range: &Range<u64>) -> bool {
         range.is_empty() || self.first_missing(range.start) >= range.end
@@ -43,6 +54,10 @@ impl Ranges {
     /// The offset after the last byte in it.
     pub fn end(&self) -> u64 {
         self.0.last().map_or(0, |range| range.end)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Range<u64>> {
+        self.0.iter()
     }
 
     /// How many bytes are in it.
@@ -69,4 +84,18 @@ fn ranges_that_touch_are_one() {
     ranges.add(0..5);
     ranges.add(3..12);
     assert_eq!((ranges.0.len(), ranges.len(), ranges.first_missing(0)), (1, 40, 40));
+}
+
+#[test]
+fn removed_bytes_leave_the_others() {
+    let mut ranges = Ranges::default();
+    ranges.add(10..20);
+    ranges.add(30..40);
+    ranges.remove(&(15..15));
+    assert_eq!(ranges.0, [10..20, 30..40]);
+    ranges.remove(&(12..14));
+    ranges.remove(&(18..31));
+    ranges.remove(&(0..11));
+    ranges.remove(&(39..90));
+    assert_eq!(ranges.0, [11..12, 14..18, 31..39]);
 }

@@ -67,6 +67,8 @@ pub struct Need {
     pub callers: Vec<(u64, u64)>,
     /// The end of the furthest range delivered.
     pub delivered: Option<u64>,
+    /// A caller that waits may have got a part already.
+    pub in_parts: bool,
     /// A caller has left since the actor last looked, so one more chunk may be pulled (rule 7).
     pub excuse: bool,
     /// The buffer waits for that chunk.
@@ -81,7 +83,7 @@ impl Need {
     /// How far a source may be pulled that has sent `pulled` bytes.
     pub fn allowed(&self, pulled: u64) -> u64 {
         // A caller whose offset is reached may have been answered already.
-        let answered = self.callers.iter().filter(|(until, _)| *until <= pulled);
+        let answered = self.callers.iter().filter(|(until, _)| self.in_parts || *until <= pulled);
         let delivered = self.delivered.max(answered.map(|(_, end)| *end.min(&pulled)).max());
         pull_to(self.read_ahead, delivered, self.callers.iter().map(|(until, _)| *until))
     }

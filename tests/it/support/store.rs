@@ -1,17 +1,20 @@
 //! A store that does what the test says.
 //!
 //! It keeps no bytes. It checks the bytes of each write, and makes the bytes of each read anew from their offset.
+//! Only a store whose places are used again keeps bytes.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use streamspool::SpillStore;
 
 use super::jobs::{Origin, current};
+use super::places::Places;
 use super::ranges::Ranges;
-use super::{Random, data, is_data};
+use super::{BLOCK, Random, data, is_data};
 
 /// The test's end of a [`TestStore`].
 #[derive(Clone)]
@@ -85,6 +88,8 @@ struct State {
     parked: BTreeMap<u64, Call>,
     /// The calls that go on, by their jobs, and how the test has them go wrong.
     passed: BTreeMap<u64, Option<Fault>>,
+    /// The bytes, if places are used again.
+    places: Option<Places>,
     seen: Seen,
 }
 
@@ -93,9 +98,9 @@ struct State {
 pub struct Seen {
     /// Each write: its offset and length.
     pub written: Vec<(u64, usize)>,
-    /// How many bytes were written, each counted once.
+    /// How many bytes were written: each counted once, or each time if places are used again.
     pub stored: u64,
-    /// The ranges of bytes that were written.
+    /// The ranges of bytes that were written, and not discarded since then.
     pub held: Ranges,
     /// Bytes may be written in any order: those of a source that can be opened anywhere.
     pub in_any_order: bool,
@@ -132,6 +137,7 @@ impl Control {
             random: Random(seed),
             parked: BTreeMap::new(),
             passed: BTreeMap::new(),
+            places: None,
             seen: Seen::default(),
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
@@ -145,6 +151,11 @@ impl Control {
     /// The buffer may write its bytes in any order.
     pub fn take_any_order(&self) {
         self.state().seen.in_any_order = true;
+    }
+
+    /// The buffer may use a place for other bytes.
+    pub fn reuse_places(&self) {
+        self.state().places = Some(Places::default());
     }
 
     // ---- switches ----
@@ -286,9 +297,11 @@ impl Control {
         access: Access,
         offset: u64,
         len: usize,
-        act: impl FnOnce(&mut Seen, usize) -> io::Result<()>,
+        act: impl FnOnce(&mut State, usize) -> io::Result<()>,
     ) -> io::Result<usize> {
-        let (mut state, fault) = self.park(self.state(), Call { access, offset, len });
+        let mut state = self.state();
+        state.begins(access, &(offset..offset + len as u64));
+        let (mut state, fault) = self.park(state, Call { access, offset, len });
         state.seen.calls += 1;
         let room = match (access, state.capacity) {
             (Access::Write, Some(capacity)) => usize::try_from(capacity.saturating_sub(offset)),
@@ -313,7 +326,7 @@ impl Control {
                 };
             }
         };
-        act(&mut state.seen, most)?;
+        act(&mut state, most)?;
         Ok(most)
     }
 }
@@ -325,6 +338,39 @@ impl State {
             Access::Read => self.reads,
             Access::Drop => self.drops,
         }
+    }
+
+    /// A call begins. A place must not change while it is read.
+    fn begins(&mut self, access: Access, range: &Range<u64>) {
+        let is_other = |call: &&Call| {
+            let is_write = |access| access == Access::Write;
+            call.access != Access::Drop && is_write(call.access) != is_write(access)
+        };
+        let touches = |call: &&Call| call.offset < range.end && range.start < call.offset + call.len as u64;
+        if let Some(other) = self.parked.values().filter(is_other).find(touches) {
+            self.seen.wrong.push(format!("a {access:?} of {range:?} during {other:?}"));
+        }
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let Some(places) = &mut self.places else { return self.seen.write(offset, bytes) };
+        places.write(offset, bytes);
+        self.seen.held.add(offset..offset + bytes.len() as u64);
+        self.seen.stored += bytes.len() as u64;
+        self.seen.written.push((offset, bytes.len()));
+        Ok(())
+    }
+
+    fn read(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let range = offset..offset + buf.len() as u64;
+        if !self.seen.held.holds(&range) {
+            return Err(self.seen.refuse(format!("a read of {range:?}, of which not all was written")));
+        }
+        match &self.places {
+            Some(places) => places.read(offset, buf),
+            None => buf.copy_from_slice(&data(offset, buf.len())),
+        }
+        Ok(())
     }
 }
 
@@ -354,23 +400,25 @@ impl Seen {
         Ok(())
     }
 
-    fn read(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        let range = offset..offset + buf.len() as u64;
-        if !self.held.holds(&range) {
-            return Err(self.refuse(format!("a read of {range:?}, of which not all was written")));
+    /// How many blocks of the store hold bytes.
+    pub fn blocks(&self) -> u64 {
+        let (mut blocks, mut next) = (0, 0);
+        for range in self.held.iter() {
+            let first = next.max(range.start / BLOCK as u64);
+            next = range.end.div_ceil(BLOCK as u64);
+            blocks += next - first;
         }
-        buf.copy_from_slice(&data(offset, buf.len()));
-        Ok(())
+        blocks
     }
 }
 
 impl SpillStore for TestStore {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        self.0.call(Access::Write, offset, bytes.len(), |seen, most| seen.write(offset, &bytes[..most]))
+        self.0.call(Access::Write, offset, bytes.len(), |state, most| state.write(offset, &bytes[..most]))
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.call(Access::Read, offset, buf.len(), |seen, most| seen.read(offset, &mut buf[..most]))
+        self.0.call(Access::Read, offset, buf.len(), |state, most| state.read(offset, &mut buf[..most]))
     }
 
     fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
@@ -388,8 +436,18 @@ impl SpillStore for TestStore {
             6 => return Err(ErrorKind::Other.into()),
             _ => return Err(ErrorKind::WouldBlock.into()),
         };
-        state.seen.read(offset, &mut buf[..most])?;
+        state.begins(Access::Read, &(offset..offset + most as u64));
+        state.read(offset, &mut buf[..most])?;
         Ok(most)
+    }
+
+    fn discard(&self, range: Range<u64>) {
+        let mut state = self.0.state();
+        state.begins(Access::Write, &range);
+        if let Some(places) = &mut state.places {
+            places.free(&range);
+            state.seen.held.remove(&range);
+        }
     }
 }
 

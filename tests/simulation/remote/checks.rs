@@ -2,7 +2,7 @@
 //!
 //! The bytes that count are those of one version: the version of the first byte that the buffer takes in.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use streamspool::{OpenAt, Reopen};
 
@@ -33,9 +33,13 @@ pub struct Checks {
     pub started_early: bool,
     /// The bytes that count and were sent.
     pub arrived: Ranges,
-    /// The bytes that the buffer was known to have when nothing was left to do. It drops a chunk, or a part
-    /// of it, if the stream is not needed any more.
+    /// The bytes that the buffer was known to have when nothing was left to do, and those that it has discarded
+    /// for good. It drops a chunk, or a part of it, if the stream is not needed any more.
     loaded: Ranges,
+    /// All bytes that the buffer was ever known to have.
+    ever: Ranges,
+    /// Bytes were taken in of a source that cannot be opened anywhere, so they may be discarded for good.
+    pub was_bound: bool,
     /// The size, where a proven stream has told it, or has ended there.
     pub size: Option<u64>,
     /// The size was told or shown: by a stream that brought no byte, or that has ended past the end.
@@ -56,6 +60,8 @@ pub struct Checks {
     pub most_held: usize,
     pub chunks: u64,
     pub sent: u64,
+    /// Bytes that were sent again, because they were discarded.
+    pub sent_again: u64,
     /// The offset after the furthest byte that was sent.
     pub furthest: u64,
     /// What was against the rules. A panic would be one more fault that a buffer survives.
@@ -74,6 +80,8 @@ impl Checks {
             started_early: false,
             arrived: Ranges::default(),
             loaded: Ranges::default(),
+            ever: Ranges::default(),
+            was_bound: false,
             size: None,
             has_ended: false,
             need: Need::new(setup.read_ahead),
@@ -86,6 +94,7 @@ impl Checks {
             most_held: 0,
             chunks: 0,
             sent: 0,
+            sent_again: 0,
             furthest: 0,
             wrong: Vec::new(),
         }
@@ -127,10 +136,50 @@ impl Checks {
         (self.is_final, self.size_before, self.could_jump) = (is_final, self.size, self.can_jump());
     }
 
-    /// The buffer has these bytes, and nothing is left to do.
-    pub fn settled(&mut self, loaded: &Ranges) {
+    /// The buffer has these bytes, or has discarded them for good. `is_settled` says that nothing is left to do.
+    pub fn looked(&mut self, loaded: &Ranges, is_settled: bool) {
         self.loaded = loaded.clone();
-        self.arrived = loaded.clone();
+        loaded.iter().for_each(|range| self.ever.add(range.clone()));
+        if is_settled {
+            self.arrived = loaded.clone();
+        }
+    }
+
+    /// Whether the buffer has taken in a byte.
+    pub fn has_bytes(&self) -> bool {
+        self.arrived.len() > 0
+    }
+
+    /// The offset after the last byte that has arrived.
+    pub fn end(&self) -> u64 {
+        self.arrived.end()
+    }
+
+    /// Whether bytes may have been discarded for good.
+    pub fn may_discard(&self) -> bool {
+        self.setup.max_disk.is_some() && self.was_bound
+    }
+
+    /// Whether bytes may have been discarded since the last look that can be fetched again.
+    pub fn may_refetch(&self) -> bool {
+        self.setup.max_disk.is_some() && self.setup.has_versions && self.setup.reopen == Reopen::Anywhere
+    }
+
+    /// The first missing byte of a stream that has reached this offset: it is one of these.
+    fn next_missing(&self, offset: u64) -> RangeInclusive<u64> {
+        let first = if self.may_refetch() { offset } else { self.loaded.first_missing(offset) };
+        // All bytes before one that has arrived may have been discarded for good.
+        let last = if self.may_discard() { self.end() } else { 0 };
+        first..=self.arrived.first_missing(offset).max(first).max(last)
+    }
+
+    /// Whether a stream is needed that has one of these as its first missing byte.
+    fn is_needed(&self, next: &RangeInclusive<u64>) -> bool {
+        // Bytes that were discarded are fetched again only for a request.
+        let new = self.ever.first_missing(*next.start());
+        let is_new = !self.may_refetch() || next.contains(&new);
+        let ahead = if self.may_refetch() { new..=*next.end() } else { next.clone() };
+        self.need.is_asked(next) || is_new && self.need.is_needed(&ahead)
     }
 
     // ---- openings ----
@@ -147,7 +196,7 @@ impl Checks {
             None => self.resume(at),
         }
         // An opening that was decided before the size was known is still polled once.
-        if let Some(size) = self.size_before.filter(|_| self.arrived.len() > 0) {
+        if let Some(size) = self.size_before.filter(|_| self.has_bytes()) {
             self.must(at.offset < size, || format!("{at:?} is not before the end, {size}"));
         }
     }
@@ -155,28 +204,35 @@ impl Checks {
     /// An opening that a version proves: at any missing byte.
     fn jump(&mut self, at: &OpenAt, is_version: bool) {
         // Without bytes, the version is that of any stream before.
-        let has_bytes = self.arrived.len() > 0;
+        let has_bytes = self.has_bytes();
         self.must(is_version || !has_bytes, || format!("{at:?} has not the version of the bytes"));
+        let may_refetch = self.may_refetch();
         let is_missing = self.loaded.first_missing(at.offset) == at.offset;
-        self.must(is_missing, || format!("{at:?} is loaded"));
+        self.must(is_missing || may_refetch, || format!("{at:?} is loaded"));
         let is_loaded_after = at.end.is_none_or(|end| {
-            end > at.offset && self.arrived.touches(&(end..end + 1)) && !self.loaded.touches(&(end - 1..end))
+            let is_missing = !self.loaded.touches(&(end - 1..end)) || may_refetch;
+            end > at.offset && self.arrived.touches(&(end..end + 1)) && is_missing
         });
         self.must(is_loaded_after, || format!("{at:?} does not end before loaded bytes"));
         let is_needed = self.need.waits_beyond(at.offset);
         self.must(is_needed, || format!("{at:?}, for which no request waits"));
+        let is_new = self.ever.first_missing(at.offset) == at.offset;
+        let is_asked = self.need.is_asked_beyond(at.offset);
+        self.must(is_new || is_asked, || format!("{at:?}, to fetch bytes again that no request waits for"));
         // Without jumps it is the first missing byte. The first opening may be anywhere.
         let lowest = self.loaded.first_missing(0);
         let is_first = (lowest..=self.arrived.first_missing(0).max(lowest)).contains(&at.offset);
-        let may_jump = self.can_jump() || self.could_jump || self.arrived.len() == 0;
-        self.must(may_jump || is_first, || format!("{at:?}, but {lowest} is the first missing byte"));
+        let may_jump = self.can_jump() || self.could_jump || !self.has_bytes();
+        self.must(may_jump || is_first || may_refetch, || {
+            format!("{at:?}, but {lowest} is the first missing byte")
+        });
     }
 
     /// An opening that the last received bytes prove. Before there are any, it may be anywhere.
     fn resume(&mut self, at: &OpenAt) {
-        self.must(self.version.is_none() || self.arrived.len() == 0, || format!("{at:?} lacks the version"));
+        self.must(self.version.is_none() || !self.has_bytes(), || format!("{at:?} lacks the version"));
         let (low, high) = (self.loaded.first_missing(0), self.arrived.first_missing(0));
-        if self.loaded.len() == 0 && self.arrived.len() == 0 {
+        if self.loaded.len() == 0 && !self.has_bytes() {
             let is_needed = self.need.waits_beyond(0);
             return self.must(is_needed, || format!("{at:?}, for which no request waits"));
         }
@@ -198,11 +254,12 @@ impl Checks {
     /// pulled.
     pub fn opened(&mut self, asked: u64, flow: &Flow, others: bool) -> bool {
         // Before the first byte, the buffer may have closed the other streams already, or not.
-        let is_first = self.arrived.len() == 0;
+        let is_first = !self.has_bytes();
         let end = self.loaded.end();
         let is_known_size = |size| self.size.is_none_or(|known| known == size) && end <= size;
         let is_late = flow.at > asked;
         self.started_early |= flow.started_early;
+        self.was_bound |= flow.started_early || !flow.told_version;
         let other_size = !is_first && flow.told_size.is_some_and(|size| !is_known_size(size));
         let is_other = self.version.is_some_and(|version| version != flow.version);
         let other_version = !is_first && is_other && flow.told_version;
@@ -222,7 +279,12 @@ impl Checks {
         }
         // Before the first byte, the buffer may have refused the stream, or not.
         let is_early = !is_first && flow.started_early && self.setup.reopen == Reopen::Anywhere;
-        self.reopen = if is_early { Reopen::FromStart } else { self.setup.reopen };
+        if is_early {
+            self.reopen = Reopen::FromStart;
+        } else if asked > 0 {
+            // A stream that starts at 0 as asked does not show that the source obeys offsets.
+            self.reopen = self.setup.reopen;
+        }
         if is_first {
             // Nothing has to be proven.
             self.size = flow.told_size;
@@ -236,7 +298,12 @@ impl Checks {
         if !is_pulled {
             self.fault();
         }
+        self.note_bound();
         is_pulled
+    }
+
+    fn note_bound(&mut self) {
+        self.was_bound |= self.has_bytes() && !self.can_jump();
     }
 
     pub fn refused(&mut self) {
@@ -260,15 +327,16 @@ impl Checks {
     pub fn polled(&mut self, flow: &Flow) {
         self.must(!flow.ended, || "a stream was polled after its end".to_owned());
         self.must(!self.must_fail, || format!("a stream was polled that is not proven: {flow:?}"));
-        // The stream's next missing byte is one of these.
-        let next = [self.loaded.first_missing(flow.at), self.arrived.first_missing(flow.at)];
-        let may = self.need.polled(next, flow.has_more());
+        let next = self.next_missing(flow.at);
+        let is_needed = self.is_needed(&next);
+        let may = self.need.polled(is_needed, flow.has_more());
         self.must(may, || format!("polled at {next:?} without need: {flow:?}"));
     }
 
     /// Whether a stream that has reached this offset is needed.
     pub fn needs(&self, offset: u64) -> bool {
-        self.need.is_needed(self.loaded.first_missing(offset))
+        let next = self.loaded.first_missing(offset);
+        self.is_needed(&(next..=next))
     }
 
     /// The buffer takes these bytes of a stream.
@@ -281,23 +349,36 @@ impl Checks {
         if end <= range.start {
             return;
         }
+        let had_bytes = self.has_bytes();
         let kept = *self.kept.get_or_insert(flow.version);
         if kept != flow.version {
             return;
         }
-        let before = self.arrived.len();
+        if self.may_refetch() {
+            let mut missing = self.ever.clone();
+            self.loaded.iter().for_each(|range| missing.remove(range));
+            missing.remove(&(0..range.start));
+            missing.remove(&(end..u64::MAX));
+            self.sent_again += missing.len();
+        }
+        let (is_first, before) = (!had_bytes, self.arrived.len());
         self.arrived.add(range.start..end);
-        if self.arrived.len() > before {
+        let is_new = self.arrived.len() > before;
+        if is_new {
             self.row = 0;
-            if before == 0 {
+        }
+        // A byte that was discarded may be new again.
+        if is_new || self.may_refetch() && self.version.is_some() {
+            if is_first {
                 // What other streams told before may count or not.
                 (self.size, self.size_before) = (None, None);
             }
-            if flow.told_version || before == 0 {
+            if flow.told_version || is_first {
                 self.version = flow.told_version.then_some(kept);
             }
             self.size = self.size.or(flow.told_size);
         }
+        self.note_bound();
     }
 
     /// A stream has ended.
@@ -309,7 +390,7 @@ impl Checks {
         let is_whole = is_proven && self.difference(flow.version) == 0 && flow.at >= self.setup.size;
         self.has_ended |= is_whole;
         let is_short = self.setup.declared.is_some_and(|declared| flow.at < declared);
-        let is_size = flow.told_size.is_some() || flow.at == self.arrived.end();
+        let is_size = flow.told_size.is_some() || flow.at == self.end();
         if is_whole && is_size && !is_short {
             self.size = Some(self.setup.size);
         }

@@ -1,8 +1,9 @@
 //! The end of a run: the source has trouble for some time, and then the buffer ends.
 
 use std::mem;
+use std::task::Poll;
 
-use streamspool::{Reopen, State};
+use streamspool::{Progress, Reopen, State};
 
 use super::checks::Checks;
 use super::run::Run;
@@ -25,6 +26,9 @@ pub struct Totals {
     pub faults: u64,
     pub chunks: u64,
     pub sent: u64,
+    pub sent_again: u64,
+    /// Bytes that were discarded for good.
+    pub discarded: u64,
     pub spilled: u64,
     pub disk_faults: u64,
     pub is_changed: bool,
@@ -97,6 +101,9 @@ impl Run {
     async fn heal(&mut self) {
         self.disk.limit(None);
         self.server.restore();
+        if self.setup.max_disk.is_some() {
+            return self.read_in_parts().await;
+        }
         // A stream of before may still break, and a write of before may have failed. Each may fail a load.
         for _ in 0..4 {
             self.load().await;
@@ -109,12 +116,50 @@ impl Run {
         assert!(now.state != State::Complete || now.loaded == self.setup.size, "{now:?}");
     }
 
+    /// Reads all bytes that are not discarded for good, a part at a time. After a failure that is final, reads
+    /// all that is kept.
+    async fn read_in_parts(&mut self) {
+        let (mut at, mut rounds) = (self.handle.progress().start, 0);
+        let size = self.setup.size.min(self.setup.declared.unwrap_or(u64::MAX));
+        while at < size && !self.handle.progress().state.is_final() {
+            at += self.read(at, 300_000.min(size - at)).await;
+            at = at.max(self.handle.progress().start);
+            // Requests of before may fail a read, and may discard what it needs.
+            rounds += 1;
+            assert!(rounds < MANY_ROUNDS, "the reads at {at} do not end");
+        }
+        self.settle_with_disk().await;
+        if self.handle.progress().state.is_final() {
+            for range in self.kept.iter().cloned().collect::<Vec<_>>() {
+                let len = range.end - range.start;
+                let is_whole = self.read(range.start, len).await == len;
+                // Blocks that were read may make space for others.
+                assert!(is_whole || !self.kept.holds(&range), "bytes of {range:?} were lost");
+            }
+        }
+    }
+
+    /// Reads a range while the source and the disk work. Returns how many bytes it gets.
+    async fn read(&mut self, offset: u64, len: u64) -> u64 {
+        self.ask(What::Read { offset, len });
+        self.poll_ask(self.asks.len() - 1);
+        let number = self.asked;
+        self.work_until_quiet().await;
+        if self.answered.0 == number { self.answered.1 } else { 0 }
+    }
+
     /// Loads everything from a source that works. With unlimited read-ahead, a request of one byte does that.
     async fn load(&mut self) {
         let loads_all = self.setup.read_ahead == u64::MAX;
         let next = What::Read { offset: self.handle.progress().frontier, len: 1 };
         self.ask(if loads_all { next } else { What::Load });
         self.poll_ask(self.asks.len() - 1);
+        self.work_until_quiet().await;
+    }
+
+    /// The disk and the source work until all requests are answered.
+    async fn work_until_quiet(&mut self) {
+        let loads_all = self.setup.read_ahead == u64::MAX;
         for round in 0..MANY_ROUNDS {
             self.settle_with_disk().await;
             let now = self.handle.progress();
@@ -154,7 +199,7 @@ impl Run {
         let handle = self.handle.clone();
         let mut all = Box::pin(handle.read(0, loaded));
         let bytes = loop {
-            if let std::task::Poll::Ready(result) = poll_once(&mut all) {
+            if let Poll::Ready(result) = poll_once(&mut all) {
                 break result.unwrap();
             }
             self.settle_with_disk().await;
@@ -208,7 +253,7 @@ impl Run {
             }
             End::Leave => self.pause().await,
         }
-        let state = self.handle.progress().state;
+        let Progress { state, start: discarded, .. } = self.handle.progress();
         let error = self.handle.error();
         (self.asks, self.players) = Default::default();
         // The last handle of this buffer goes. A closed one takes its place.
@@ -224,13 +269,15 @@ impl Run {
         let server = self.server.state();
         assert!(server.dropped && server.held.is_empty(), "the source is gone, and all its streams");
         assert!(disk.dropped, "the store is gone");
-        let Checks { openings, chunks, sent, facts, ref wrong, .. } = server.checks;
+        let Checks { openings, chunks, sent, sent_again, facts, ref wrong, .. } = server.checks;
         assert_eq!((disk.wrong.as_slice(), wrong.as_slice()), (&[][..], &[][..]));
         let totals = Totals {
             openings,
             faults: facts.faults,
             chunks,
             sent,
+            sent_again,
+            discarded,
             spilled: disk.stored,
             disk_faults: disk.faults,
             is_changed: error.is_some_and(|error| error.kind() == streamspool::ErrorKind::Changed),

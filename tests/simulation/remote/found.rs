@@ -14,6 +14,7 @@ const SETUP: Setup = Setup {
     reopen: Reopen::Anywhere,
     declared: None,
     max_memory: usize::MAX,
+    max_disk: None,
     read_ahead: 0,
     streams: 1,
     attempts: 3,

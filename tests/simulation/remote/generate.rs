@@ -5,8 +5,8 @@ use streamspool::Reopen;
 use super::run::Run;
 use super::server::SURPLUS;
 use super::steps::{Answer, Break, Refusal, Setup, Start, Step, Trouble};
-use crate::generate::{anything, one_of, op, pick};
-use crate::steps::End;
+use crate::generate::{anything, limit, limits, one_of, op, pick};
+use crate::steps::{End, Op};
 use crate::support::store::{AtOnce, Fault};
 use crate::support::{BLOCK, KIB, MIB, Random};
 
@@ -35,7 +35,10 @@ impl Generator {
 
     fn setup(&mut self) -> Setup {
         let random = &mut self.random;
-        let most = *pick(random, &[10, 3000, 300_000, 2_000_000]);
+        let (max_memory, max_disk) = limits(random);
+        // More of it is discarded and fetched again if it is large and can be opened anywhere.
+        let is_cached = max_disk.is_some() && random.below(2) == 0;
+        let most = if is_cached { 3_000_000 } else { *pick(random, &[10, 3000, 300_000, 2_000_000]) };
         let edge = pick(random, &[1, 2, 4]) * BLOCK as u64 - 1 + random.below(3);
         let size = if random.below(5) == 0 { edge } else { random.below(most) };
         let declared = match random.below(8) {
@@ -46,11 +49,12 @@ impl Generator {
         };
         Setup {
             size,
-            has_versions: random.below(2) == 0,
-            ignores_offsets: random.below(5) == 0,
-            reopen: *pick(random, &REOPENS),
+            has_versions: is_cached || random.below(2) == 0,
+            ignores_offsets: !is_cached && random.below(5) == 0,
+            reopen: if is_cached { Reopen::Anywhere } else { *pick(random, &REOPENS) },
             declared,
-            max_memory: *pick(random, &[0, 64 * KIB, BLOCK, MIB, usize::MAX]),
+            max_memory,
+            max_disk,
             read_ahead: *pick(random, &[0, 0, 1000, 64 * KIB as u64, MIB as u64, u64::MAX]),
             streams: 1 + random.below(3) as usize,
             attempts: *pick(random, &[0, 1, 3, 4]),
@@ -93,7 +97,10 @@ impl Generator {
         let random = &mut self.random;
         match random.below(100) {
             0..=13 => {
-                let what = anything(random, &run.handle, run.setup.size);
+                let what = match random.below(20) {
+                    0 => limit(random, run.setup.max_disk.is_some()),
+                    _ => anything(random, &run.handle, run.setup.size),
+                };
                 // Some are dropped before they were polled at all.
                 self.next = (random.below(10) > 0).then_some(Step::Poll(run.asks.len()));
                 Some(Step::Ask(what))
@@ -112,7 +119,7 @@ impl Generator {
             }
             95..=98 if random.below(100) < self.faults => Some(Step::Change(1 + random.below(3) as u8)),
             99 if random.below(2) == 0 => {
-                let stored = run.disk.look(|seen| seen.stored);
+                let stored = run.disk.look(|seen| seen.held.len());
                 let capacity = (random.below(3) > 0).then(|| stored + random.below(300_000));
                 Some(Step::Space(capacity))
             }
@@ -128,7 +135,11 @@ impl Generator {
             0 => (run.players.len() < 3).then_some(Step::OpenReader),
             1 => reader.map(Step::DropReader),
             2 => reader.map(Step::StopReader),
-            _ => reader.map(|at| Step::Read(at, op(random, run.players[at].position, run.setup.size))),
+            _ => reader.map(|at| {
+                let (position, start) = (run.players[at].position, run.handle.progress().start);
+                let skips = position < start && random.below(2) == 0;
+                Step::Read(at, if skips { Op::Skip } else { op(random, position, run.setup.size) })
+            }),
         }
     }
 

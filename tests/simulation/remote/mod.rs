@@ -9,6 +9,7 @@ mod checks;
 mod end;
 mod found;
 mod generate;
+mod invariants;
 mod need;
 mod run;
 mod server;
@@ -110,6 +111,9 @@ struct Survived {
     totals: Totals,
     changed: u64,
     complete: u64,
+    /// Runs in which bytes were fetched again, and in which bytes were discarded for good.
+    refetching: u64,
+    discarding: u64,
 }
 
 impl Survived {
@@ -124,6 +128,10 @@ impl Survived {
         all.faults += totals.faults;
         all.chunks += totals.chunks;
         all.sent += totals.sent;
+        all.sent_again += totals.sent_again;
+        all.discarded += totals.discarded;
+        self.refetching += u64::from(totals.sent_again > 0);
+        self.discarding += u64::from(totals.discarded > 0);
         all.spilled += totals.spilled;
         all.disk_faults += totals.disk_faults;
         self.changed += u64::from(totals.is_changed);
@@ -133,7 +141,7 @@ impl Survived {
 
 impl fmt::Display for Survived {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { runs, steps, counts, totals, changed, complete } = self;
+        let Self { runs, steps, counts, totals, changed, complete, refetching, discarding } = self;
         let Counts { turns, answered, cancelled } = counts;
         write!(
             f,
@@ -146,6 +154,8 @@ impl fmt::Display for Survived {
             "{changed} changed resources and {complete} complete ones, {} faults of the disk, ",
             totals.disk_faults
         )?;
-        write!(f, "{} bytes sent in {} chunks and {} spilled", totals.sent, totals.chunks, totals.spilled)
+        write!(f, "{} bytes sent in {} chunks and {} spilled, ", totals.sent, totals.chunks, totals.spilled)?;
+        write!(f, "{} bytes fetched again in {refetching} runs, ", totals.sent_again)?;
+        write!(f, "{} bytes discarded for good in {discarding} runs", totals.discarded)
     }
 }

@@ -1,6 +1,8 @@
 //! What a source may be pulled and opened for: rules 6, 7, 21 and 26. It knows less than the buffer, so it
 //! allows some more.
 
+use std::ops::RangeInclusive;
+
 /// What the callers need.
 #[derive(Debug, Default)]
 pub struct Need {
@@ -43,24 +45,34 @@ impl Need {
     }
 
     /// Whether a request may wait for a byte at `offset` or after it.
-    pub fn waits_beyond(&self, offset: u64) -> bool {
+    pub fn is_asked_beyond(&self, offset: u64) -> bool {
         let waiting = self.callers.iter().map(|(until, _)| until).chain(&self.left);
-        self.read_ahead == u64::MAX || waiting.into_iter().any(|until| *until > offset || *until == u64::MAX)
+        waiting.into_iter().any(|until| *until > offset || *until == u64::MAX)
     }
 
-    /// Whether a stream may be pulled whose next missing byte is at `offset`.
-    pub fn is_needed(&self, offset: u64) -> bool {
-        let waits = self.callers.iter().any(|(until, _)| *until > offset);
+    /// The same, and unlimited read-ahead counts as a request.
+    pub fn waits_beyond(&self, offset: u64) -> bool {
+        self.read_ahead == u64::MAX || self.is_asked_beyond(offset)
+    }
+
+    /// Whether a stream may be pulled whose next missing byte is in `offsets`, for a request.
+    pub fn is_asked(&self, offsets: &RangeInclusive<u64>) -> bool {
+        self.callers.iter().any(|(until, _)| until > offsets.start())
+    }
+
+    /// The same for a request or for read-ahead.
+    pub fn is_needed(&self, offsets: &RangeInclusive<u64>) -> bool {
         // A caller whose offset is reached may have been answered already.
         let delivered = self.delivered.iter().chain(&self.callers);
-        let is_ahead =
-            |(first, last): &(u64, u64)| *first <= offset && offset - (*last).min(offset) < self.read_ahead;
-        self.read_ahead == u64::MAX || waits || delivered.into_iter().any(is_ahead)
+        let is_ahead = |(first, last): &(u64, u64)| {
+            let next = *offsets.start().max(first);
+            offsets.contains(&next) && next - (*last).min(next) < self.read_ahead
+        };
+        self.read_ahead == u64::MAX || self.is_asked(offsets) || delivered.into_iter().any(is_ahead)
     }
 
-    /// A stream is polled. Its next missing byte is one of `next`. Returns whether that is allowed.
-    pub fn polled(&mut self, next: [u64; 2], is_ready: bool) -> bool {
-        let is_needed = next.into_iter().any(|offset| self.is_needed(offset));
+    /// A stream is polled. Returns whether that is allowed.
+    pub fn polled(&mut self, is_needed: bool, is_ready: bool) -> bool {
         let is_allowed = is_needed || self.excuse;
         self.is_awaited |= !is_needed && !is_ready;
         self.excuse &= is_needed || !is_ready;

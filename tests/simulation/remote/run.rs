@@ -1,7 +1,6 @@
 //! One run: a buffer with a source that can be opened again, its disk and its callers, each moved by hand.
 
 use std::future::Future;
-use std::mem;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,24 +11,21 @@ use streamspool::{BufferHandle, Progress, Retry, State, StreamBuffer};
 
 use super::server::Server;
 use super::steps::{Setup, Step};
-use crate::asks::{Answer as Reply, Ask, Facts, Flag, Outcome, Since, What};
+use crate::asks::{Answer as Reply, Ask, Facts, Flag, Outcome, Since, What, Window};
+use crate::limits::Limits;
 use crate::players::Player;
 use crate::run::shown;
 use crate::steps::Op;
 use crate::support::jobs::Origin;
 use crate::support::ranges::Ranges;
 use crate::support::store::{Control, Fault};
-use crate::support::{MIB, poll_once};
-
-/// What memory may hold over its limit.
-const SLACK: u64 = MIB as u64;
 
 /// Longer than the longest delay before an attempt, of which a part is random. Two of them are longer than
 /// the times after which silence is a failure and an unused stream is closed.
 pub const STEP: Duration = Duration::from_secs(16);
 
 /// More turns than anything takes that comes to an end.
-const MANY_TURNS: usize = 100_000;
+pub(super) const MANY_TURNS: usize = 100_000;
 
 /// What a run came to, but for what its source knows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,13 +50,20 @@ pub struct Run {
     /// The disk work of this run. It goes on only while the run waits for it.
     pub jobs: Origin,
     pub is_closed: bool,
+    pub(super) limits: Limits,
+    /// The number of the last request.
+    pub(super) asked: u64,
+    /// The number of the last request that was answered, and of the bytes that it got.
+    pub(super) answered: (u64, u64),
     /// The bytes in memory when nothing was left to do.
-    resident: Ranges,
+    pub(super) resident: Ranges,
+    /// All bytes that the buffer had then.
+    pub(super) kept: Ranges,
     /// Failures of the disk that the callers they concern have been told of.
-    told_failures: u64,
+    pub(super) told_failures: u64,
     /// How often time has passed.
     times: u64,
-    last: Progress,
+    pub(super) last: Progress,
     pub counts: Counts,
     save_to: PathBuf,
 }
@@ -86,7 +89,12 @@ impl Run {
         let server = Server::new(setup);
         let retry = Retry::default().attempts(setup.attempts);
         let builder = StreamBuffer::builder().size(setup.declared).max_memory(setup.max_memory).retry(retry);
-        let builder = builder.streams(setup.streams).read_ahead(setup.read_ahead).store(disk.store());
+        let mut builder = builder.streams(setup.streams).read_ahead(setup.read_ahead);
+        if let Some(bytes) = setup.max_disk {
+            disk.reuse_places();
+            builder = builder.max_disk(bytes);
+        }
+        let builder = builder.store(disk.store());
         let (handle, actor) = builder.build_source(server.resource());
         let last = handle.progress();
         Self {
@@ -101,7 +109,11 @@ impl Run {
             log: Vec::new(),
             jobs,
             is_closed: false,
+            limits: Limits::new(setup.max_memory, setup.max_disk),
+            asked: 0,
+            answered: (0, 0),
             resident: Ranges::default(),
+            kept: Ranges::default(),
             told_failures: 0,
             times: 0,
             last,
@@ -144,7 +156,9 @@ impl Run {
 
     fn since(&self) -> Since {
         let series = self.server.checks(|checks| checks.facts.series);
-        Since { loaded: self.handle.progress().frontier, failures: self.told_failures, series }
+        let (now, may_refetch) = (self.handle.progress(), self.server.checks(|checks| checks.may_refetch()));
+        let frontier = if may_refetch { 0 } else { now.frontier };
+        Since { frontier, start: now.start, failures: self.told_failures, series }
     }
 
     fn facts(&self) -> Facts {
@@ -156,6 +170,11 @@ impl Run {
             source_failed: false,
             disk_failures: 0,
             is_closed: self.is_closed,
+            window: self.setup.max_disk.map(|_| Window {
+                start: self.handle.progress().start,
+                is_for_good: checks.was_bound,
+                least: self.limits.least(),
+            }),
             again: Some(checks.facts),
         });
         facts.disk_failures = self.disk.look(|seen| seen.failures);
@@ -178,6 +197,9 @@ impl Run {
     pub fn poll_ask(&mut self, at: usize) {
         if !self.asks[at].is_asked {
             self.asks[at].since = self.since();
+            self.asked += 1;
+            self.asks[at].number = self.asked;
+            self.limits.note(&self.asks[at]);
         }
         self.asks[at].is_asked = true;
         self.demand();
@@ -185,6 +207,11 @@ impl Run {
             let ask = self.asks.swap_remove(at);
             self.log.push(format!("{:?}: {}", ask.what, shown(&outcome)));
             ask.judge(&outcome, &self.facts());
+            if outcome.is_ok() {
+                self.limits.meet(ask.number);
+            }
+            let bytes = if let Ok(Reply::Bytes(bytes)) = &outcome { bytes.len() as u64 } else { 0 };
+            self.answered = (ask.number, bytes);
             self.note_delivery(&ask.what, &outcome);
             self.counts.answered += 1;
             self.demand();
@@ -217,7 +244,7 @@ impl Run {
     /// A caller leaves that may have been answered already, with bytes between these offsets.
     fn may_deliver(&mut self, range: Option<(u64, u64)>) {
         if let Some((start, end)) = range {
-            let arrived = self.server.checks(|checks| checks.arrived.end());
+            let arrived = self.server.checks(|checks| checks.end());
             if start < arrived {
                 self.deliver(start, end.min(arrived));
             }
@@ -274,15 +301,18 @@ impl Run {
     /// Tells the source what the callers need.
     fn demand(&mut self) {
         let known = self.handle.progress().size.is_some();
-        let asked = self.asks.iter().filter(|ask| ask.is_asked).filter_map(|ask| ask.what.demand(known));
-        let callers = asked.chain(self.players.iter().filter_map(Player::demand)).collect();
+        let asked = self.asks.iter().filter(|ask| ask.is_asked);
+        let demand = asked.clone().filter_map(|ask| ask.what.demand(known));
+        // With a limit, a caller may have got a part already.
+        let parts = asked.filter(|_| self.setup.max_disk.is_some()).filter_map(|ask| ask.what.range());
+        let callers = demand.chain(parts).chain(self.players.iter().filter_map(Player::demand)).collect();
         self.server.checks(|checks| checks.need.callers = callers);
     }
 
     // ---- turns ----
 
     /// One poll of the actor, if it was woken. Then the disk comes to rest.
-    async fn turn(&mut self) -> bool {
+    pub(super) async fn turn(&mut self) -> bool {
         let Some(actor) = &mut self.actor else { return false };
         if !self.actor_flag.take() {
             return false;
@@ -344,41 +374,6 @@ impl Run {
         panic!("no end to it");
     }
 
-    /// Asks for the ranges that the buffer has.
-    async fn look(&mut self) {
-        let handle = self.handle.clone();
-        let mut ranges = Box::pin(handle.ranges());
-        for _ in 0..MANY_TURNS {
-            let Poll::Ready(ranges) = poll_once(&mut ranges) else {
-                tokio::task::yield_now().await;
-                self.turn().await;
-                continue;
-            };
-            let Ok(ranges) = ranges else { return };
-            let now = self.handle.progress();
-            let (mut resident, mut loaded) = (Ranges::default(), Ranges::default());
-            resident.add_all(&ranges.resident);
-            loaded.add_all(&ranges.spilled);
-            assert_eq!((resident.len(), loaded.len()), (now.resident, now.spilled), "{ranges:?}, {now:?}");
-            assert!(ranges.resident.iter().all(|range| !loaded.touches(range)), "a byte in two places");
-            loaded.add_all(&ranges.resident);
-            assert_eq!(loaded.first_missing(0), now.frontier, "{ranges:?}, {now:?}");
-            let arrived = self.server.checks(|checks| checks.arrived.clone());
-            let all = ranges.resident.iter().chain(&ranges.spilled);
-            assert!(
-                all.into_iter().all(|range| arrived.holds(range)),
-                "{ranges:?}, but {arrived:?} have arrived"
-            );
-            self.resident = resident;
-            // A chunk that waits for memory may be dropped or not.
-            if self.disk.calls_waiting() == 0 && !now.store_failing {
-                self.server.checks(|checks| checks.settled(&loaded));
-            }
-            return;
-        }
-        panic!("the ranges are not told");
-    }
-
     /// The disk does all that it has to do, and all callers go on.
     pub async fn settle_with_disk(&mut self) {
         self.settle().await;
@@ -401,75 +396,5 @@ impl Run {
         while !self.players.is_empty() {
             self.drop_player(0);
         }
-    }
-
-    // ---- what must hold ----
-
-    /// After every step.
-    fn check(&mut self) {
-        let (now, last) = (self.handle.progress(), self.last);
-        let wrong = self.server.checks(|checks| mem::take(&mut checks.wrong));
-        assert_eq!(wrong, [""; 0], "the source saw, {now:?}");
-        let arrived = self.server.checks(|checks| checks.arrived.len());
-        assert!(
-            now.loaded <= arrived,
-            "a byte was taken in before its proof: {arrived} have arrived, {now:?}"
-        );
-        self.disk.look(|disk| {
-            assert_eq!(disk.wrong, [""; 0], "the store saw");
-            assert!(now.spilled <= disk.stored, "{now:?}");
-        });
-        assert_eq!(now.resident + now.spilled, now.loaded, "every byte is in one place");
-        assert!(now.loaded >= last.loaded && now.spilled >= last.spilled, "{last:?}, then {now:?}");
-        let most = (self.setup.max_memory as u64).saturating_add(SLACK);
-        assert!(now.resident <= most, "{} bytes in memory, {most} allowed", now.resident);
-        if let Some(declared) = self.setup.declared {
-            assert!(now.loaded <= declared, "{now:?}, though {declared} were declared");
-        }
-        self.last = now;
-    }
-
-    /// When nothing is woken.
-    fn check_settled(&mut self) {
-        self.check();
-        let disk_waits = self.disk.calls_waiting() > 0;
-        if !disk_waits {
-            self.told_failures = self.disk.look(|seen| seen.failures);
-        }
-        let now = self.handle.progress();
-        for ask in self.asks.iter().filter(|ask| ask.is_asked) {
-            assert!(self.actor.is_some(), "{:?} was never answered", ask.what);
-            let range = match ask.what {
-                What::Read { offset, len } => offset..offset.saturating_add(len),
-                What::Some { offset, .. } => offset..offset.saturating_add(1),
-                _ => continue,
-            };
-            let is_here = !range.is_empty() && self.resident.holds(&range);
-            assert!(!is_here, "rule 4: {:?} waits for what is there, {now:?}", ask.what);
-        }
-        let state = self.server.state();
-        let is_silent = state.held.iter().any(super::server::Connection::is_silent);
-        let is_retrying = matches!(now.state, State::Retrying { .. });
-        let has_cause = disk_waits || is_silent || is_retrying;
-        assert!(self.is_quiet() || has_cause, "a caller waits for nothing, {now:?}");
-        if self.actor.is_none() || self.is_closed {
-            return;
-        }
-        assert!(!now.state.is_final() || state.held.is_empty(), "a stream is kept after the end, {now:?}");
-        let checks = &state.checks;
-        assert!(!checks.must_fail || now.state.is_final(), "other bytes are not seen as such, {now:?}");
-        // A caller that leaves wakes the actor, so the state tells the truth.
-        let mut offsets =
-            state.held.iter().map(|held| held.stream.as_ref().map_or(held.asked, |stream| stream.at));
-        let is_waited_for = !checks.need.callers.is_empty() || self.setup.read_ahead == u64::MAX;
-        let is_needed = is_waited_for || !is_retrying && offsets.any(|offset| checks.needs(offset));
-        let is_busy = is_retrying || now.state == State::Pulling;
-        let is_stuck = disk_waits || now.store_failing;
-        assert!(
-            is_needed || !is_busy || is_stuck,
-            "busy for no caller, {now:?}, {:?}, {:?}",
-            state.held,
-            checks.need
-        );
     }
 }

@@ -240,7 +240,7 @@ impl State {
             return Poll::Pending;
         };
         // Nothing tells an early end from the end of the resource, unless its size is known to be larger.
-        let proven = checks.size.filter(|_| checks.arrived.len() > 0);
+        let proven = checks.size.filter(|_| checks.has_bytes());
         let known = proven.or(flow.told_size).or(setup.declared);
         let is_end = flow.at >= setup.size || known.is_some_and(|size| flow.at < size);
         let ends = if ends == Break::End && !is_end { Break::Reset } else { ends };

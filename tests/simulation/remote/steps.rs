@@ -39,6 +39,8 @@ pub struct Setup {
     pub reopen: Reopen,
     pub declared: Option<u64>,
     pub max_memory: usize,
+    /// The first limit of the store. `None` if no limit is ever set.
+    pub max_disk: Option<u64>,
     pub read_ahead: u64,
     /// How many streams may be open at once.
     pub streams: usize,

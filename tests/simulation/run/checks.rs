@@ -4,10 +4,6 @@ use streamspool::State;
 
 use super::Run;
 use crate::asks::What;
-use crate::support::MIB;
-
-/// What memory may hold over its budget.
-const SLACK: u64 = MIB as u64;
 
 impl Run {
     /// After every step.
@@ -20,14 +16,17 @@ impl Run {
         }
         self.disk.look(|disk| {
             assert_eq!(disk.wrong, [""; 0], "the store saw");
-            assert!(now.loaded <= source.pulled && now.spilled <= disk.stored, "{now:?}");
+            assert!(now.loaded <= source.pulled, "{now:?}");
+            self.limits.check(&now, disk);
         });
         assert_eq!(now.resident + now.spilled, now.loaded, "every byte is in one place");
-        assert!(now.loaded >= last.loaded && now.spilled >= last.spilled, "{last:?}, then {now:?}");
-        let most = (self.setup.max_memory as u64).saturating_add(SLACK);
-        assert!(now.resident <= most, "{} bytes in memory, {most} allowed", now.resident);
+        assert_eq!(now.start + now.loaded, now.frontier, "a hole");
+        assert!(now.start >= last.start && now.frontier >= last.frontier, "{last:?}, then {now:?}");
+        if self.setup.max_disk.is_none() {
+            assert!(now.start == 0 && now.spilled >= last.spilled, "{last:?}, then {now:?}");
+        }
         if let Some(declared) = self.setup.declared {
-            assert!(now.loaded <= declared, "{now:?}, though {declared} were declared");
+            assert!(now.frontier <= declared, "{now:?}, though {declared} were declared");
         }
         self.last = now;
     }
@@ -37,6 +36,7 @@ impl Run {
         self.check();
         let disk_waits = self.disk.calls_waiting() > 0;
         let (now, source) = (self.handle.progress(), self.feed.seen());
+        assert!(now.spilled <= self.disk.look(|disk| disk.held.len()), "{now:?}");
         if !disk_waits {
             self.told_failures = self.disk.look(|seen| seen.failures);
         }
@@ -47,7 +47,7 @@ impl Run {
                 What::Some { offset, .. } => (offset, offset.saturating_add(1)),
                 _ => (0, u64::MAX),
             };
-            let here = need <= now.loaded && offset >= now.spilled;
+            let here = need <= now.frontier && offset >= now.start + now.spilled;
             assert!(!here, "rule 4: {:?} waits for loaded bytes, {now:?}", ask.what);
         }
         let waits = !self.is_quiet();
@@ -58,7 +58,7 @@ impl Run {
         assert!(!source.ended || disk_waits || source.dropped, "the source has ended, and is kept");
         // A caller that leaves wakes the actor, so the state tells the truth.
         self.feed.need(|need| {
-            let pulls_for_none = need.callers.is_empty() && now.loaded >= need.allowed(now.loaded);
+            let pulls_for_none = need.callers.is_empty() && now.frontier >= need.allowed(now.frontier);
             assert!(!pulls_for_none || now.state != State::Pulling, "pulling for no caller, {now:?}");
         });
     }

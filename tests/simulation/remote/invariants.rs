@@ -1,0 +1,126 @@
+//! What must hold during a run.
+
+use std::mem;
+use std::task::Poll;
+
+use streamspool::State;
+
+use super::run::{MANY_TURNS, Run};
+use super::server::Connection;
+use crate::asks::What;
+use crate::support::poll_once;
+use crate::support::ranges::Ranges;
+
+impl Run {
+    /// Asks for the ranges that the buffer has.
+    pub(super) async fn look(&mut self) {
+        let handle = self.handle.clone();
+        let mut ranges = Box::pin(handle.ranges());
+        for _ in 0..MANY_TURNS {
+            let Poll::Ready(ranges) = poll_once(&mut ranges) else {
+                tokio::task::yield_now().await;
+                self.turn().await;
+                continue;
+            };
+            let Ok(ranges) = ranges else { return };
+            let now = self.handle.progress();
+            let (mut resident, mut loaded) = (Ranges::default(), Ranges::default());
+            resident.add_all(&ranges.resident);
+            loaded.add_all(&ranges.spilled);
+            assert_eq!((resident.len(), loaded.len()), (now.resident, now.spilled), "{ranges:?}, {now:?}");
+            assert!(ranges.resident.iter().all(|range| !loaded.touches(range)), "a byte in two places");
+            loaded.add_all(&ranges.resident);
+            assert_eq!(loaded.first_missing(now.start), now.frontier, "{ranges:?}, {now:?}");
+            assert!(!loaded.touches(&(0..now.start)), "{ranges:?}, {now:?}");
+            let arrived = self.server.checks(|checks| checks.arrived.clone());
+            let all = ranges.resident.iter().chain(&ranges.spilled);
+            assert!(
+                all.into_iter().all(|range| arrived.holds(range)),
+                "{ranges:?}, but {arrived:?} have arrived"
+            );
+            (self.resident, self.kept) = (resident, loaded.clone());
+            loaded.add(0..now.start);
+            // A chunk that waits for memory may be dropped or not.
+            // With a limit it may wait until other bytes are read.
+            let is_limited = self.setup.max_disk.is_some();
+            let is_settled = self.disk.calls_waiting() == 0 && !now.store_failing && !is_limited;
+            self.server.checks(|checks| checks.looked(&loaded, is_settled));
+            return;
+        }
+        panic!("the ranges are not told");
+    }
+
+    /// After every step.
+    pub(super) fn check(&mut self) {
+        let (now, last) = (self.handle.progress(), self.last);
+        let wrong = self.server.checks(|checks| mem::take(&mut checks.wrong));
+        assert_eq!(wrong, [""; 0], "the source saw, {now:?}");
+        let arrived = self.server.checks(|checks| checks.arrived.len());
+        assert!(
+            now.loaded <= arrived,
+            "a byte was taken in before its proof: {arrived} have arrived, {now:?}"
+        );
+        self.disk.look(|disk| {
+            assert_eq!(disk.wrong, [""; 0], "the store saw");
+            self.limits.check(&now, disk);
+        });
+        assert_eq!(now.resident + now.spilled, now.loaded, "every byte is in one place");
+        assert!(now.start >= last.start, "{last:?}, then {now:?}");
+        if self.setup.max_disk.is_none() {
+            assert!(now.loaded >= last.loaded && now.spilled >= last.spilled, "{last:?}, then {now:?}");
+        }
+        let (may_refetch, may_discard) =
+            self.server.checks(|checks| (checks.may_refetch(), checks.may_discard()));
+        assert!(may_refetch || now.frontier >= last.frontier, "{last:?}, then {now:?}");
+        assert!(now.start == 0 || may_discard, "bytes are discarded that can be fetched again, {now:?}");
+        if let Some(declared) = self.setup.declared {
+            assert!(now.loaded <= declared, "{now:?}, though {declared} were declared");
+        }
+        self.last = now;
+    }
+
+    /// When nothing is woken.
+    pub(super) fn check_settled(&mut self) {
+        self.check();
+        let disk_waits = self.disk.calls_waiting() > 0;
+        if !disk_waits {
+            self.told_failures = self.disk.look(|seen| seen.failures);
+        }
+        let now = self.handle.progress();
+        assert!(now.spilled <= self.disk.look(|disk| disk.held.len()), "{now:?}");
+        for ask in self.asks.iter().filter(|ask| ask.is_asked) {
+            assert!(self.actor.is_some(), "{:?} was never answered", ask.what);
+            let range = match ask.what {
+                What::Read { offset, len } => offset..offset.saturating_add(len),
+                What::Some { offset, .. } => offset..offset.saturating_add(1),
+                _ => continue,
+            };
+            let is_here = !range.is_empty() && self.resident.holds(&range);
+            assert!(!is_here, "rule 4: {:?} waits for what is there, {now:?}", ask.what);
+        }
+        let state = self.server.state();
+        let is_silent = state.held.iter().any(Connection::is_silent);
+        let is_retrying = matches!(now.state, State::Retrying { .. });
+        let has_cause = disk_waits || is_silent || is_retrying;
+        assert!(self.is_quiet() || has_cause, "a caller waits for nothing, {now:?}");
+        if self.actor.is_none() || self.is_closed {
+            return;
+        }
+        assert!(!now.state.is_final() || state.held.is_empty(), "a stream is kept after the end, {now:?}");
+        let checks = &state.checks;
+        assert!(!checks.must_fail || now.state.is_final(), "other bytes are not seen as such, {now:?}");
+        // A caller that leaves wakes the actor, so the state tells the truth.
+        let mut offsets =
+            state.held.iter().map(|held| held.stream.as_ref().map_or(held.asked, |stream| stream.at));
+        let is_waited_for = !checks.need.callers.is_empty() || self.setup.read_ahead == u64::MAX;
+        let is_needed = is_waited_for || !is_retrying && offsets.any(|offset| checks.needs(offset));
+        let is_busy = is_retrying || now.state == State::Pulling;
+        let is_stuck = disk_waits || now.store_failing;
+        assert!(
+            is_needed || !is_busy || is_stuck,
+            "busy for no caller, {now:?}, {:?}, {:?}",
+            state.held,
+            checks.need
+        );
+    }
+}
