@@ -408,7 +408,7 @@ pub(super) fn block_range(number: u64) -> Range<u64> {
 }
 
 /// The number of the block that holds `offset`.
-pub(super) fn number_of(offset: u64) -> u64 {
+pub(crate) fn number_of(offset: u64) -> u64 {
     offset / BLOCK as u64
 }
 

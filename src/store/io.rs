@@ -138,7 +138,7 @@ impl<T: Token> StoreIo<T> {
             return;
         };
         if let Some(generation) = write.generation {
-            self.lender.announce(generation);
+            self.lender.announce(generation, write.places());
         }
         let (store, offset) = (self.store.share(), write.offset);
         self.writing = Some((offset, threads::spawn(move || write_all(&*store, &write))));

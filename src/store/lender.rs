@@ -1,12 +1,17 @@
 //! The store as handles use it: they read slices that the actor has lent to them.
 
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Weak};
 
 use super::access::try_read;
 use super::owned::Owned;
 use crate::core::lent::Lent;
+use crate::core::memory::number_of;
+
+/// The number of generations that are kept.
+const ENTRIES: usize = 16;
 
 /// Reads slices of the store for the handles of one buffer, and knows which slices are still valid.
 ///
@@ -17,14 +22,15 @@ pub(crate) struct Lender {
     store: Weak<Owned>,
     /// Whether the store can read without waiting at all.
     can_try: AtomicBool,
-    /// The generation of the last write that was announced.
-    generation: AtomicU64,
+    /// The generation of the last write that was announced for each slot. Several slots share an entry, so a
+    /// slice may count as invalid although it is valid.
+    generations: [AtomicU64; ENTRIES],
 }
 
 impl Lender {
     pub(super) fn new(store: &Arc<Owned>) -> Self {
-        let (can_try, generation) = (AtomicBool::new(true), AtomicU64::new(0));
-        Self { store: Arc::downgrade(store), can_try, generation }
+        let (can_try, generations) = (AtomicBool::new(true), Default::default());
+        Self { store: Arc::downgrade(store), can_try, generations }
     }
 
     /// Whether it is worth asking for a slice.
@@ -49,13 +55,26 @@ impl Lender {
         }
         // Read the generation after the bytes, so that bytes of a later write are never taken for valid.
         fence(Ordering::Acquire);
-        self.generation.load(Ordering::Relaxed) <= lent.generation
+        let place = lent.position..lent.position + buf.len() as u64;
+        self.generations_of(&place).all(|last| last.load(Ordering::Relaxed) <= lent.generation)
     }
 
-    /// A write is going to start. Slices of earlier generations are not valid any more.
-    pub(super) fn announce(&self, generation: u64) {
-        self.generation.store(generation, Ordering::Relaxed);
+    /// A write is going to start that changes these places. Earlier slices of them are not valid any more.
+    pub(super) fn announce(&self, generation: u64, places: impl Iterator<Item = Range<u64>>) {
+        for place in places {
+            for last in self.generations_of(&place) {
+                last.store(generation, Ordering::Relaxed);
+            }
+        }
         // Before the write. The hand-over to the thread that writes orders them too.
         fence(Ordering::Release);
+    }
+
+    /// The entries of the slots that have bytes of this place.
+    fn generations_of(&self, place: &Range<u64>) -> impl Iterator<Item = &AtomicU64> {
+        let slots = number_of(place.start)..number_of(place.end.saturating_sub(1)) + 1;
+        // More slots than entries would only repeat them.
+        let entry = |slot: u64| usize::try_from(slot % ENTRIES as u64).ok();
+        slots.take(ENTRIES).filter_map(move |slot| self.generations.get(entry(slot)?))
     }
 }

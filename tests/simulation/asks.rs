@@ -130,8 +130,11 @@ impl What {
     /// Up to where it waits, and up to where it is answered.
     pub fn demand(&self, size_is_known: bool) -> Option<(u64, u64)> {
         match *self {
-            Self::Read { len: 0, .. } | Self::Some { len: 0, .. } | Self::Spill => None,
-            Self::MaxMemory(_) | Self::MaxDisk(_) => None,
+            Self::Read { len: 0, .. }
+            | Self::Some { len: 0, .. }
+            | Self::Spill
+            | Self::MaxMemory(_)
+            | Self::MaxDisk(_) => None,
             Self::Slice { offset, end } if offset == end => None,
             Self::Size if size_is_known => None,
             Self::Read { offset, len } => Some((offset.saturating_add(len), offset.saturating_add(len))),

@@ -298,3 +298,29 @@ fn a_load_that_fits_ends_although_other_reads_discard_its_bytes() {
         assert!(error.to_string().contains("max_disk"), "{error}");
     }
 }
+
+#[test]
+fn read_ahead_discards_no_bytes_that_were_lent_and_not_read_yet() {
+    // Rule 27.
+    let limits = Limits { max_memory: 0, max_disk: 4 * BLOCKS, read_ahead: 8 * BLOCKS, ..PLAIN };
+    let mut remote = Remote::with(limits, Retry::default());
+    let go_on = |remote: &mut Remote| {
+        while remote.wants() || remote.writing.is_some() {
+            if remote.wants() { remote.send(BLOCKS / 4) } else { remote.write_succeeds() }
+        }
+    };
+    remote.load(0..4 * BLOCKS);
+    remote.opened(versioned());
+    go_on(&mut remote);
+    assert!(remote.answer().1.is_ok());
+    let mut read = Read { offset: 0, len: 1000, want: Want::Piece, borrow: true };
+    for _ in 0..6 {
+        remote.ask(read);
+        go_on(&mut remote);
+        assert!(remote.read_lent(0), "the slice at {} is not valid any more", read.offset);
+        assert_eq!(remote.bytes(), source(read.offset, read.offset + 1000));
+        read.offset += BLOCKS;
+    }
+    assert_eq!(remote.openings.len(), 1);
+    assert!(remote.published.frontier == 0, "the first blocks were discarded, because they were read");
+}

@@ -55,8 +55,8 @@ pub(super) struct Remote {
     pub(super) writing: Option<Write>,
     /// The slices of the store that callers were lent and have not read yet.
     pub(super) lent: Vec<(Ticket, Lent)>,
-    /// The generation of the last write that has one.
-    announced: u64,
+    /// The generation of the last write of each slot.
+    announced: BTreeMap<u64, u64>,
 }
 
 impl Remote {
@@ -86,7 +86,7 @@ impl Remote {
             places: BTreeSet::new(),
             writing: None,
             lent: Vec::new(),
-            announced: 0,
+            announced: BTreeMap::new(),
         }
     }
 
@@ -143,7 +143,9 @@ impl Remote {
             Action::WriteStore(write) => {
                 assert!(self.writing.is_none(), "two writes at once");
                 self.spoil(&write);
-                self.announced = write.generation.unwrap_or(self.announced);
+                for place in write.places() {
+                    self.announced.insert(place.start / BLOCK as u64, write.generation.unwrap_or(0));
+                }
                 self.writing = Some(write);
             }
             Action::ReadStore { token, range, position } => {
@@ -172,7 +174,8 @@ impl Remote {
     /// any more. Returns whether it was.
     pub(super) fn read_lent(&mut self, number: usize) -> bool {
         let (token, lent) = self.lent.swap_remove(number);
-        let is_valid = self.announced <= lent.generation;
+        let slots = lent.position / BLOCK as u64..(lent.position + lent.len() - 1) / BLOCK as u64 + 1;
+        let is_valid = self.announced.range(slots).all(|(_, last)| *last <= lent.generation);
         if is_valid {
             let bytes = self.read_store(&lent.range, lent.position);
             self.answers.push_back((token.id, Ok(bytes)));
