@@ -342,3 +342,24 @@ fn a_stream_that_starts_at_0_as_asked_does_not_show_that_the_source_obeys_offset
     remote.opened(versioned());
     assert_eq!(remote.last_opening().offset, 5 * BLOCKS, "it jumps");
 }
+
+#[test]
+fn a_load_of_unknown_length_fetches_no_byte_twice() {
+    // Rule 27: it is refused once the size is known, if that is more than the limits.
+    for (memory, disk) in [(0, 0), (1, 0), (0, 2)] {
+        let mut remote = cached(memory, disk);
+        remote.load(0..u64::MAX);
+        remote.opened(told(Some("v1"), None));
+        while remote.sent < SIZE {
+            assert_eq!(remote.openings.len(), 1, "bytes are fetched again");
+            remote.send(50_000.min(SIZE - remote.sent));
+            while remote.writing.is_some() {
+                remote.write_succeeds();
+            }
+        }
+        assert!(remote.answers.is_empty());
+        remote.ends();
+        assert_eq!(remote.error().kind(), ErrorKind::InvalidInput);
+        assert_eq!((remote.published.size, remote.openings.len()), (Some(SIZE), 1));
+    }
+}
