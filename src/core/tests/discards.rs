@@ -32,6 +32,33 @@ fn read_ahead_does_not_fetch_discarded_bytes_again() {
 }
 
 #[test]
+fn read_ahead_does_not_open_a_source_at_discarded_bytes_because_it_ignores_offsets() {
+    // Rule 27.
+    let limits = Limits { max_memory: 0, max_disk: 0, read_ahead: u64::MAX, streams: 1, ..PLAIN };
+    let mut remote = Remote::with(limits, Retry::default());
+    remote.pump();
+    remote.opened(versioned());
+    remote.read(0, BLOCKS);
+    remote.send(BLOCKS);
+    remote.bytes();
+    remote.breaks();
+    remote.wait();
+    let token = remote.ticket();
+    let gone = Rc::clone(&token.gone);
+    let read = Read { offset: SIZE - 10, len: 10, want: Want::Exact };
+    remote.event(Event::Read { read, token });
+    remote.opened(OpenedStream { start: Some(0), ..versioned() });
+    let stream = *remote.streams.keys().next().unwrap();
+    remote.breaks_of(stream);
+    gone.set(true);
+    remote.event(Event::Withdrawn);
+    let openings = remote.openings.len();
+    remote.now += Duration::from_secs(60);
+    remote.event(Event::DeadlinePassed);
+    assert_eq!(remote.openings.len(), openings, "{:?}", remote.last_opening());
+}
+
+#[test]
 fn a_spill_without_room_in_the_store_is_answered_at_once() {
     // Rule 27.
     let mut world = window(8, 0, u64::MAX);
