@@ -134,7 +134,8 @@ impl<T: Token> Core<T> {
             let is_idle = self.loads_all() && self.feeds.count() == 0;
             let from = if self.layout.is_limited() { self.delivered.last() } else { 0 };
             let new = self.layout.first_new(from);
-            (is_idle && new < self.end).then_some(new)
+            let is_first = !self.layout.is_gone(self.feeds.start_for(new, &self.layout));
+            (is_idle && is_first && new < self.end).then_some(new)
         })
     }
 

@@ -106,6 +106,8 @@ impl<T: Token> Core<T> {
             return Decision::Act(Outcome::Nothing);
         }
         let (_, loaded) = self.layout.look_up(first);
+        // One block at most, so that `at` passes the bytes that are discarded again.
+        let end = end.min(self.layout.most_at_once(first));
         missing(first..loaded.min(end), self.ending.as_ref())
     }
 

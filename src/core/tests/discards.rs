@@ -32,6 +32,33 @@ fn read_ahead_does_not_fetch_discarded_bytes_again() {
 }
 
 #[test]
+fn read_ahead_does_not_open_a_source_at_discarded_bytes_because_it_ignores_offsets() {
+    // Rule 27.
+    let limits = Limits { max_memory: 0, max_disk: 0, read_ahead: u64::MAX, streams: 1, ..PLAIN };
+    let mut remote = Remote::with(limits, Retry::default());
+    remote.pump();
+    remote.opened(versioned());
+    remote.read(0, BLOCKS);
+    remote.send(BLOCKS);
+    remote.bytes();
+    remote.breaks();
+    remote.wait();
+    let token = remote.ticket();
+    let gone = Rc::clone(&token.gone);
+    let read = Read { offset: SIZE - 10, len: 10, want: Want::Exact, borrow: false };
+    remote.event(Event::Read { read, token });
+    remote.opened(OpenedStream { start: Some(0), ..versioned() });
+    let stream = *remote.streams.keys().next().unwrap();
+    remote.breaks_of(stream);
+    gone.set(true);
+    remote.event(Event::Withdrawn);
+    let openings = remote.openings.len();
+    remote.now += Duration::from_secs(60);
+    remote.event(Event::DeadlinePassed);
+    assert_eq!(remote.openings.len(), openings, "{:?}", remote.last_opening());
+}
+
+#[test]
 fn a_spill_without_room_in_the_store_is_answered_at_once() {
     // Rule 27.
     let mut world = window(8, 0, u64::MAX);
@@ -341,4 +368,25 @@ fn a_stream_that_starts_at_0_as_asked_does_not_show_that_the_source_obeys_offset
     assert_eq!(remote.last_opening().offset, 1000);
     remote.opened(versioned());
     assert_eq!(remote.last_opening().offset, 5 * BLOCKS, "it jumps");
+}
+
+#[test]
+fn a_load_of_unknown_length_fetches_no_byte_twice() {
+    // Rule 27: it is refused once the size is known, if that is more than the limits.
+    for (memory, disk) in [(0, 0), (1, 0), (0, 2)] {
+        let mut remote = cached(memory, disk);
+        remote.load(0..u64::MAX);
+        remote.opened(told(Some("v1"), None));
+        while remote.sent < SIZE {
+            assert_eq!(remote.openings.len(), 1, "bytes are fetched again");
+            remote.send(50_000.min(SIZE - remote.sent));
+            while remote.writing.is_some() {
+                remote.write_succeeds();
+            }
+        }
+        assert!(remote.answers.is_empty());
+        remote.ends();
+        assert_eq!(remote.error().kind(), ErrorKind::InvalidInput);
+        assert_eq!((remote.published.size, remote.openings.len()), (Some(SIZE), 1));
+    }
 }

@@ -173,7 +173,8 @@ impl Run {
             }
         }
         let now = self.handle.progress();
-        assert!(self.is_quiet(), "a request was never answered, {now:?}");
+        let waiting: Vec<_> = self.asks.iter().filter(|ask| ask.is_asked).map(|ask| &ask.what).collect();
+        assert!(self.is_quiet(), "{waiting:?} was never answered, {now:?}");
     }
 
     /// The source does what its openings and streams wait for. Returns whether any of them waits.
