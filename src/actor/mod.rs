@@ -160,7 +160,15 @@ impl StreamBuffer {
         while !work.is_spent() {
             match self.poll_turn(cx, batch, work) {
                 Turn::Busy => {}
-                Turn::Idle => return Poll::Pending,
+                Turn::Idle => {
+                    // Callers that waited together will soon ask again, each alone: tokio runs a task that
+                    // was woken by a request before the other callers. Woken here, the actor runs after
+                    // all of them, and takes their requests in together.
+                    if work.has_answered_several() {
+                        cx.waker().wake_by_ref();
+                    }
+                    return Poll::Pending;
+                }
                 Turn::Closed => return Poll::Ready(()),
             }
         }
@@ -342,6 +350,9 @@ impl StreamBuffer {
         {
             // New requests and chunks get their turn after each block.
             let is_absorbed = matches!(action, Action::Absorbed { .. });
+            if matches!(action, Action::Reply { .. }) {
+                work.answer();
+            }
             self.perform(action, work);
             if is_absorbed {
                 return;
