@@ -117,10 +117,11 @@ impl StreamBuffer {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn run(self) {
+    pub fn run(self) -> impl Future<Output = ()> + Send {
         let span = self.span.clone();
-        // In a box: otherwise each of the futures below would have space for a copy of the actor.
-        Box::new(self).serve().instrument(span).await;
+        // In a box: otherwise each of the futures below would have space for a copy of the actor. An
+        // `async fn` has space for two, because it is made before the box.
+        Box::new(self).serve().instrument(span)
     }
 
     async fn serve(mut self: Box<Self>) {
