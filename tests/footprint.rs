@@ -211,7 +211,7 @@ fn idle_buffers_cost_little() {
         let buffers: Vec<_> = (0..10_000).map(|_| StreamBuffer::spawn(futures::stream::pending())).collect();
         turns().await;
         let each = (HEAP.current_usage() - before) / buffers.len();
-        assert!(each <= 8 * KIB, "{each} bytes for an idle buffer");
+        assert!(each <= 6 * KIB, "{each} bytes for an idle buffer");
     });
 }
 

@@ -119,7 +119,8 @@ impl StreamBuffer {
     /// ```
     pub fn run(self) -> impl Future<Output = ()> + Send {
         let span = self.span.clone();
-        // In a box before there is a future: a future that holds the actor has space for it twice.
+        // In a box: otherwise each of the futures below would have space for a copy of the actor. An
+        // `async fn` has space for two, because it is made before the box.
         Box::new(self).serve().instrument(span)
     }
 
@@ -160,7 +161,15 @@ impl StreamBuffer {
         while !work.is_spent() {
             match self.poll_turn(cx, batch, work) {
                 Turn::Busy => {}
-                Turn::Idle => return Poll::Pending,
+                Turn::Idle => {
+                    // Callers that waited together will soon ask again, each alone: tokio runs a task that
+                    // was woken by a request before the other callers. Woken here, the actor runs after
+                    // all of them, and takes their requests in together.
+                    if work.has_answered_several() {
+                        cx.waker().wake_by_ref();
+                    }
+                    return Poll::Pending;
+                }
                 Turn::Closed => return Poll::Ready(()),
             }
         }
@@ -342,6 +351,9 @@ impl StreamBuffer {
         {
             // New requests and chunks get their turn after each block.
             let is_absorbed = matches!(action, Action::Absorbed { .. });
+            if matches!(action, Action::Reply { .. }) {
+                work.answer();
+            }
             self.perform(action, work);
             if is_absorbed {
                 return;

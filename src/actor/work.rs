@@ -17,6 +17,7 @@ pub(super) struct Work {
     bytes: usize,
     polls: usize,
     has_reads: bool,
+    answered: usize,
 }
 
 impl Work {
@@ -37,6 +38,16 @@ impl Work {
 
     pub(super) fn has_reads(&self) -> bool {
         self.has_reads
+    }
+
+    /// A request was answered that had waited.
+    pub(super) fn answer(&mut self) {
+        self.answered += 1;
+    }
+
+    /// Whether several requests were answered that had waited.
+    pub(super) fn has_answered_several(&self) -> bool {
+        self.answered > 1
     }
 
     /// A channel or a stream was polled, and was ready.

@@ -6,7 +6,8 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::poll_fn;
@@ -116,6 +117,78 @@ async fn rule_8_the_actor_leaves_budget_to_futures_of_its_task() {
     })
     .await;
     assert!(polls > 100, "{polls} polls");
+}
+
+#[test]
+fn rule_4_readers_that_one_chunk_has_answered_are_taken_in_together_by_one_poll() {
+    const READERS: u64 = 8;
+    const CHUNKS: u64 = 100;
+    const LEN: usize = KIB;
+    // One worker of the multi-thread runtime: it runs a task that was woken last before the others.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (mut feed, source) = source();
+    let (buffer, actor) = StreamBuffer::builder().build(source);
+    let [polls, reads] = [(); 2].map(|()| Arc::<AtomicU64>::default());
+    let counted = Arc::clone(&polls);
+    runtime.spawn(async move {
+        let mut actor = pin!(actor.run());
+        poll_fn(|cx| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            actor.as_mut().poll(cx)
+        })
+        .await;
+    });
+    for _ in 0..READERS {
+        let (buffer, reads) = (buffer.clone(), Arc::clone(&reads));
+        runtime.spawn(async move {
+            for offset in (0..CHUNKS).map(|n| n * LEN as u64) {
+                let bytes = buffer.read_some(offset, LEN).await.unwrap();
+                assert_eq!(bytes.len(), LEN);
+                assert_data(&bytes, offset);
+                reads.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+    }
+    let feeding = runtime.spawn(async move {
+        for n in 1..=CHUNKS {
+            feed.chunk(LEN);
+            while reads.load(Ordering::SeqCst) < n * READERS {
+                tokio::task::yield_now().await;
+            }
+            // All tasks that are ready now run before this one.
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+        }
+    });
+    let watched = async { tokio::time::timeout(Duration::from_secs(60), feeding).await };
+    runtime.block_on(watched).expect("all readers read").unwrap();
+    let polls = polls.load(Ordering::SeqCst);
+    assert!(polls <= 3 * CHUNKS, "{polls} polls of the actor for {CHUNKS} chunks to {READERS} readers each");
+}
+
+#[test]
+fn rule_4_after_the_answer_to_one_reader_the_actor_rests() {
+    struct Wakes(AtomicU64);
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let (mut feed, source) = source();
+    let (buffer, actor) = StreamBuffer::builder().build(source);
+    let wakes = Arc::new(Wakes(AtomicU64::new(0)));
+    let waker = Waker::from(Arc::clone(&wakes));
+    let mut cx = Context::from_waker(&waker);
+    let mut actor = pin!(actor.run());
+    let mut read = pin!(buffer.read_some(0, 10));
+    assert!(poll_once(&mut read).is_pending());
+    assert!(actor.as_mut().poll(&mut cx).is_pending());
+    feed.chunk(10);
+    let before = wakes.0.load(Ordering::SeqCst);
+    assert!(actor.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(wakes.0.load(Ordering::SeqCst), before, "the actor woke itself");
+    let Poll::Ready(bytes) = poll_once(&mut read) else { panic!("the read is not answered") };
+    assert_data(&bytes.unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]
