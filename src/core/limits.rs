@@ -35,9 +35,11 @@ impl<T: Token> Core<T> {
     }
 
     /// Limits the store, as a caller has asked. Bytes that do not fit are discarded, whether they were read
-    /// or not. A running write must end first, because its blocks have no slots yet.
-    pub(super) fn apply_limits(&mut self) {
-        let Some(bytes) = self.new_max_disk.take_if(|_| !self.writeback.is_writing()) else { return };
+    /// or not. A running write must end first, because its blocks have no slots yet. Returns whether requests
+    /// are to be decided anew.
+    pub(super) fn apply_limits(&mut self) -> bool {
+        let Some(bytes) = self.new_max_disk.take_if(|_| !self.writeback.is_writing()) else { return false };
+        let (start, was_limited) = (self.layout.start(), self.layout.is_limited());
         self.layout.set_limit(bytes);
         // Also if no caller waits for that any more.
         let discards = Discards { unread: true, ..self.discards() };
@@ -50,6 +52,13 @@ impl<T: Token> Core<T> {
             // Bytes may be missing again.
             self.ending = None;
         }
+        self.note_discards(start);
+        let is_first = self.layout.is_limited() && !was_limited;
+        if is_first {
+            // From now on a request waits for one block at a time.
+            self.waiters.wake_if(|_| true);
+        }
+        is_first
     }
 
     /// Whether bytes may be discarded that can be fetched again. Then the source is never done with.
@@ -57,14 +66,19 @@ impl<T: Token> Core<T> {
         self.layout.is_limited() && self.feeds.can_jump()
     }
 
-    /// Requests for bytes that were discarded for good fail.
-    pub(super) fn wake_discarded(&mut self) {
+    /// Bytes may have been discarded since `before` was the first byte that is kept. Requests for bytes that are
+    /// gone for good fail.
+    pub(super) fn note_discards(&mut self, before: u64) {
         let start = self.layout.start();
+        if start == before {
+            return;
+        }
         self.waiters.wake_if(|waiter| match waiter {
             Waiter::Read(read, _) => read.offset < start,
             Waiter::Load { range, .. } => range.start < start,
             Waiter::Size(_) => false,
         });
+        self.stop_if_whole();
     }
 
     /// Which bytes may be discarded to make space.

@@ -396,14 +396,12 @@ impl<T: Token> Core<T> {
         if let Some(stream) = self.closing.pop() {
             return Some(Action::CloseStream(stream));
         }
-        let start = self.layout.start();
-        self.apply_limits();
-        let discards = self.discards();
-        let write = self.writeback.next_write(&mut self.layout, &discards);
-        if start != self.layout.start() {
-            self.wake_discarded();
-            self.stop_if_whole();
+        if self.apply_limits() {
+            return self.next_action();
         }
+        let (start, discards) = (self.layout.start(), self.discards());
+        let write = self.writeback.next_write(&mut self.layout, &discards);
+        self.note_discards(start);
         if let Some(write) = write {
             return Some(Action::WriteStore(write));
         }

@@ -390,3 +390,25 @@ fn a_load_of_unknown_length_fetches_no_byte_twice() {
         assert_eq!((remote.published.size, remote.openings.len()), (Some(SIZE), 1));
     }
 }
+
+#[test]
+fn a_first_limit_holds_for_requests_that_wait_already() {
+    // Rules 27 and 28: a long read is answered in parts from then on, and a load passes bytes once.
+    let mut remote = Remote::new();
+    remote.read(0, SIZE);
+    let load = remote.load(0..u64::MAX);
+    remote.opened(told(Some("v1"), None));
+    remote.send(1000);
+    assert!(remote.answers.is_empty());
+    let token = remote.ticket();
+    remote.event(Event::SetLimits { max_memory: Some(0), max_disk: Some(0), token });
+    while remote.sent < SIZE {
+        assert_eq!(remote.openings.len(), 1, "bytes are fetched again");
+        remote.send(50_000.min(SIZE - remote.sent));
+    }
+    let first = remote.answers.iter().find(|(id, _)| *id == 1).expect("an answer");
+    assert_eq!(first.1.as_ref().unwrap(), &source(0, BLOCKS));
+    remote.ends();
+    let (id, refused) = remote.answers.pop_back().unwrap();
+    assert_eq!((id, refused.unwrap_err().kind()), (load, ErrorKind::InvalidInput));
+}

@@ -333,10 +333,12 @@ impl Checks {
         self.must(may, || format!("polled at {next:?} without need: {flow:?}"));
     }
 
-    /// Whether a stream that has reached this offset is needed.
-    pub fn needs(&self, offset: u64) -> bool {
-        let next = self.loaded.first_missing(offset);
-        self.is_needed(&(next..=next))
+    /// Whether a stream or an opening is needed.
+    pub fn needs(&self, held: &Connection) -> bool {
+        let (at, last) = held.stream.as_ref().map_or((held.asked, held.asked), |flow| (flow.at, flow.last));
+        // With a limit, a chunk may wait until other bytes are read.
+        let from = if self.setup.max_disk.is_some() { last } else { at };
+        self.is_needed(&(self.loaded.first_missing(from)..=self.loaded.first_missing(at)))
     }
 
     /// The buffer takes these bytes of a stream.
@@ -361,9 +363,10 @@ impl Checks {
             missing.remove(&(end..u64::MAX));
             self.sent_again += missing.len();
         }
-        let (is_first, before) = (!had_bytes, self.arrived.len());
+        let (is_first, before, last) = (!had_bytes, self.arrived.len(), self.end());
         self.arrived.add(range.start..end);
-        let is_new = self.arrived.len() > before;
+        // Bytes before others may have been discarded for good, also if they never arrived.
+        let is_new = if self.may_discard() { self.end() > last } else { self.arrived.len() > before };
         if is_new {
             self.row = 0;
         }

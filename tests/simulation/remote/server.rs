@@ -62,6 +62,8 @@ pub struct Flow {
     pub started_early: bool,
     /// The offset of the next byte that the buffer takes.
     pub at: u64,
+    /// The start of the last chunk. Its bytes may wait for memory.
+    pub last: u64,
     /// The offset after the chunks that were sent.
     pub sent: u64,
     chunks: VecDeque<usize>,
@@ -207,8 +209,16 @@ impl State {
         let told_version = version && setup.has_versions;
         let told_size = size.then(|| self.checks.size_of(number, setup.size));
         let started_early = at < asked;
-        let mut flow =
-            Flow { version: number, told_version, told_size, started_early, at, sent: at, ..Flow::default() };
+        let mut flow = Flow {
+            version: number,
+            told_version,
+            told_size,
+            started_early,
+            at,
+            last: at,
+            sent: at,
+            ..Flow::default()
+        };
         let is_open = |other: &Connection| other.stream.as_ref().is_some_and(|stream| !stream.ended);
         let others = self.held.iter().any(|other| other.id != id && is_open(other));
         // A stream that is refused is closed at once.
@@ -225,7 +235,7 @@ impl State {
         checks.polled(flow);
         if let Some(size) = flow.chunks.pop_front() {
             let (start, end) = (flow.at, flow.at + size as u64);
-            flow.at = end;
+            (flow.last, flow.at) = (start, end);
             checks.chunk(flow, start..end);
             let difference = checks.difference(flow.version);
             let bytes = data(start, size);
