@@ -342,14 +342,19 @@ impl State {
 
     /// A call begins. A place must not change while it is read.
     fn begins(&mut self, access: Access, range: &Range<u64>) {
+        if let Some(other) = self.other(access, range) {
+            self.seen.wrong.push(format!("a {access:?} of {range:?} during {other:?}"));
+        }
+    }
+
+    /// A running write of this range, for a read, and a running read for a write.
+    fn other(&self, access: Access, range: &Range<u64>) -> Option<Call> {
         let is_other = |call: &&Call| {
             let is_write = |access| access == Access::Write;
             call.access != Access::Drop && is_write(call.access) != is_write(access)
         };
         let touches = |call: &&Call| call.offset < range.end && range.start < call.offset + call.len as u64;
-        if let Some(other) = self.parked.values().filter(is_other).find(touches) {
-            self.seen.wrong.push(format!("a {access:?} of {range:?} during {other:?}"));
-        }
+        self.parked.values().filter(is_other).find(touches).copied()
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -436,7 +441,15 @@ impl SpillStore for TestStore {
             6 => return Err(ErrorKind::Other.into()),
             _ => return Err(ErrorKind::WouldBlock.into()),
         };
-        state.begins(Access::Read, &(offset..offset + most as u64));
+        let range = offset..offset + most as u64;
+        if state.places.is_some()
+            && (state.other(Access::Read, &range).is_some() || !state.seen.held.holds(&range))
+        {
+            // A caller reads a slice whose place is used again. It must find out that the bytes do not count.
+            buf[..most].fill(0xEE);
+            return Ok(most);
+        }
+        state.begins(Access::Read, &range);
         state.read(offset, &mut buf[..most])?;
         Ok(most)
     }
