@@ -80,8 +80,8 @@ async fn rule_13_bytes_that_the_disk_has_changed_are_an_error_of_the_read_that_n
     buffer.spill().await.unwrap();
     // Change a byte in the wrapped store, so that the wrapper does not notice.
     store.get_ref().write_at(500_000, &[!data(500_000, 1)[0]]).unwrap();
-    // A long read asks for the second block in a message of its own.
-    for (offset, len, failed) in [(0, MIB, BLOCK as u64), (499_000, 2000, 499_000), (500_000, 1, 500_000)] {
+    // A caller reads a long range in steps of 16 KiB. The error names the step.
+    for (offset, len, failed) in [(0, MIB, 491_520), (499_000, 2000, 499_000), (500_000, 1, 500_000)] {
         let error = buffer.read(offset, len).await.unwrap_err();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Spill, failed));
         assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::InvalidData);
