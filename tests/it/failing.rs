@@ -221,8 +221,10 @@ fn rule_16_a_failed_write_loses_no_byte_and_is_retried() {
         let control = Control::default();
         let size = 8 * MIB as u64;
         control.limit(Some(2 * MIB as u64));
-        let buffer =
-            StreamBuffer::builder().max_memory(MIB).store(control.store()).spawn(ready(size, 64 * KIB));
+        // Without read-ahead no byte is needed after the requests have failed. So the write is not retried in the
+        // background, however long the reads below take.
+        let builder = StreamBuffer::builder().max_memory(MIB).read_ahead(0).store(control.store());
+        let buffer = builder.spawn(ready(size, 64 * KIB));
         // Two requests wait for more bytes than fit. Both get the error.
         let (first, second) = tokio::join!(buffer.read(size - 1, 1), buffer.load());
         for error in [first.unwrap_err(), second.unwrap_err()] {
