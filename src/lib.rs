@@ -175,7 +175,10 @@
 //!    streams filled. Replies of up to 1 KiB are copies, unless they are a large part of a small block, and
 //!    so are the newest bytes of a block, up to 4 KiB, while a stream fills it. The actor sends pieces of
 //!    memory and slices of the store, and the caller's task copies them. So no read waits while the bytes of
-//!    another one are copied.
+//!    another one are copied. Once the actor has lent a slice, callers read *settled* bytes without asking it,
+//!    where the store can read them without waiting. Settled are the stored bytes from offset 0 on, up to the
+//!    first missing byte less the read-ahead. If the stream has ended, or with `read_ahead(u64::MAX)`, they are
+//!    all stored bytes from offset 0 on. No bytes are settled once the store has had a limit.
 //!
 //! ## Pulling
 //!
@@ -242,7 +245,8 @@
 //!
 //! 21. A source says how it can be opened again: [`Never`](Reopen::Never),
 //!     [`FromStart`](Reopen::FromStart) or [`Anywhere`](Reopen::Anywhere). A stream that starts before the
-//!     requested offset downgrades `Anywhere` to `FromStart`. [`Source::open`] is called only while a
+//!     requested offset downgrades `Anywhere` to `FromStart`. A stream that starts at 0 as requested does not show
+//!     whether the source obeys offsets. [`Source::open`] is called only while a
 //!     request waits for a missing byte or for the size, or while `read_ahead(u64::MAX)` loads all bytes. It
 //!     is called for the first missing byte that the request needs. Only an `Anywhere` source with versions
 //!     can have holes and several streams: at most [`streams`](Builder::streams) are open or being opened at
@@ -285,9 +289,10 @@
 //!     another stream goes on, and where nothing is missing after it. If such a stop is known at the opening,
 //!     [`OpenAt::end`] is its offset.
 //! 26. Read-ahead counts from the ends of the last ranges delivered, as many as there may be streams; with
-//!     one stream, from the furthest byte delivered. A range that continues another one takes its place. Only
-//!     a stream that is open already reads ahead: except for `read_ahead(u64::MAX)`, read-ahead never opens,
-//!     moves or retries one. So a hole that no open stream reaches is filled only by reads,
+//!     one stream, from the furthest byte delivered. A range that continues another one takes its place. Reads of
+//!     settled bytes do not count, because nothing is missing within the read-ahead after them. Only a stream
+//!     that is open already reads ahead: except for `read_ahead(u64::MAX)`, read-ahead never opens, moves or
+//!     retries one. So a hole that no open stream reaches is filled only by reads,
 //!     [`load`](BufferHandle::load), [`load_range`](BufferHandle::load_range), `save` and
 //!     `read_ahead(u64::MAX)`.
 //!
@@ -302,7 +307,7 @@
 //!     [`Error::kept_from`] is the first offset that is kept.
 //!     [`skip_discarded`](BufferReader::skip_discarded) moves a reader there. Bytes that no read has got are
 //!     discarded only while a request waits for missing bytes; read-ahead pauses instead. A discarded byte is
-//!     not fetched again by read-ahead. A read of any length is answered in parts, so it may be longer than
+//!     not fetched again by read-ahead. Settled bytes (rule 5) count as read when the store gets a limit. A read of any length is answered in parts, so it may be longer than
 //!     the limits. A [`load`](BufferHandle::load) or [`load_range`](BufferHandle::load_range) of a known range
 //!     of more than `max_memory` and `max_disk` together fails with [`InvalidInput`](ErrorKind::InvalidInput).
 //!     A smaller one ends when each of its bytes has arrived once, even if other requests have discarded some
@@ -310,8 +315,8 @@
 //! 28. [`set_max_memory`](BufferHandle::set_max_memory) and [`set_max_disk`](BufferHandle::set_max_disk) change
 //!     the limits at any time, and resolve when the new limit is met and the store was told which places are
 //!     free ([`SpillStore::discard`]). A lower limit on disk discards bytes whether they were read or not. A read
-//!     of them that has begun on a disk thread gets its bytes. If a write fails, the call gets its error, and the limit is
-//!     changed all the same.
+//!     of them that has begun on a disk thread gets its bytes. If a write fails, the call gets its error, and
+//!     the limit is changed all the same.
 //! 29. Bytes are moved to the store by blocks of 256 KiB, which may have gaps. A block that no stream is
 //!     filling may be written, in the order in which the blocks began to arrive. If memory has no room for
 //!     one more block, the blocks that streams are filling are written too, so that memory full of partly

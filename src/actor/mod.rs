@@ -12,7 +12,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 use tracing::{Instrument, Span, debug, warn};
@@ -41,9 +41,6 @@ const PULL_MOST: usize = BLOCK;
 /// From this many bytes on, memory is freed on a disk thread. It takes about 150 microseconds.
 const FREE_LATER: usize = 2 * 1024 * 1024;
 
-/// The time of the last read is noted at most this often, and may be too early by this much.
-const NOTE_EVERY: Duration = Duration::from_millis(1);
-
 /// The actor: owns the source, its streams, the spilled file and the index of one buffer, and serves its
 /// handles.
 ///
@@ -60,8 +57,6 @@ pub struct StreamBuffer {
     timer: Timer,
     /// The time of the current event, for the core. The clock is read only for events that need it.
     now: Instant,
-    /// When the time of a read is noted next; `None` before the first read.
-    next_note: Option<Instant>,
 }
 
 /// How a turn ended.
@@ -86,15 +81,16 @@ impl StreamBuffer {
         let snapshot = Snapshot { progress: core.published(), source_error: None, store_error: None };
         let (snapshots, published) = watch::channel(snapshot);
         let (inbox, store) = (Inbox::new(requests, Arc::clone(&shared)), StoreIo::new(store));
-        let (timer, now, next_note) = (Timer::default(), timer::now(), None);
+        let (timer, now) = (Timer::default(), timer::now());
         let lender = store.lender();
-        let actor = Self { inbox, streams, core, store, snapshots, shared, span, timer, now, next_note };
+        let actor = Self { inbox, streams, core, store, snapshots, shared, span, timer, now };
         (published, lender, actor)
     }
 
     /// Serves the handles until the last one is dropped, or one of them closes the buffer.
     ///
-    /// Bytes are pulled and requests are answered only while this future is polled. It yields to other
+    /// Bytes are pulled and requests are answered only while this future is polled. Stored bytes that are
+    /// [settled](crate#reading) need no request. It yields to other
     /// tasks, even if the source is always ready. It needs no tokio runtime: disk work is done on
     /// threads of its own.
     ///
@@ -141,20 +137,9 @@ impl StreamBuffer {
         let mut work = Work::default();
         let polled = self.poll_turns(cx, batch, &mut work);
         if work.has_reads() {
-            self.note_read();
+            self.shared.note_read(timer::now());
         }
         polled
-    }
-
-    /// Notes when a read was taken in. Within [`NOTE_EVERY`] the noted time is exact enough.
-    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
-    #[inline(always)]
-    fn note_read(&mut self) {
-        let now = timer::now();
-        if self.next_note.is_none_or(|next| next <= now) {
-            self.shared.note_read(now);
-            self.next_note = now.checked_add(NOTE_EVERY);
-        }
     }
 
     fn poll_turns(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Message>, work: &mut Work) -> Poll<()> {
@@ -253,7 +238,12 @@ impl StreamBuffer {
             Request::Load(range) => Event::Load { range, token },
             Request::Size => Event::Size { token },
             Request::Spill => Event::Spill { token },
-            Request::SetLimits { max_memory, max_disk } => Event::SetLimits { max_memory, max_disk, token },
+            Request::SetLimits { max_memory, max_disk } => {
+                if max_disk.is_some_and(|bytes| bytes < u64::MAX) {
+                    self.store.limit();
+                }
+                Event::SetLimits { max_memory, max_disk, token }
+            }
             Request::Ranges(ranges) => {
                 // This cannot fail: each request has its own lock, which is empty.
                 let _ = ranges.set(self.core.ranges());

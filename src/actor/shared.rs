@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::sync::{AtomicBool, AtomicWaker, Ordering};
 
+/// In nanoseconds. The time of the last read may be too early by this much. Most reads follow another one closely
+/// and write nothing, so that the processors need not exchange the memory.
+const NOTE_EVERY: u64 = 1_000_000;
+
 /// Flags that handles set for the actor. No message tells the actor of them, so they wake it.
 ///
 /// A handle sets the flag first, then wakes the actor. The actor registers its waker first, then
@@ -25,21 +29,23 @@ pub(crate) struct Shared {
     withdrawn: AtomicBool,
     /// Wakes the actor.
     waker: AtomicWaker,
-    /// When the actor took in its first read.
+    /// When a read was asked for first.
     first_read: OnceLock<Instant>,
-    /// When the actor took in its last read, in nanoseconds after the first.
+    /// When a read was asked for last, in nanoseconds after the first read.
     last_read: AtomicU64,
 }
 
 impl Shared {
-    /// Notes that a read was taken in.
+    /// Notes that a read is asked for. Many callers may do so at once, and not in the order of their times.
     pub(crate) fn note_read(&self, now: Instant) {
         let first = self.first_read.get_or_init(|| now);
-        let nanos = now.saturating_duration_since(*first).as_nanos();
-        self.last_read.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let nanos = u64::try_from(now.saturating_duration_since(*first).as_nanos()).unwrap_or(u64::MAX);
+        if nanos >= self.last_read.load(Ordering::Relaxed).saturating_add(NOTE_EVERY) {
+            self.last_read.fetch_max(nanos, Ordering::Relaxed);
+        }
     }
 
-    /// When a read was taken in last.
+    /// When a read was asked for last.
     pub(crate) fn last_read(&self) -> Option<Instant> {
         self.first_read.get()?.checked_add(Duration::from_nanos(self.last_read.load(Ordering::Relaxed)))
     }

@@ -22,10 +22,11 @@ impl Delivered {
     }
 
     /// A range was delivered. Only delivered bytes count, not the bytes asked for: otherwise read-ahead
-    /// would run ahead of its readers. Returns whether read-ahead may now reach further.
+    /// would run ahead of its readers. Returns whether read-ahead may now reach further. `settled` is the end of
+    /// the bytes that are settled.
     #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
     #[inline(always)]
-    pub(super) fn note(&mut self, start: u64, end: u64, most: usize) -> bool {
+    pub(super) fn note(&mut self, start: u64, end: u64, most: usize, settled: impl FnOnce() -> u64) -> bool {
         // With one stream, the furthest delivery counts.
         let is_continued = |old: &u64| most == 1 || (start..=end).contains(old);
         // For speed only: most deliveries continue the last one.
@@ -40,7 +41,14 @@ impl Delivered {
             return end > old;
         }
         if self.ends.len() >= most {
-            self.ends.remove(0);
+            // Nothing is missing within the read-ahead after settled bytes. So their readers are not heard, and an
+            // end among them is the first to leave.
+            let settled = settled();
+            if end < settled {
+                return false;
+            }
+            let index = self.ends.iter().position(|end| *end < settled).unwrap_or(0);
+            self.ends.remove(index);
         }
         self.ends.push(end);
         true

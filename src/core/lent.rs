@@ -38,6 +38,9 @@ pub(crate) struct Lent {
     pub(crate) position: u64,
     /// How many writes had been decided that may reuse places of the store. Later ones may reuse these.
     pub(crate) generation: u64,
+    /// The end of the *settled* bytes. The store has all bytes before it at their own offsets, and nothing is
+    /// decided by reads of them. So callers may read them without a request.
+    pub(crate) settled: u64,
 }
 
 impl Lent {
@@ -49,8 +52,7 @@ impl Lent {
     /// The bytes from `offset` on, and how many they are at most. `None` if that is outside of the slice.
     pub(crate) fn from(&self, offset: u64) -> Option<Self> {
         let skipped = offset.checked_sub(self.range.start)?;
-        let Self { position, generation, .. } = *self;
-        let lent = Self { range: offset..self.range.end, position: position + skipped, generation };
+        let lent = Self { range: offset..self.range.end, position: self.position + skipped, ..*self };
         (!lent.range.is_empty()).then_some(lent)
     }
 }

@@ -165,6 +165,8 @@ pub(crate) struct Core<T> {
     decided_opening: Instant,
     /// The ranges that were delivered last. The first delivery starts the read-ahead.
     delivered: Delivered,
+    /// The furthest end of the settled bytes that callers were told.
+    reported_settled: u64,
     /// Actions that became due together, first in, first out.
     due: VecDeque<Action<T>>,
     /// The progress that was published last.
@@ -210,6 +212,7 @@ impl<T: Token> Core<T> {
             now,
             decided_opening: now,
             delivered: Delivered::new(),
+            reported_settled: 0,
             due: VecDeque::new(),
             published,
             has_timer: true,

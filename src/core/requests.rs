@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use super::layout::Layout;
 use super::lent::Found;
 use super::memory::BLOCK;
 use super::read::{Decision, Outcome, Read, decide, missing};
-use super::{Action, Core, Token};
+use super::{Action, Core, Ending, Limits, Token};
 use crate::error::Error;
 
 /// A request that waits.
@@ -149,7 +150,9 @@ impl<T: Token> Core<T> {
             }
             Outcome::Stored(range) if borrow => {
                 self.lend(&range);
-                Ok(Found::Lent(self.layout.lend(range)))
+                let settled = settled(&self.layout, &self.limits, self.ending.as_ref());
+                self.reported_settled = self.reported_settled.max(settled);
+                Ok(Found::Lent(self.layout.lend(range, settled)))
             }
             Outcome::Stored(range) => {
                 self.deliver(range.start, range.end);
@@ -167,7 +170,7 @@ impl<T: Token> Core<T> {
             return self.deliver(range.start, range.end);
         }
         let at = range.start;
-        self.dirty |= self.delivered.note(at, at, self.feeds.most());
+        self.note(at, at);
         self.layout.touch(range, false);
         if at > 0 && at.is_multiple_of(BLOCK as u64) {
             self.layout.touch(&(at - 1..at), true);
@@ -181,6 +184,23 @@ impl<T: Token> Core<T> {
         if self.layout.is_limited() {
             self.layout.touch(&(start..end), true);
         }
-        self.dirty |= self.delivered.note(start, end, self.feeds.most());
+        self.note(start, end);
     }
+
+    #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
+    #[inline(always)]
+    fn note(&mut self, start: u64, end: u64) {
+        let settled = || settled(&self.layout, &self.limits, self.ending.as_ref());
+        self.dirty |= self.delivered.note(start, end, self.feeds.most(), settled);
+    }
+}
+
+/// The end of the settled bytes. Read-ahead must hear of the reads near the first missing byte, so the bytes
+/// there are not settled.
+fn settled(layout: &Layout, limits: &Limits, ending: Option<&Ending>) -> u64 {
+    let kept = layout.kept();
+    if kept == 0 || limits.read_ahead == u64::MAX || ending.is_some() {
+        return kept;
+    }
+    kept.min(layout.first_missing(0).saturating_sub(limits.read_ahead))
 }

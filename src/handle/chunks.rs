@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use tokio_stream::Stream;
 
-use super::copying::Turn;
 use super::pending_read::PendingRead;
+use super::turn::Turn;
 use super::{BufferHandle, to_offset_and_len};
 use crate::core::lent::{Found, Lent};
 use crate::core::memory::BLOCK;

@@ -1,6 +1,5 @@
 //! Copies the bytes of a reply in the caller's own task, and lets other tasks run meanwhile.
 
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,43 +10,13 @@ use super::BufferHandle;
 use crate::core::lent::Lent;
 use crate::core::memory::Pieces;
 
-/// The most bytes that a caller's task copies in one poll, and about the longest time. Other tasks of the
+/// The most bytes of a read that a caller's task copies in one poll, and about the longest time. Other tasks of the
 /// thread wait that long. Copying these bytes takes less than 10 microseconds, but up to 100 into new
 /// memory. So the time is checked after each step. This affects only the speed of other tasks; no test
 /// measures it.
 const COPY_MOST: usize = 64 * 1024;
 const COPY_TIME: Duration = Duration::from_micros(15);
 const COPY_STEP: usize = 16 * 1024;
-
-/// The most bytes that a reader or chunks read from slices of the store in one poll, about 25 microseconds of
-/// copying from the page cache. They are polled by other code, which goes on until nothing is ready.
-const TURN_MOST: usize = 256 * 1024;
-
-/// The bytes that were read from slices of the store since other tasks ran.
-#[derive(Default)]
-pub(super) struct Turn(usize);
-
-impl Turn {
-    /// Lets other tasks run first if it is their turn.
-    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.0 < TURN_MOST {
-            return Poll::Ready(());
-        }
-        self.0 = 0;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// The most bytes that may be read now.
-    pub(super) fn left(&self) -> usize {
-        TURN_MOST - self.0.min(TURN_MOST)
-    }
-
-    /// So many bytes were read.
-    pub(super) fn read(&mut self, bytes: usize) {
-        self.0 += bytes;
-    }
-}
 
 /// Where the bytes of a read go, in order.
 pub(super) trait Target {

@@ -1,4 +1,4 @@
-//! The handle asks: it sends a message to the actor and awaits the reply.
+//! The handle asks: it sends a message to the actor and awaits the reply. It reads settled bytes by itself.
 
 use std::fmt;
 use std::ops::{Bound, Deref, RangeBounds};
@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::actor::message::{self, Answer, Message, Request};
 use crate::actor::shared::Shared;
+use crate::core::lent::Lent;
 use crate::core::read::{Read, Want};
 use crate::error::Error;
 use crate::progress::{Ranges, Snapshot};
@@ -24,6 +25,7 @@ mod pending_read;
 mod read;
 mod reader;
 mod save;
+mod turn;
 mod updates;
 mod weak;
 
@@ -381,10 +383,11 @@ impl BufferHandle {
         self.requests.strong_count()
     }
 
-    /// When the actor took in a read last, to the millisecond; `None` before the first read. A cache can
-    /// evict the buffer that was not read for the longest time.
+    /// When a read was asked for last, to the millisecond; `None` before the first one. A cache can evict the
+    /// buffer that was not read for the longest time.
     ///
-    /// Reads of bytes that a [`BufferReader`] already holds do not count.
+    /// Reads inside of what a [`BufferReader`] or [`Chunks`] holds do not count: memory, or a slice of the spill
+    /// store of up to 1 MiB.
     #[must_use]
     pub fn last_read(&self) -> Option<Instant> {
         self.shared.last_read()
@@ -399,6 +402,18 @@ impl BufferHandle {
     /// the loaded length.
     fn at_end(&self, error: Error) -> Error {
         error.closed_at(self.progress().loaded)
+    }
+
+    /// A slice of the settled bytes from `offset` on, of at most `most` bytes. It is read without a request.
+    fn settled(&self, offset: u64, most: u64) -> Option<Lent> {
+        let settled = self.lender.settled();
+        let range = offset..settled.min(offset.saturating_add(most));
+        if range.is_empty() || self.is_closed() {
+            return None;
+        }
+        self.shared.note_read(tokio::time::Instant::now().into_std());
+        // Places are used again by writes of later generations only.
+        Some(Lent { range, position: offset, generation: 0, settled })
     }
 
     /// Asks for an exact range of at most [`ASK_MOST`] bytes. The reply may hold only its first bytes;

@@ -26,7 +26,8 @@ enum Asked {
 }
 
 impl PendingRead {
-    /// Polls for the first bytes of a range. A pending request for another offset is withdrawn first.
+    /// Polls for the first bytes of a range. Settled bytes need no request, but a request that is under way is
+    /// used. A pending request for another offset is withdrawn first.
     pub(super) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
@@ -34,6 +35,12 @@ impl PendingRead {
         read: Read,
     ) -> Poll<Result<Found, Error>> {
         debug_assert_ne!(read.want, Want::Exact, "a part of an exact read would look like the whole");
+        if read.borrow
+            && self.pending.is_none()
+            && let Some(lent) = handle.settled(read.offset, read.len)
+        {
+            return Poll::Ready(Ok(Found::Lent(lent)));
+        }
         self.poll(cx, handle, Asked::Piece { offset: read.offset }, || Request::Read(read))
     }
 

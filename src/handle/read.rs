@@ -1,14 +1,16 @@
 //! Reads by offset. The actor sends pieces and slices of the store, and the caller's own task copies them.
 
+use std::future::poll_fn;
 use std::ops::RangeBounds;
 
 use bytes::Bytes;
 
 use super::copying::{Filled, Joined, Target, copy};
-use super::{BufferHandle, to_offset_and_len};
+use super::turn::Turn;
+use super::{ASK_MOST, BufferHandle, to_offset_and_len};
 use crate::actor::message::Request;
-use crate::core::lent::Found;
-use crate::core::memory::Pieces;
+use crate::core::lent::{Found, Lent};
+use crate::core::memory::{BLOCK, Pieces};
 use crate::core::read::{Read, Want};
 use crate::error::Error;
 
@@ -83,7 +85,10 @@ impl BufferHandle {
         let len = buf.len() as u64;
         let mut into = Filled::new(buf);
         if len > 0 {
-            let found = self.ask_exact(offset, len, self.lender.can_lend()).await?;
+            let found = match self.settled_part(offset, len) {
+                Some(lent) => Self::in_turn(lent).await,
+                None => self.ask_exact(offset, len, self.lender.can_lend()).await?,
+            };
             self.copy_all(offset, len, found, &mut into).await?;
         }
         Ok(into.len())
@@ -121,7 +126,12 @@ impl BufferHandle {
         let mut borrow = self.lender.can_lend();
         loop {
             let read = Read { offset, len: max as u64, want: Want::Piece, borrow };
-            match self.request(Request::Read(read), &*self.shared).await? {
+            let settled = if borrow { self.settled(offset, (max as u64).min(BLOCK as u64)) } else { None };
+            let found = match settled {
+                Some(lent) => Self::in_turn(lent).await,
+                None => self.request(Request::Read(read), &*self.shared).await?,
+            };
+            match found {
                 Found::Bytes(pieces) => return Ok(pieces.join()),
                 Found::Lent(lent) => {
                     let mut joined = Joined::with_capacity(lent.len());
@@ -167,7 +177,10 @@ impl BufferHandle {
     }
 
     async fn read_exact(&self, offset: u64, len: u64) -> Result<Bytes, Error> {
-        let found = self.ask_exact(offset, len, self.lender.can_lend()).await?;
+        let found = match self.settled_part(offset, len) {
+            Some(lent) => Self::in_turn(lent).await,
+            None => self.ask_exact(offset, len, self.lender.can_lend()).await?,
+        };
         let exists = match found {
             Found::Bytes(Pieces::One(piece)) if piece.len() as u64 == len || piece.is_empty() => {
                 return Ok(piece);
@@ -179,6 +192,22 @@ impl BufferHandle {
         let mut joined = Joined::with_capacity(exists);
         self.copy_all(offset, len, found, &mut joined).await?;
         Ok(joined.freeze())
+    }
+
+    /// A slice of the next bytes of an exact read, if it needs no request.
+    #[inline]
+    fn settled_part(&self, offset: u64, len: u64) -> Option<Lent> {
+        // All of the range must be settled: a read that has to wait holds no memory meanwhile.
+        let is_settled = offset.saturating_add(len) <= self.lender.settled();
+        if is_settled { self.settled(offset, len.min(ASK_MOST)) } else { None }
+    }
+
+    /// Lets other tasks run, if it is their turn, before a slice is read without a request.
+    async fn in_turn(lent: Lent) -> Found {
+        let mut turn = Turn::default();
+        poll_fn(|cx| turn.poll(cx)).await;
+        turn.read(usize::try_from(lent.len()).unwrap_or(usize::MAX));
+        Found::Lent(lent)
     }
 
     /// Copies the bytes of an exact read, and asks for the rest of them until the stream ends. `found` is
@@ -203,7 +232,11 @@ impl BufferHandle {
             if done >= len {
                 return Ok(());
             }
-            found = self.ask_exact(offset.saturating_add(done), len - done, borrow).await?;
+            let (offset, len) = (offset.saturating_add(done), len - done);
+            found = match self.settled_part(offset, len).filter(|_| borrow) {
+                Some(lent) => Self::in_turn(lent).await,
+                None => self.ask_exact(offset, len, borrow).await?,
+            };
         }
     }
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 
 use super::BufferHandle;
-use super::copying::Turn;
 use super::pending_read::PendingRead;
+use super::turn::Turn;
 use crate::core::lent::{Found, Lent};
 use crate::core::memory::BLOCK;
 use crate::core::read::{Read, Want};
@@ -253,7 +253,7 @@ impl BufferReader {
     fn read_lent(&mut self, part: &Lent, spent: Bytes, buf: Option<&mut ReadBuf<'_>>) -> bool {
         let len = usize::try_from(part.len()).unwrap_or(usize::MAX);
         if let Some(buf) = buf.filter(|buf| buf.remaining() >= DIRECT) {
-            let len = len.min(buf.remaining()).min(self.turn.left());
+            let len = len.min(buf.remaining()).min(Turn::most(DIRECT));
             let is_read = self.handle.lender.read(part, buf.initialize_unfilled_to(len));
             if is_read {
                 buf.advance(len);

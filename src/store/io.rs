@@ -82,6 +82,11 @@ impl<T: Token> StoreIo<T> {
         Arc::clone(&self.lender)
     }
 
+    /// The store gets a limit. From now on callers ask for each read.
+    pub(crate) fn limit(&self) {
+        self.lender.limit();
+    }
+
     /// Reads a range on a disk thread. `poll_read` returns the reply.
     pub(crate) fn read(&mut self, read: StoreRead<T>) {
         self.enqueue(read);

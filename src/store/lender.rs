@@ -13,6 +13,9 @@ use crate::core::memory::number_of;
 /// The number of generations that are kept.
 const ENTRIES: usize = 16;
 
+/// In place of the end of the settled bytes: the store has a limit. It is never unlimited again.
+const LIMITED: u64 = u64::MAX;
+
 /// Reads slices of the store for the handles of one buffer, and knows which slices are still valid.
 ///
 /// It works as a sequence lock does, without ever waiting: each write that may reuse places of the store is
@@ -25,12 +28,18 @@ pub(crate) struct Lender {
     /// The generation of the last write that was announced for each slot. Several slots share an entry, so a
     /// slice may count as invalid although it is valid.
     generations: [AtomicU64; ENTRIES],
+    /// The end of the settled bytes, as far as the actor has reported it with a slice; or `LIMITED`.
+    settled: AtomicU64,
 }
 
 impl Lender {
     pub(super) fn new(store: &Arc<Owned>) -> Self {
-        let (can_try, generations) = (AtomicBool::new(true), Default::default());
-        Self { store: Arc::downgrade(store), can_try, generations }
+        Self {
+            store: Arc::downgrade(store),
+            can_try: AtomicBool::new(true),
+            generations: Default::default(),
+            settled: AtomicU64::new(0),
+        }
     }
 
     /// Whether it is worth asking for a slice.
@@ -56,7 +65,25 @@ impl Lender {
         // Read the generation after the bytes, so that bytes of a later write are never taken for valid.
         fence(Ordering::Acquire);
         let place = lent.position..lent.position + buf.len() as u64;
+        if lent.settled > self.settled.load(Ordering::Relaxed) {
+            // The maximum, because the store may have got a limit meanwhile.
+            self.settled.fetch_max(lent.settled, Ordering::Release);
+        }
         self.generations_of(&place).all(|last| last.load(Ordering::Relaxed) <= lent.generation)
+    }
+
+    /// The end of the settled bytes, which need no request; 0 if there are none.
+    pub(crate) fn settled(&self) -> u64 {
+        match self.settled.load(Ordering::Acquire) {
+            LIMITED => 0,
+            end if self.can_lend() => end,
+            _ => 0,
+        }
+    }
+
+    /// The store gets a limit. No byte is settled from now on.
+    pub(super) fn limit(&self) {
+        self.settled.store(LIMITED, Ordering::Relaxed);
     }
 
     /// A write is going to start that changes these places. Earlier slices of them are not valid any more.

@@ -1,4 +1,4 @@
-//! The actor lends slices of the store, and callers read them themselves: rules 4, 16, 17 and 29.
+//! The actor lends slices of the store, and callers read them themselves: rules 4, 16, 17, 27 and 29.
 
 use std::io::{self, ErrorKind, SeekFrom};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,15 +12,16 @@ use crate::support::source::ready;
 use crate::support::{BLOCK, Random, assert_bytes, assert_data, data, on_both_runtimes, poll_once};
 
 /// The size of the resource.
-const SIZE: u64 = 12 * BLOCK as u64;
+pub(crate) const SIZE: u64 = 12 * BLOCK as u64;
 
 /// Holds bytes in memory, and counts reads.
 #[derive(Default)]
-struct Shelf {
+pub(crate) struct Shelf {
     bytes: Mutex<Vec<u8>>,
     /// Reads that must not wait find nothing.
-    is_cold: AtomicBool,
-    /// Reads by callers, and reads on disk threads.
+    pub(crate) is_cold: AtomicBool,
+    /// The store cannot read without waiting.
+    pub(crate) is_unable: AtomicBool,
     by_callers: AtomicU64,
     on_threads: AtomicU64,
 }
@@ -36,7 +37,8 @@ impl Shelf {
         Ok(buf.len())
     }
 
-    fn counts(&self) -> (u64, u64) {
+    /// Reads by callers, and reads on disk threads.
+    pub(crate) fn counts(&self) -> (u64, u64) {
         (self.by_callers.load(Ordering::SeqCst), self.on_threads.load(Ordering::SeqCst))
     }
 }
@@ -60,12 +62,15 @@ impl SpillStore for Shelf {
             return Err(ErrorKind::WouldBlock.into());
         }
         self.by_callers.fetch_add(1, Ordering::SeqCst);
+        if self.is_unable.load(Ordering::SeqCst) {
+            return Err(ErrorKind::Unsupported.into());
+        }
         self.copy(offset, buf)
     }
 }
 
 /// A buffer whose bytes are all in the store.
-async fn spilled(shelf: &Arc<Shelf>) -> BufferHandle {
+pub(crate) async fn spilled(shelf: &Arc<Shelf>) -> BufferHandle {
     let buffer = StreamBuffer::builder().store(Arc::clone(shelf)).spawn(ready(SIZE, BLOCK / 4));
     buffer.load().await.unwrap();
     buffer.spill().await.unwrap();

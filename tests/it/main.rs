@@ -38,6 +38,7 @@ mod resuming;
 mod saving;
 mod seeing;
 mod seeking;
+mod settled;
 mod spilling;
 mod stores;
 mod support;

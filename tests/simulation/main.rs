@@ -42,27 +42,25 @@ mod watch;
 
 use std::fmt;
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::time::Instant;
-
-use tokio::runtime::Runtime;
 
 use crate::generate::Generator;
 use crate::run::{Counts, Run};
 use crate::steps::{Case, End, Step};
 use crate::watch::{Seeds, Watch};
 
-fn on_runtime<R>(run: impl AsyncFnOnce() -> R) -> R {
-    thread_local! {
-        static RUNTIME: Runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    }
-    RUNTIME.with(|runtime| {
+/// Runs on a thread of its own: how often callers let others run depends on all that the thread has read before.
+fn on_runtime<R: Send>(run: impl AsyncFnOnce() -> R + Send) -> R {
+    let run = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().start_paused(true).build().unwrap();
         let result = runtime.block_on(run());
         assert_eq!(runtime.metrics().num_alive_tasks(), 0, "tasks are left behind");
         result
-    })
+    };
+    std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// A directory to save to. After a run there is nothing in it but the file that was saved.

@@ -23,6 +23,7 @@ mod pulling;
 mod reading;
 mod remote;
 mod resuming;
+mod settled;
 mod sources;
 mod spilling;
 mod steps;
@@ -121,6 +122,8 @@ struct World {
     store_reads: usize,
     /// Whether callers can read slices of the store.
     borrow: bool,
+    /// The end of the settled bytes, as the last slice reported it.
+    settled: u64,
     /// Whether a caller has left since the core was told.
     left: Rc<Cell<bool>>,
     published: Progress,
@@ -146,6 +149,7 @@ impl World {
             fresh: Vec::new(),
             store_reads: 0,
             borrow: false,
+            settled: 0,
             left: Rc::default(),
             published,
             closed: false,
@@ -361,7 +365,11 @@ impl World {
                 assert!(self.left.get() || self.published == self.core.progress(), "reply before progress");
                 let result = result.map(|found| match found {
                     Found::Bytes(pieces) => pieces.join(),
-                    Found::Lent(Lent { range, position, .. }) => self.read_store(&range, position),
+                    Found::Lent(Lent { range, position, settled, .. }) => {
+                        self.settled = settled;
+                        assert!(self.disk[..settled as usize] == SOURCE[..settled as usize], "settled bytes");
+                        self.read_store(&range, position)
+                    }
                 });
                 self.answer(token, result);
             }

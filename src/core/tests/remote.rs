@@ -57,6 +57,8 @@ pub(super) struct Remote {
     pub(super) lent: Vec<(Ticket, Lent)>,
     /// The generation of the last write of each slot.
     announced: BTreeMap<u64, u64>,
+    /// The end of the settled bytes, as far as slices have reported it.
+    settled: u64,
 }
 
 impl Remote {
@@ -87,6 +89,7 @@ impl Remote {
             writing: None,
             lent: Vec::new(),
             announced: BTreeMap::new(),
+            settled: 0,
         }
     }
 
@@ -120,7 +123,10 @@ impl Remote {
     fn perform(&mut self, action: Action<Ticket>) {
         match action {
             Action::Reply { token, result } => match result {
-                Ok(Found::Lent(lent)) => self.lent.push((token, lent)),
+                Ok(Found::Lent(lent)) => {
+                    self.settled = self.settled.max(lent.settled);
+                    self.lent.push((token, lent));
+                }
                 Ok(Found::Bytes(pieces)) => self.answers.push_back((token.id, Ok(pieces.join()))),
                 Err(error) => self.answers.push_back((token.id, Err(error))),
             },
@@ -185,6 +191,16 @@ impl Remote {
             self.event(Event::Read { read, token });
         }
         is_valid
+    }
+
+    /// A caller reads up to 1000 settled bytes, without a request. The result is `None` if they are not valid any
+    /// more, or if there are none.
+    pub(super) fn read_settled(&self, offset: u64) -> Option<Bytes> {
+        let range = offset..self.settled.min(offset.saturating_add(1000));
+        let slots =
+            range.start / BLOCK as u64..range.end.div_ceil(BLOCK as u64).max(range.start / BLOCK as u64);
+        let is_valid = self.announced.range(slots).all(|(_, last)| *last == 0);
+        (is_valid && !range.is_empty()).then(|| self.read_store(&range, range.start))
     }
 
     /// The running write succeeds.

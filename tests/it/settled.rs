@@ -1,0 +1,304 @@
+//! Settled bytes: once a slice was lent, callers read them without a request. Rules 2, 4, 6, 16, 17 and 27.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::StreamExt;
+use streamspool::{BufferHandle, Error, ErrorKind, StreamBuffer};
+use tokio::io::AsyncReadExt;
+
+use crate::lending::{SIZE, Shelf, spilled};
+use crate::support::source::ready;
+use crate::support::{BLOCK, assert_bytes, assert_data, data, on_both_runtimes, poll_once};
+
+/// A buffer whose bytes are all in the store, after a first read, and its actor, which goes on only when it is
+/// polled.
+async fn settled(shelf: &Arc<Shelf>) -> (BufferHandle, impl Future<Output = ()> + Unpin + use<>) {
+    let (buffer, actor) = StreamBuffer::builder().store(Arc::clone(shelf)).build(ready(SIZE, BLOCK));
+    let mut actor = Box::pin(actor.run());
+    let spill = async {
+        buffer.load().await.unwrap();
+        buffer.spill().await.unwrap();
+        assert_data(&buffer.read(7, 100).await.unwrap(), 7);
+    };
+    tokio::select! {
+        () = &mut actor => panic!("the actor ended"),
+        () = spill => {}
+    }
+    (buffer, actor)
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_4_settled_bytes_are_read_without_a_request() {
+    // The actor is not polled, and each way to read gets its bytes. Each read counts as one.
+    let shelf = Arc::<Shelf>::default();
+    let (buffer, _actor) = settled(&shelf).await;
+    let mut last = buffer.last_read().unwrap();
+    let mut has_read = async || {
+        let before = std::mem::replace(&mut last, buffer.last_read().unwrap());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        last > before
+    };
+    has_read().await;
+    for offset in [0, 5, SIZE - 5000] {
+        assert_data(&buffer.read(offset, 5000).await.unwrap(), offset);
+        assert!(has_read().await);
+        let mut buf = vec![0; 5000];
+        assert_eq!(buffer.read_into(offset, &mut buf).await.unwrap(), 5000);
+        assert_data(&buf, offset);
+        assert!(has_read().await);
+        let some = buffer.read_some(offset, 100_000).await.unwrap();
+        assert_eq!(some.len() as u64, (SIZE - offset).min(100_000));
+        assert_data(&some, offset);
+        assert!(has_read().await);
+        buffer.reader_at(offset).read_exact(&mut buf).await.unwrap();
+        assert_data(&buf, offset);
+        assert!(has_read().await);
+        let chunk = buffer.chunks(offset..offset + 10).next().await.unwrap().unwrap();
+        assert_bytes(&chunk, &data(offset, 10), offset);
+        assert!(has_read().await);
+    }
+    assert_eq!(buffer.read_some(5, usize::MAX).await.unwrap().len(), BLOCK);
+    let whole = buffer.read(0, SIZE as usize).await.unwrap();
+    assert_bytes(&whole, &data(0, SIZE as usize), 0);
+    assert_eq!(shelf.counts().1, 0);
+    // Only the actor knows the end. A read that asks it holds no bytes meanwhile.
+    let by_callers = shelf.counts().0;
+    for (offset, len) in [(SIZE - 10, 11), (SIZE, 1), (5, 0)] {
+        let mut read = Box::pin(buffer.read(offset, len));
+        // The first poll may have let other tasks run, and nothing else.
+        let is_pending = poll_once(&mut read).is_pending() && poll_once(&mut read).is_pending();
+        assert!(is_pending, "{len} bytes at {offset}");
+    }
+    assert!(poll_once(&mut Box::pin(buffer.read_some(5, 0))).is_pending());
+    assert_eq!(shelf.counts().0, by_callers);
+}
+
+/// Polls a loop of reads until it ends. Returns how often it has let other tasks run.
+async fn turns(reads: impl Future<Output = ()>) -> u64 {
+    let (mut reads, mut polls) = (Box::pin(reads), 0);
+    // Other executors have no budget for a task, so the reads must not need that of tokio.
+    while poll_once(&mut tokio::task::unconstrained(&mut reads)).is_pending() {
+        polls += 1;
+        tokio::task::yield_now().await;
+    }
+    polls
+}
+
+#[tokio::test]
+async fn rule_4_reads_of_settled_bytes_let_other_tasks_run() {
+    let shelf = Arc::<Shelf>::default();
+    let (buffer, _actor) = settled(&shelf).await;
+    let short = 0..1000;
+    let reads = turns(async {
+        for n in short.clone() {
+            assert_data(&buffer.read(n * 100, 10).await.unwrap(), n * 100);
+        }
+    });
+    assert!(reads.await >= 1000 / 64);
+    let somes = turns(async {
+        for n in short.clone() {
+            assert_data(&buffer.read_some(n * 100, 10).await.unwrap(), n * 100);
+        }
+    });
+    assert!(somes.await >= 1000 / 64);
+    // Each time with a new reader, and with new chunks.
+    let readers = turns(async {
+        for n in short.clone() {
+            assert_eq!(buffer.reader_at(n * 100).read_u8().await.unwrap(), data(n * 100, 1)[0]);
+        }
+    });
+    assert!(readers.await >= 1000 / 64);
+    let chunks = turns(async {
+        for n in short {
+            let chunk = buffer.chunks(n * 100..n * 100 + 10).next().await.unwrap().unwrap();
+            assert_data(&chunk, n * 100);
+        }
+    });
+    assert!(chunks.await >= 1000 / 64);
+    let long = turns(async {
+        for n in 0..30 {
+            assert_bytes(&buffer.read(n * 100, 65_536).await.unwrap(), &data(n * 100, 65_536), n * 100);
+        }
+    });
+    assert!(long.await >= 30 / 4);
+}
+
+#[tokio::test]
+async fn rule_17_settled_bytes_are_not_read_after_the_close() {
+    // The actor has not noticed the close yet, so the store is still there.
+    let (buffer, _actor) = settled(&Arc::default()).await;
+    buffer.close();
+    for mut read in [Box::pin(buffer.read(5, 10)), Box::pin(buffer.read(0, 1000))] {
+        match poll_once(&mut read) {
+            Poll::Pending => {}
+            Poll::Ready(result) => {
+                assert_eq!(result.unwrap_err().kind(), ErrorKind::Closed);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn rule_16_settled_bytes_that_are_not_cached_come_from_a_disk_thread() {
+    let shelf = Arc::<Shelf>::default();
+    let buffer = spilled(&shelf).await;
+    assert_data(&buffer.read(0, 10).await.unwrap(), 0);
+    shelf.is_cold.store(true, Ordering::SeqCst);
+    let before = shelf.counts();
+    for n in 0..20 {
+        assert_data(&buffer.read(n * 5000, 4000).await.unwrap(), n * 5000);
+    }
+    assert_eq!(shelf.counts(), (before.0, before.1 + 20));
+    shelf.is_cold.store(false, Ordering::SeqCst);
+    assert_data(&buffer.read(0, 10).await.unwrap(), 0);
+    assert_eq!(shelf.counts(), (before.0 + 1, before.1 + 20));
+}
+
+#[tokio::test]
+async fn rule_27_no_bytes_are_settled_once_the_store_has_a_limit() {
+    // A smaller limit discards bytes at once. The other one needs no write, so nothing is announced.
+    for blocks in [3, SIZE / BLOCK as u64] {
+        let shelf = Arc::<Shelf>::default();
+        let (buffer, mut actor) = settled(&shelf).await;
+        let last = SIZE - BLOCK as u64;
+        let mut readers = [buffer.reader_at(BLOCK as u64), buffer.reader_at(last)];
+        for reader in &mut readers {
+            // Each has 16 KiB at hand then, and a slice of the bytes after them.
+            assert_eq!(reader.read_u8().await.unwrap(), data(reader.position() - 1, 1)[0]);
+        }
+        let limit = async { buffer.set_max_disk(blocks * BLOCK as u64).await.unwrap() };
+        tokio::select! {
+            () = &mut actor => panic!("the actor ended"),
+            () = limit => {}
+        }
+        // A slice that is still valid does not settle its bytes again.
+        let mut buf = vec![0; 3 * 16 * 1024];
+        readers[1].read_exact(&mut buf).await.unwrap();
+        assert_data(&buf, last + 1);
+        let by_callers = shelf.counts().0;
+        let mut first = Box::pin(buffer.read(5, 10));
+        let mut kept = Box::pin(buffer.read(SIZE - 10, 10));
+        assert!(poll_once(&mut first).is_pending() && poll_once(&mut kept).is_pending());
+        assert_eq!(shelf.counts().0, by_callers, "a slice is read before the actor has lent it");
+        let reads = async {
+            assert_data(&kept.await.unwrap(), SIZE - 10);
+            let first = first.await;
+            let more = readers[0].read_exact(&mut buf).await;
+            if blocks == 3 {
+                assert_eq!(first.unwrap_err().kind(), ErrorKind::Discarded);
+                assert_eq!(Error::of(&more.unwrap_err()).unwrap().kind(), ErrorKind::Discarded);
+            } else {
+                assert_data(&first.unwrap(), 5);
+                more.unwrap();
+                assert_data(&buf, BLOCK as u64 + 1);
+            }
+        };
+        tokio::select! {
+            () = &mut actor => panic!("the actor ended"),
+            () = reads => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn rule_27_a_limit_that_does_not_limit_changes_nothing() {
+    let shelf = Arc::<Shelf>::default();
+    let (buffer, mut actor) = settled(&shelf).await;
+    let limit = async { buffer.set_max_disk(u64::MAX).await.unwrap() };
+    tokio::select! {
+        () = &mut actor => panic!("the actor ended"),
+        () = limit => {}
+    }
+    // The actor is not polled any more.
+    assert_data(&buffer.read(5, 1000).await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn rule_17_a_long_read_of_settled_bytes_ends_at_the_close() {
+    // After at most 4 MiB.
+    let size = 24 * BLOCK;
+    let shelf = Arc::<Shelf>::default();
+    let (buffer, actor) = StreamBuffer::builder().store(Arc::clone(&shelf)).build(ready(size as u64, BLOCK));
+    let mut actor = Box::pin(actor.run());
+    let spill = async {
+        buffer.load().await.unwrap();
+        buffer.spill().await.unwrap();
+        assert_data(&buffer.read(7, 100).await.unwrap(), 7);
+    };
+    tokio::select! {
+        () = &mut actor => panic!("the actor ended"),
+        () = spill => {}
+    }
+    let mut read = Box::pin(buffer.read(0, size));
+    assert!(poll_once(&mut read).is_pending());
+    buffer.close();
+    let rest = async {
+        // The actor still waits, so the store is there. It is never polled again.
+        assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Closed);
+    };
+    tokio::select! {
+        biased;
+        () = rest => {}
+        () = async { while shelf.counts().0 < size as u64 / (16 * 1024) { tokio::task::yield_now().await; } } => {
+            panic!("it has read all bytes");
+        }
+    }
+}
+
+#[test]
+fn rule_6_read_ahead_hears_of_each_read_near_its_end() {
+    // The bytes before the read-ahead are settled. A read after them pulls more, also when all is spilled.
+    on_both_runtimes(|| async {
+        let ahead = 2 * BLOCK as u64;
+        let builder = StreamBuffer::builder().store(Arc::<Shelf>::default()).read_ahead(ahead);
+        let buffer = builder.spawn(ready(SIZE, BLOCK / 4));
+        for mut at in 0..SIZE / 1000 - 1 {
+            at *= 1000;
+            buffer.load_range(0..at + 1000).await.unwrap();
+            if at % 7000 == 0 {
+                buffer.spill().await.unwrap();
+            }
+            assert_data(&buffer.read(at, 1000).await.unwrap(), at);
+            let expected = (at + 1000 + ahead).min(SIZE);
+            buffer.subscribe().wait_for(|now| now.loaded >= expected).await.unwrap();
+        }
+    });
+}
+
+#[tokio::test]
+async fn rule_2_a_reader_that_waits_gets_its_reply_though_the_bytes_are_settled_meanwhile() {
+    let shelf = Arc::<Shelf>::default();
+    let buffer = StreamBuffer::builder().store(Arc::clone(&shelf)).spawn(ready(SIZE, BLOCK));
+    let (mut reader, mut chunks) = (buffer.reader(), buffer.chunks(..));
+    let (mut buf, mut more) = (vec![0; 100], vec![0; 3 * BLOCK]);
+    assert!(poll_once(&mut Box::pin(reader.read_exact(&mut buf))).is_pending());
+    assert!(poll_once(&mut Box::pin(chunks.next())).is_pending());
+    buffer.load().await.unwrap();
+    buffer.spill().await.unwrap();
+    assert_data(&buffer.read(7, 100).await.unwrap(), 7);
+    let by_callers = shelf.counts().0;
+    reader.read_exact(&mut buf).await.unwrap();
+    assert_data(&buf, 0);
+    let chunk = chunks.next().await.unwrap().unwrap();
+    assert_data(&chunk, 0);
+    assert_eq!(shelf.counts().0, by_callers, "the replies had the bytes");
+    reader.read_exact(&mut more).await.unwrap();
+    assert_data(&more, 100);
+    assert_bytes(&chunks.next().await.unwrap().unwrap()[..10], &data(chunk.len() as u64, 10), 0);
+}
+
+#[tokio::test]
+async fn rule_16_a_store_that_cannot_read_at_once_any_more_is_not_asked_again() {
+    let shelf = Arc::<Shelf>::default();
+    let buffer = spilled(&shelf).await;
+    assert_data(&buffer.read(0, 10).await.unwrap(), 0);
+    shelf.is_unable.store(true, Ordering::SeqCst);
+    let before = shelf.counts();
+    for n in 0..20 {
+        assert_data(&buffer.read(n * 5000, 4000).await.unwrap(), n * 5000);
+    }
+    assert_eq!(shelf.counts(), (before.0 + 1, before.1 + 20));
+}
