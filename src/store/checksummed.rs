@@ -160,10 +160,11 @@ impl<S: SpillStore> ChecksummedStore<S> {
 
     /// These bytes are in the store now.
     fn remember(&self, mut offset: u64, mut bytes: &[u8]) {
-        let mut parts = self.parts();
         while !bytes.is_empty() {
             let room = usize::try_from(PAGE - offset % PAGE).unwrap_or(usize::MAX);
             let (part, rest) = bytes.split_at(room.min(bytes.len()));
+            // One page at a time: tasks that read wait for the lock, and the checksum takes time.
+            let mut parts = self.parts();
             match parts.range_mut(..offset).next_back() {
                 Some((start, last)) if last.end(*start) == offset && !offset.is_multiple_of(PAGE) => {
                     last.extend(part);
