@@ -165,7 +165,7 @@ pub(crate) struct Core<T> {
     decided_opening: Instant,
     /// The ranges that were delivered last. The first delivery starts the read-ahead.
     delivered: Delivered,
-    /// The furthest end of the settled bytes that callers were told.
+    /// The end of the settled bytes that the last slice reported.
     reported_settled: u64,
     /// Actions that became due together, first in, first out.
     due: VecDeque<Action<T>>,

@@ -150,9 +150,8 @@ impl<T: Token> Core<T> {
             }
             Outcome::Stored(range) if borrow => {
                 self.lend(&range);
-                let settled = settled(&self.layout, &self.limits, self.ending.as_ref());
-                self.reported_settled = self.reported_settled.max(settled);
-                Ok(Found::Lent(self.layout.lend(range, settled)))
+                self.reported_settled = settled(&self.layout, &self.limits, self.ending.as_ref());
+                Ok(Found::Lent(self.layout.lend(range, self.reported_settled)))
             }
             Outcome::Stored(range) => {
                 self.deliver(range.start, range.end);
