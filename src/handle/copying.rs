@@ -11,10 +11,9 @@ use crate::core::lent::Lent;
 use crate::core::memory::Pieces;
 
 /// The most bytes of a read that a caller's task copies in one poll, and about the longest time. Other tasks of the
-/// thread wait that long. Copying these bytes takes less than 10 microseconds, but up to 100 into new
-/// memory. So the time is checked after each step. This affects only the speed of other tasks; no test
-/// measures it.
-const COPY_MOST: usize = 64 * 1024;
+/// thread wait that long. Copying these bytes takes about 5 microseconds, but up to 50 into new memory. So the
+/// time is checked after each step. It affects only the speed of other tasks; no test measures it.
+const COPY_MOST: usize = 32 * 1024;
 const COPY_TIME: Duration = Duration::from_micros(15);
 const COPY_STEP: usize = 16 * 1024;
 
