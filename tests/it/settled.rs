@@ -13,10 +13,13 @@ use crate::lending::{SIZE, Shelf, spilled};
 use crate::support::source::ready;
 use crate::support::{BLOCK, assert_bytes, assert_data, data, on_both_runtimes, poll_once};
 
-/// A buffer whose bytes are all in the store, after a first read, and its actor, which goes on only when it is
-/// polled.
-async fn settled(shelf: &Arc<Shelf>) -> (BufferHandle, impl Future<Output = ()> + Unpin + use<>) {
-    let (buffer, actor) = StreamBuffer::builder().store(Arc::clone(shelf)).build(ready(SIZE, BLOCK));
+/// A buffer of `size` bytes which are all in the store, after a first read, and its actor, which goes on only when
+/// it is polled.
+async fn settled_of(
+    shelf: &Arc<Shelf>,
+    size: u64,
+) -> (BufferHandle, impl Future<Output = ()> + Unpin + use<>) {
+    let (buffer, actor) = StreamBuffer::builder().store(Arc::clone(shelf)).build(ready(size, BLOCK));
     let mut actor = Box::pin(actor.run());
     let spill = async {
         buffer.load().await.unwrap();
@@ -28,6 +31,10 @@ async fn settled(shelf: &Arc<Shelf>) -> (BufferHandle, impl Future<Output = ()> 
         () = spill => {}
     }
     (buffer, actor)
+}
+
+async fn settled(shelf: &Arc<Shelf>) -> (BufferHandle, impl Future<Output = ()> + Unpin + use<>) {
+    settled_of(shelf, SIZE).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,6 +125,18 @@ async fn rule_4_reads_of_settled_bytes_let_other_tasks_run() {
         }
     });
     assert!(chunks.await >= 1000 / 64);
+    // Each time of another buffer.
+    let mut all = Vec::new();
+    for _ in 0..20 {
+        all.push(settled_of(&Arc::default(), BLOCK as u64).await);
+    }
+    let buffers = turns(async {
+        for n in 0..1000 {
+            let (buffer, _) = &all[n % all.len()];
+            assert_data(&buffer.read(n as u64, 10).await.unwrap(), n as u64);
+        }
+    });
+    assert!(buffers.await >= 1000 / 64);
     let long = turns(async {
         for n in 0..30 {
             assert_bytes(&buffer.read(n * 100, 65_536).await.unwrap(), &data(n * 100, 65_536), n * 100);
@@ -219,19 +238,8 @@ async fn rule_27_a_limit_that_does_not_limit_changes_nothing() {
 #[tokio::test]
 async fn rule_17_a_long_read_of_settled_bytes_ends_at_the_close() {
     // After at most 4 MiB.
-    let size = 24 * BLOCK;
-    let shelf = Arc::<Shelf>::default();
-    let (buffer, actor) = StreamBuffer::builder().store(Arc::clone(&shelf)).build(ready(size as u64, BLOCK));
-    let mut actor = Box::pin(actor.run());
-    let spill = async {
-        buffer.load().await.unwrap();
-        buffer.spill().await.unwrap();
-        assert_data(&buffer.read(7, 100).await.unwrap(), 7);
-    };
-    tokio::select! {
-        () = &mut actor => panic!("the actor ended"),
-        () = spill => {}
-    }
+    let (size, shelf) = (24 * BLOCK, Arc::<Shelf>::default());
+    let (buffer, _actor) = settled_of(&shelf, size as u64).await;
     let mut read = Box::pin(buffer.read(0, size));
     assert!(poll_once(&mut read).is_pending());
     buffer.close();
