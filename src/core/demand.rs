@@ -41,8 +41,8 @@ impl Delivered {
             return end > old;
         }
         if self.ends.len() >= most {
-            // Nothing is missing within the read-ahead after settled bytes. So their readers are not heard, and an
-            // end among them is the first to leave.
+            // Nothing is missing within the read-ahead after settled bytes. So an end among them is of no use to
+            // read-ahead, and the first to leave.
             let settled = settled();
             if end < settled {
                 return false;

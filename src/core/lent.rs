@@ -38,8 +38,8 @@ pub(crate) struct Lent {
     pub(crate) position: u64,
     /// How many writes had been decided that may reuse places of the store. Later ones may reuse these.
     pub(crate) generation: u64,
-    /// The end of the *settled* bytes. The store has all bytes before it at their own offsets, and nothing is
-    /// decided by reads of them. So callers may read them without a request.
+    /// The end of the *settled* bytes. The store has all bytes before it at their own offsets, and no decision
+    /// depends on reads of them. So callers may read them without a request.
     pub(crate) settled: u64,
 }
 

@@ -55,7 +55,7 @@ impl<T: Token> Core<T> {
         self.note_discards(start);
         let is_first = self.layout.is_limited() && !was_limited;
         if is_first {
-            // Callers may have read these bytes without being heard. If they did not count as read, read-ahead
+            // Callers may have read these bytes without a request. If they did not count as read, read-ahead
             // might wait for reads that have taken place already.
             if self.reported_settled > 0 && !self.feeds.can_jump() {
                 self.delivered.note(0, self.reported_settled, 1, || 0);

@@ -194,8 +194,8 @@ impl<T: Token> Core<T> {
     }
 }
 
-/// The end of the settled bytes. Read-ahead must hear of the reads near the first missing byte, so the bytes
-/// there are not settled.
+/// The end of the settled bytes. A read near the first missing byte moves the read-ahead, so the bytes there are
+/// not settled.
 fn settled(layout: &Layout, limits: &Limits, ending: Option<&Ending>) -> u64 {
     let kept = layout.kept();
     if kept == 0 || limits.read_ahead == u64::MAX || ending.is_some() {

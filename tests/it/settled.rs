@@ -257,7 +257,7 @@ async fn rule_17_a_long_read_of_settled_bytes_ends_at_the_close() {
 }
 
 #[test]
-fn rule_6_read_ahead_hears_of_each_read_near_its_end() {
+fn rule_6_each_read_near_the_end_moves_the_read_ahead() {
     // The bytes before the read-ahead are settled. A read after them pulls more, also when all is spilled.
     on_both_runtimes(|| async {
         let ahead = 2 * BLOCK as u64;

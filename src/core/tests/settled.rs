@@ -35,7 +35,7 @@ fn bytes_from_the_start_are_settled_as_far_as_they_are_stored() {
 }
 
 #[test]
-fn bytes_are_not_settled_if_read_ahead_must_hear_of_their_reads() {
+fn bytes_are_not_settled_if_their_reads_move_the_read_ahead() {
     // Rule 6: a read at the end of the settled bytes pulls nothing, and a read after it may.
     let ahead = 2 * BLOCKS;
     let mut world = spilled(ahead, 5 * BLOCK);
@@ -93,7 +93,7 @@ fn bytes_after_a_hole_are_not_settled() {
 
 #[test]
 fn the_end_of_a_settled_delivery_leaves_before_others() {
-    // Rule 26: a reader of settled bytes is not heard until it comes to their end. It takes no read-ahead from
+    // Rule 26: a reader of settled bytes sends no request until it comes to their end. It takes no read-ahead from
     // another reader then.
     use crate::core::demand::Delivered;
     let mut delivered = Delivered::new();
@@ -127,7 +127,7 @@ fn a_reader_that_leaves_the_settled_bytes_takes_no_read_ahead_from_another_one()
     remote.opened(versioned());
     remote.send_of(1, 1000);
     assert!(remote.core.delivered.is_ahead(2_501_000, 1));
-    // This one reads at the start, goes on without being heard, and is heard again near the first missing byte.
+    // This one reads at the start, goes on without requests, and asks again near the first missing byte.
     for offset in [0, 1_450_000] {
         remote.ask(Read { offset, len: 1000, want: Want::Piece, borrow: true });
         assert!(remote.read_lent(0));
