@@ -246,9 +246,9 @@
 //! 21. A source says how it can be opened again: [`Never`](Reopen::Never),
 //!     [`FromStart`](Reopen::FromStart) or [`Anywhere`](Reopen::Anywhere). A stream that starts before the
 //!     requested offset downgrades `Anywhere` to `FromStart`. A stream that starts at 0 as requested does not show
-//!     whether the source obeys offsets. [`Source::open`] is called only while a
-//!     request waits for a missing byte or for the size, or while `read_ahead(u64::MAX)` loads all bytes. It
-//!     is called for the first missing byte that the request needs. Only an `Anywhere` source with versions
+//!     whether the source obeys offsets. [`Source::open`] is called only while a request waits for a missing
+//!     byte or for the size, or while `read_ahead(u64::MAX)` loads all bytes. It is called for the first
+//!     missing byte that the request needs. Only an `Anywhere` source with versions
 //!     can have holes and several streams: at most [`streams`](Builder::streams) are open or being opened at
 //!     once. All others are loaded from front to back by one stream. A stream of an `Anywhere` source from
 //!     which the buffer wanted no byte for 30 s is closed, and the next read opens the source again.
@@ -307,9 +307,9 @@
 //!     [`Error::kept_from`] is the first offset that is kept.
 //!     [`skip_discarded`](BufferReader::skip_discarded) moves a reader there. Bytes that no read has got are
 //!     discarded only while a request waits for missing bytes; read-ahead pauses instead. A discarded byte is
-//!     not fetched again by read-ahead. Settled bytes (rule 5) count as read when the store gets a limit. A read of any length is answered in parts, so it may be longer than
-//!     the limits. A [`load`](BufferHandle::load) or [`load_range`](BufferHandle::load_range) of a known range
-//!     of more than `max_memory` and `max_disk` together fails with [`InvalidInput`](ErrorKind::InvalidInput).
+//!     not fetched again by read-ahead. Settled bytes (rule 5) count as read when the store gets a limit. A
+//!     read of any length is answered in parts, so it may be longer than the limits. A
+//!     [`load`](BufferHandle::load) or [`load_range`](BufferHandle::load_range) of a known range of more than `max_memory` and `max_disk` together fails with [`InvalidInput`](ErrorKind::InvalidInput).
 //!     A smaller one ends when each of its bytes has arrived once, even if other requests have discarded some
 //!     of them since. [`spill`](BufferHandle::spill) moves as many bytes as fit.
 //! 28. [`set_max_memory`](BufferHandle::set_max_memory) and [`set_max_disk`](BufferHandle::set_max_disk) change

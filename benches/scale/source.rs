@@ -31,7 +31,7 @@ const REPEAT: usize = 65_521;
 pub(crate) struct Pattern(&'static [u8]);
 
 impl Pattern {
-    /// The bytes live as long as the process, so that nobody counts the references to them.
+    /// The bytes are static memory, so their chunks have no reference counts.
     pub(crate) fn new() -> Self {
         Self(generate(REPEAT).repeat(3 * BLOCK / REPEAT + 2).leak())
     }

@@ -90,9 +90,8 @@ impl StreamBuffer {
     /// Serves the handles until the last one is dropped, or one of them closes the buffer.
     ///
     /// Bytes are pulled and requests are answered only while this future is polled. Stored bytes that are
-    /// [settled](crate#reading) need no request. It yields to other
-    /// tasks, even if the source is always ready. It needs no tokio runtime: disk work is done on
-    /// threads of its own.
+    /// [settled](crate#reading) need no request. It yields to other tasks, even if the source is always ready. It
+    /// needs no tokio runtime: disk work is done on threads of its own.
     ///
     /// # Cancel safety
     ///

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::ops::RangeBounds;
 
 use bytes::Bytes;
+use futures::future::Either;
 
 use super::copying::{Filled, Joined, Target, copy};
 use super::turn::Turn;
@@ -85,10 +86,7 @@ impl BufferHandle {
         let len = buf.len() as u64;
         let mut into = Filled::new(buf);
         if len > 0 {
-            let found = match self.settled_part(offset, len) {
-                Some(lent) => Self::in_turn(lent).await,
-                None => self.ask_exact(offset, len, self.lender.can_lend()).await?,
-            };
+            let found = self.part(offset, len, self.lender.can_lend()).await?;
             self.copy_all(offset, len, found, &mut into).await?;
         }
         Ok(into.len())
@@ -128,7 +126,7 @@ impl BufferHandle {
             let read = Read { offset, len: max as u64, want: Want::Piece, borrow };
             let settled = if borrow { self.settled(offset, (max as u64).min(BLOCK as u64)) } else { None };
             let found = match settled {
-                Some(lent) => Self::in_turn(lent).await,
+                Some(lent) => in_turn(lent).await?,
                 None => self.request(Request::Read(read), &*self.shared).await?,
             };
             match found {
@@ -177,10 +175,7 @@ impl BufferHandle {
     }
 
     async fn read_exact(&self, offset: u64, len: u64) -> Result<Bytes, Error> {
-        let found = match self.settled_part(offset, len) {
-            Some(lent) => Self::in_turn(lent).await,
-            None => self.ask_exact(offset, len, self.lender.can_lend()).await?,
-        };
+        let found = self.part(offset, len, self.lender.can_lend()).await?;
         let exists = match found {
             Found::Bytes(Pieces::One(piece)) if piece.len() as u64 == len || piece.is_empty() => {
                 return Ok(piece);
@@ -194,20 +189,15 @@ impl BufferHandle {
         Ok(joined.freeze())
     }
 
-    /// A slice of the next bytes of an exact read, if it needs no request.
+    /// The next bytes of an exact read. With `borrow`, they may be a slice of the store.
     #[inline]
-    fn settled_part(&self, offset: u64, len: u64) -> Option<Lent> {
+    fn part(&self, offset: u64, len: u64, borrow: bool) -> impl Future<Output = Result<Found, Error>> {
         // All of the range must be settled: a read that has to wait holds no memory meanwhile.
-        let is_settled = offset.saturating_add(len) <= self.lender.settled();
-        if is_settled { self.settled(offset, len.min(ASK_MOST)) } else { None }
-    }
-
-    /// Lets other tasks run, if it is their turn, before a slice is read without a request.
-    async fn in_turn(lent: Lent) -> Found {
-        let mut turn = Turn::default();
-        poll_fn(|cx| turn.poll(cx)).await;
-        turn.read(usize::try_from(lent.len()).unwrap_or(usize::MAX));
-        Found::Lent(lent)
+        let is_settled = borrow && offset.saturating_add(len) <= self.lender.settled();
+        match if is_settled { self.settled(offset, len.min(ASK_MOST)) } else { None } {
+            Some(lent) => Either::Left(in_turn(lent)),
+            None => Either::Right(self.ask_exact(offset, len, borrow)),
+        }
     }
 
     /// Copies the bytes of an exact read, and asks for the rest of them until the stream ends. `found` is
@@ -232,11 +222,15 @@ impl BufferHandle {
             if done >= len {
                 return Ok(());
             }
-            let (offset, len) = (offset.saturating_add(done), len - done);
-            found = match self.settled_part(offset, len).filter(|_| borrow) {
-                Some(lent) => Self::in_turn(lent).await,
-                None => self.ask_exact(offset, len, borrow).await?,
-            };
+            found = self.part(offset.saturating_add(done), len - done, borrow).await?;
         }
     }
+}
+
+/// Lets other tasks run, if it is their turn, before a slice is read without a request.
+async fn in_turn(lent: Lent) -> Result<Found, Error> {
+    let mut turn = Turn::default();
+    poll_fn(|cx| turn.poll(cx)).await;
+    turn.read(usize::try_from(lent.len()).unwrap_or(usize::MAX));
+    Ok(Found::Lent(lent))
 }

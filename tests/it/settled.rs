@@ -191,7 +191,7 @@ async fn rule_27_no_bytes_are_settled_once_the_store_has_a_limit() {
         let last = SIZE - BLOCK as u64;
         let mut readers = [buffer.reader_at(BLOCK as u64), buffer.reader_at(last)];
         for reader in &mut readers {
-            // Each has 16 KiB at hand then, and a slice of the bytes after them.
+            // Each reader has copied 16 KiB by now, and has a slice of the store for the bytes after them.
             assert_eq!(reader.read_u8().await.unwrap(), data(reader.position() - 1, 1)[0]);
         }
         let limit = async { buffer.set_max_disk(blocks * BLOCK as u64).await.unwrap() };
