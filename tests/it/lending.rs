@@ -8,6 +8,7 @@ use futures::StreamExt;
 use streamspool::{BufferHandle, Error, Opened, SpillStore, StreamBuffer, Version, source_fn};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt};
 
+use crate::settled::turns;
 use crate::support::source::ready;
 use crate::support::{BLOCK, Random, assert_bytes, assert_data, data, on_both_runtimes, poll_once};
 
@@ -307,21 +308,16 @@ async fn rule_4_readers_and_chunks_of_spilled_bytes_let_other_tasks_run() {
     let shelf = Arc::<Shelf>::default();
     let buffer = spilled(&shelf).await;
     let (mut bytes, mut reader) = (Vec::new(), buffer.reader());
-    let mut all = Box::pin(reader.read_to_end(&mut bytes));
-    let mut polls = 0;
-    while poll_once(&mut all).is_pending() {
-        polls += 1;
-        tokio::task::yield_now().await;
-    }
-    drop(all);
+    let polls = turns(async {
+        reader.read_to_end(&mut bytes).await.unwrap();
+    });
+    let polls = polls.await;
     assert_bytes(&bytes, &data(0, SIZE as usize), 0);
     assert!(polls >= SIZE / BLOCK as u64, "{polls} polls for {SIZE} bytes");
 
-    let mut all = Box::pin(buffer.chunks(..).collect::<Vec<_>>());
-    let mut polls = 0;
-    while poll_once(&mut all).is_pending() {
-        polls += 1;
-        tokio::task::yield_now().await;
-    }
+    let polls = turns(async {
+        assert!(buffer.chunks(..).all(async |chunk| chunk.is_ok()).await);
+    });
+    let polls = polls.await;
     assert!(polls >= SIZE / BLOCK as u64, "{polls} polls for {SIZE} bytes");
 }
