@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
@@ -152,12 +153,26 @@ impl Drop for Program {
     }
 }
 
+/// A free port below 32768. The system chooses ports from there on for sockets that name none. If it chose this port
+/// for the listener of another test before the program listens, this test would talk to that listener.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() % 200 * 100;
+    loop {
+        let number = (first + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % 20_000;
+        let port = 10_000 + u16::try_from(number).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// Starts the program and waits until it listens. Another process may take the port in between: then it
 /// is tried with another one.
 async fn spawn(setup: Setup, dir: &Path) -> (Child, u16) {
     let program = setup.kind.find().unwrap();
     for _ in 0..5 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let mut command = Command::new(&program);
         // Python would import modules of the current directory.
         command.current_dir(dir);
