@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::demand::READERS_MOST;
 use super::layout::Layout;
 use super::lent::Found;
 use super::memory::BLOCK;
@@ -190,7 +191,8 @@ impl<T: Token> Core<T> {
     #[inline(always)]
     fn note(&mut self, start: u64, end: u64) {
         let settled = || settled(&self.layout, &self.limits, self.ending.as_ref());
-        self.dirty |= self.delivered.note(start, end, self.feeds.most(), settled);
+        let most = if self.feeds.can_jump() { READERS_MOST } else { 1 };
+        self.dirty |= self.delivered.note(start, end, most, settled);
     }
 }
 
