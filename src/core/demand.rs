@@ -156,7 +156,7 @@ impl<T: Token> Core<T> {
         let is_ahead = self.loads_all() || self.delivered.is_ahead(at, self.limits.read_ahead);
         if self.is_waited_for(id, at) {
             Need::Request
-        } else if is_ahead && !self.layout.is_gone(at) {
+        } else if is_ahead && !self.layout.is_gone(at) && self.has_space_ahead() {
             Need::ReadAhead
         } else {
             Need::Nothing
@@ -317,9 +317,11 @@ impl<T: Token> Core<T> {
         (is_in_order && is_low && is_new && is_healthy && !self.is_served(offset)).then_some(offset)
     }
 
-    /// The most streams whose open blocks fit in memory, if they cannot be written.
+    /// The most streams whose open blocks fit in memory and in the store.
     fn streams_that_fit(&self) -> usize {
-        if self.layout.capacity() > 0 { usize::MAX } else { 2 + self.writeback.max_memory() / BLOCK }
+        let memory = 2 + self.writeback.max_memory() / BLOCK;
+        let store = usize::try_from(self.layout.capacity() / BLOCK as u64).unwrap_or(usize::MAX);
+        memory.saturating_add(store)
     }
 
     /// The stream stops here, and the rest of its chunk is dropped. The requests that it served may need

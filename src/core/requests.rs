@@ -108,9 +108,9 @@ impl<T: Token> Core<T> {
             return Decision::Act(Outcome::Nothing);
         }
         let (_, loaded) = self.layout.look_up(first);
-        // One block at most, so that `at` passes the bytes that are discarded again.
-        let end = end.min(self.layout.most_at_once(first));
-        missing(first..loaded.min(end), self.ending.as_ref())
+        // If bytes may be discarded, `at` passes each of them as soon as it arrives.
+        let most = if self.layout.is_limited() { first.saturating_add(1) } else { end };
+        missing(first..loaded.min(end).min(most), self.ending.as_ref())
     }
 
     /// Decides whether the size is published.
