@@ -12,6 +12,8 @@ pub(crate) struct Args {
     pub(crate) workers: usize,
     /// The length of the ranges that are read, in MiB.
     pub(crate) range: Option<usize>,
+    /// The most streams of a buffer.
+    pub(crate) streams: Option<usize>,
     rounds: Option<usize>,
     /// Run only rows whose name contains one of these words.
     filters: Vec<String>,
@@ -19,7 +21,14 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn from_env() -> Self {
-        let mut args = Self { quick: true, workers: WORKERS, range: None, rounds: None, filters: Vec::new() };
+        let mut args = Self {
+            quick: true,
+            workers: WORKERS,
+            range: None,
+            streams: None,
+            rounds: None,
+            filters: Vec::new(),
+        };
         let mut words = std::env::args().skip(1);
         let mut forced = false;
         while let Some(word) = words.next() {
@@ -31,6 +40,9 @@ impl Args {
                 }
                 "--range" => {
                     args.range = Some(words.next().and_then(|n| n.parse().ok()).expect("--range N"));
+                }
+                "--streams" => {
+                    args.streams = Some(words.next().and_then(|n| n.parse().ok()).expect("--streams N"));
                 }
                 "--workers" => {
                     args.workers = words.next().and_then(|n| n.parse().ok()).expect("--workers N");

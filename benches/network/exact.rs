@@ -6,43 +6,38 @@ use std::time::Duration;
 use streamspool::{Bytes, StreamBuffer};
 use tokio::runtime::Builder;
 
+use crate::common::MIB;
 use crate::common::args::Args;
 use crate::common::table::{head, line};
-use crate::common::{KIB, MIB};
 use crate::link::Link;
 use crate::ours;
 use crate::source::{Counts, Distant};
 use crate::traces::Trace;
-use crate::{goal, seconds};
+use crate::{BLOCK, READ_AHEAD, goal, seconds, streams};
 
 /// How long a trace may take, in times of the ideal.
 const GOAL: f64 = 1.1;
 
-/// The defaults of a buffer. It reads ahead of the last positions that it delivered, one for each stream.
-const READ_AHEAD: u64 = MIB as u64;
-const STREAMS: u64 = 2;
-
-const BLOCK: u64 = 256 * KIB as u64;
-
 /// Longer than the read-ahead takes.
-const REST: Duration = Duration::from_secs(10);
+pub(crate) const REST: Duration = Duration::from_secs(10);
 
 pub(crate) fn rows(args: &Args, traces: &[Trace], all: &Bytes) {
     println!("\nIn process, on a paused clock\n");
     head(&["trace", "ideal", "time", "ratio", "goal", "requests", "goal", "at once", "bytes polled", "goal"]);
     for trace in traces.iter().filter(|trace| args.wants(trace.name)) {
-        row(trace, all);
+        row(args, trace, all);
     }
 }
 
-fn row(trace: &Trace, all: &Bytes) {
+fn row(args: &Args, trace: &Trace, all: &Bytes) {
     let link = Link::FULL;
     let counts = Arc::<Counts>::default();
     let source = Distant { all: all.clone(), link, counts: Arc::clone(&counts) };
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     let time = runtime.block_on(async {
         // A paused clock does not wait for the disk, so nothing is spilled.
-        let buffer = StreamBuffer::builder().max_memory(usize::MAX).spawn_source(source);
+        let buffer =
+            StreamBuffer::builder().max_memory(usize::MAX).streams(streams(args)).spawn_source(source);
         let time = ours::read(&buffer, trace, all).await.expect("reads");
         // The read-ahead counts too. On the paused clock, this takes no time and ends when nothing is left
         // to do.
@@ -51,7 +46,8 @@ fn row(trace: &Trace, all: &Bytes) {
     });
     let ideal = trace.ideal(link);
     let ratio = time.as_secs_f64() / ideal.as_secs_f64();
-    let polled = trace.needed() + trace.jumps().min(STREAMS) * READ_AHEAD + trace.jumps() * BLOCK;
+    let polled =
+        trace.needed() + trace.jumps().min(streams(args) as u64) * READ_AHEAD + trace.jumps() * BLOCK;
     let requests = counts.requests();
     line([
         trace.name,
@@ -67,6 +63,6 @@ fn row(trace: &Trace, all: &Bytes) {
     ]);
 }
 
-fn mib(bytes: u64) -> String {
+pub(crate) fn mib(bytes: u64) -> String {
     format!("{:.2} MiB", bytes as f64 / MIB as f64)
 }

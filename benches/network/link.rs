@@ -20,6 +20,8 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) const FULL: Self = Self { latency: Duration::from_millis(30), rate: 2 * MIB as u64 };
+    /// What viewers have. 2 MB/s is ten times what one of them plays.
+    pub(crate) const VIEWERS: Self = Self { rate: 2_000_000, ..Self::FULL };
     /// Real time in a brief run.
     pub(crate) const BRIEF: Self = Self { latency: Duration::from_millis(5), rate: 16 * MIB as u64 };
 

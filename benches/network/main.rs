@@ -1,7 +1,8 @@
 //! Reads far apart over a network: `cargo bench -p benches --bench network`.
 //!
-//! Prints two Markdown tables: on a paused clock, and over HTTP in real time beside other ways. Arguments after
-//! `--`: words that select traces, `--rounds N`, `--exact` for the first table alone, `--quick`.
+//! Prints Markdown tables: on a paused clock, and over HTTP in real time. Traces of a few callers are compared with
+//! other ways. Crowds are more readers than streams. Arguments after `--`: words that select rows, `--rounds N`,
+//! `--streams N`, `--exact` for the tables on the paused clock alone, `--quick`.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,38 +17,53 @@
 mod by_hand;
 #[path = "../common/mod.rs"]
 mod common;
+mod crowds;
 mod download;
 mod exact;
 mod link;
+mod many;
 mod ours;
 mod real;
 mod server;
 mod source;
 mod traces;
+mod viewers;
 
 use std::io;
 use std::time::Duration;
 
-use common::KIB;
 use common::args::Args;
 use common::data::generate;
+use common::{KIB, MIB};
 use traces::Scale;
 
 /// A caller reads so many bytes at once.
 const READ: usize = 64 * KIB;
+
+/// The defaults of a buffer.
+const READ_AHEAD: u64 = MIB as u64;
+const STREAMS: usize = 2;
+
+const BLOCK: u64 = 256 * KIB as u64;
 
 fn main() {
     let args = Args::from_env();
     let scale = if args.quick { Scale::BRIEF } else { Scale::FULL };
     let all = generate(scale.size() as usize);
     let traces = scale.traces();
+    let is_exact = std::env::args().any(|word| word == "--exact");
     exact::rows(&args, &traces, &all);
-    if std::env::args().all(|word| word != "--exact") {
+    if !is_exact {
         real::rows(&args, &traces, &all);
     }
+    many::tables(&args, is_exact);
     if !args.quick {
         println!("{NOTES}");
     }
+}
+
+fn streams(args: &Args) -> usize {
+    args.streams.unwrap_or(STREAMS)
 }
 
 fn seconds(time: Duration) -> String {
@@ -79,4 +95,12 @@ the defaults. \"At once\" is the most connections that were open at the same tim
 runs on the same runtime and waits 30 ms before each answer. Opening a connection costs nothing on loopback.
 - stream-download has a synchronous reader with default settings in `spawn_blocking`; each caller that reads at \
 once has a download of its own, because a download has one reader. Range requests by hand fetch each range with \
-one request (reqwest), and keep the bytes that a later read needs again.";
+one request (reqwest), and keep the bytes that a later read needs again.
+- Crowds and viewers are far apart in a resource of 64 MiB. The ideal of a crowd is one round trip, and the needed \
+bytes at the rate of all streams together. The goal for the requests is one for each 512 KiB that are needed, and one \
+for each reader. The goal for the bytes is the needed bytes, and 1 MiB of read-ahead and one block for each reader.
+- A viewer plays 200 KB/s for 20 s, and takes the next piece when it has less than 64 KiB left to play. Its \
+connections bring 2 MB/s. The share is that of the viewer which got the fewest bytes. Waits count if they began after \
+the first second. A scrubbing user seeks every 400 ms to a random place and reads 64 KiB.
+- Over HTTP, the bytes of a crowd are those that the server has sent. Up to some MiB of them are in the buffers of \
+the connections.";

@@ -14,7 +14,7 @@ use crate::common::table::{head, line};
 use crate::link::Link;
 use crate::server::Server;
 use crate::traces::Trace;
-use crate::{by_hand, download, goal, ours, seconds};
+use crate::{by_hand, download, goal, ours, seconds, streams};
 
 /// How long a trace may take, in times of the ideal.
 const GOAL: f64 = 1.25;
@@ -60,7 +60,7 @@ async fn row(args: &Args, trace: &Trace, link: Link, all: &Bytes) {
         // Another side begins each round.
         for turn in 0..SIDES.len() {
             let at = (round + turn) % SIDES.len();
-            taken[at].push(sample(SIDES[at], trace, link, all).await);
+            taken[at].push(sample(SIDES[at], args, trace, link, all).await);
         }
     }
     let ideal = trace.ideal(link);
@@ -80,7 +80,7 @@ async fn row(args: &Args, trace: &Trace, link: Link, all: &Bytes) {
 }
 
 /// Each side has a server, a client and connections of its own.
-async fn sample(side: Side, trace: &Trace, link: Link, all: &Bytes) -> Sample {
+async fn sample(side: Side, args: &Args, trace: &Trace, link: Link, all: &Bytes) -> Sample {
     let server = Server::start(all.clone(), link).await;
     let client = Client::builder().no_proxy().build().expect("a client");
     let url = server.url.as_str();
@@ -88,7 +88,8 @@ async fn sample(side: Side, trace: &Trace, link: Link, all: &Bytes) -> Sample {
         match side {
             Side::Streamspool => {
                 let source = HttpSource::with_client(client, url).map_err(io::Error::other)?;
-                ours::read(&StreamBuffer::spawn_source(source), trace, all).await
+                let buffer = StreamBuffer::builder().streams(streams(args)).spawn_source(source);
+                ours::read(&buffer, trace, all).await
             }
             Side::StreamDownload => download::read(&client, url, trace, all).await,
             Side::ByHand => by_hand::read(&client, url, trace, all).await,
