@@ -158,18 +158,15 @@ impl Layout {
     }
 
     /// The bytes in memory.
-    pub(super) fn resident(&self) -> RangeSet {
-        let mut resident = self.loaded.clone();
-        resident.remove(0..self.start);
-        for stored in self.stored.iter() {
-            resident.remove(stored);
-        }
-        resident
+    pub(super) fn resident(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        // The bytes before `start` are all in the first range.
+        let loaded = self.loaded.without(&self.stored);
+        loaded.map(|range| range.start.max(self.start)..range.end).filter(|range| !range.is_empty())
     }
 
     /// The ranges of loaded bytes.
     pub(super) fn ranges(&self) -> Ranges {
-        Ranges { resident: self.resident().iter().collect(), spilled: self.stored.iter().collect() }
+        Ranges { resident: self.resident().collect(), spilled: self.stored.iter().collect() }
     }
 
     /// Bytes of memory held, used or not, without spare blocks.
@@ -348,7 +345,7 @@ impl Layout {
     }
 
     /// The block of the store that is discarded next.
-    pub(super) fn next_discarded(&mut self, discards: &Discards) -> Option<u64> {
+    pub(super) fn next_discarded(&self, discards: &Discards) -> Option<u64> {
         if discards.again {
             return self.slots.least_recent(discards.unread);
         }
@@ -359,8 +356,7 @@ impl Layout {
     /// fetched `again`.
     pub(super) fn discard(&mut self, number: u64, again: bool) {
         let block = block_range(number);
-        let stored = self.stored.iter().map(|range| range.start.max(block.start)..range.end.min(block.end));
-        let stored = stored.filter(|range| !range.is_empty()).collect();
+        let stored = self.stored.within(block.clone()).collect();
         self.discard_ranges(stored, again);
         self.stored.remove(block);
         self.freed.extend(self.slots.release(number));
@@ -409,6 +405,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::memory::BLOCK;
 
     fn parts(layout: &Layout, range: Range<u64>) -> Vec<(u64, u64, Place)> {
         layout.split(range).map(|part| (part.range.start, part.range.end, part.place)).collect()
@@ -427,6 +424,37 @@ mod tests {
         assert_eq!(parts(&layout, 10..200), [(10, 40, Stored), (40, 100, Resident), (100, 200, Missing)]);
         assert_eq!(parts(&layout, 100..u64::MAX), [(100, u64::MAX, Missing)]);
         assert_eq!(parts(&layout, 50..50), []);
+    }
+
+    #[test]
+    fn bytes_without_a_request_have_space_in_free_places_and_in_those_of_blocks_that_were_read() {
+        // Rule 27.
+        let block = BLOCK as u64;
+        let discards = |again, delivered| Discards { again, unread: false, delivered };
+        let (mut layout, again) = (Layout::new(), discards(true, 0));
+        assert!(layout.has_space_for_unasked(&again, usize::MAX), "no limit");
+        layout.set_limit(2 * block);
+        for number in 0..2 {
+            assert!(layout.has_space_for_unasked(&again, usize::MAX), "a place is free");
+            layout.append(0, number * block, &vec![0; BLOCK]);
+            assert!(layout.assign(&Leaving { number, is_excess: true, is_read: false }));
+            layout.moved(&[block_range(number)]);
+        }
+        assert!(!layout.has_space_for_unasked(&again, usize::MAX));
+        layout.touch(&(block..block + 1), false);
+        assert!(!layout.has_space_for_unasked(&again, usize::MAX), "a lent slice is still to be read");
+        layout.touch(&(block..block + 1), true);
+        assert!(layout.has_space_for_unasked(&again, usize::MAX));
+        assert_eq!(layout.next_discarded(&again), Some(1));
+        // Bytes that cannot be fetched again are discarded from the front.
+        for (delivered, has_space) in [(block - 1, false), (block, true)] {
+            let front = discards(false, delivered);
+            assert_eq!(layout.has_space_for_unasked(&front, usize::MAX), has_space);
+            assert_eq!(layout.next_discarded(&front), has_space.then_some(0));
+        }
+        layout.discard(1, true);
+        assert!(layout.has_space_for_unasked(&again, usize::MAX));
+        layout.discard(0, true);
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod pieces;
 mod pull;
 mod ranges;
 pub(crate) mod read;
+mod recency;
 mod requests;
 mod segments;
 mod slots;

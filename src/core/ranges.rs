@@ -1,13 +1,20 @@
 //! A set of offsets, as sorted ranges that neither overlap nor touch.
 //!
 //! A stream that is loaded from front to back is one range. So the common cases, a look-up in one range and
-//! an insertion at the end of the last range, take a few instructions.
+//! an insertion at the end of the last range, take a few instructions. With many ranges, the cost of each call grows
+//! with the logarithm of their number.
 
+use std::collections::BTreeMap;
+use std::iter;
+use std::mem;
 use std::ops::Range;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RangeSet {
-    ranges: Vec<Range<u64>>,
+    /// The last range; `0..0` if the set is empty. Most sets have one range, and so no other memory.
+    last: Range<u64>,
+    /// The ranges before it: the end of each by its start.
+    earlier: BTreeMap<u64, u64>,
     /// The number of offsets in the set.
     len: u64,
 }
@@ -20,27 +27,30 @@ impl RangeSet {
 
     /// The end of the last range; 0 without one.
     pub(super) fn end(&self) -> u64 {
-        self.ranges.last().map_or(0, |last| last.end)
+        self.last.end
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        self.ranges.iter().cloned()
-    }
-
-    /// The number of ranges that end at or before `offset`.
-    #[inline]
-    fn before(&self, offset: u64) -> usize {
-        self.ranges.partition_point(|range| range.end <= offset)
+        let earlier = self.earlier.iter().map(|(start, end)| *start..*end);
+        earlier.chain((!self.last.is_empty()).then(|| self.last.clone()))
     }
 
     /// Whether `offset` is in the set, and the next offset for which this is different; `u64::MAX` if there
     /// is none.
     #[inline]
     pub(super) fn look_up(&self, offset: u64) -> (bool, u64) {
-        match self.ranges.get(self.before(offset)) {
-            Some(range) if range.start <= offset => (true, range.end),
-            Some(next) => (false, next.start),
-            None => (false, u64::MAX),
+        match offset {
+            _ if offset >= self.last.end => (false, u64::MAX),
+            _ if offset >= self.last.start => (true, self.last.end),
+            _ => self.look_up_earlier(offset),
+        }
+    }
+
+    /// As [`look_up`](Self::look_up), for an offset before the last range.
+    fn look_up_earlier(&self, offset: u64) -> (bool, u64) {
+        match self.earlier.range(..=offset).next_back() {
+            Some((_, end)) if offset < *end => (true, *end),
+            _ => (false, self.earlier.range(offset..).next().map_or(self.last.start, |(start, _)| *start)),
         }
     }
 
@@ -58,47 +68,107 @@ impl RangeSet {
         is_in || border < range.end
     }
 
+    /// The ranges of the offsets that are in the set and in `range`.
+    pub(super) fn within(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
+        let mut at = range.start;
+        iter::from_fn(move || {
+            let (is_in, border) = self.look_up(at);
+            let start = if is_in { at } else { border };
+            at = self.first_missing(start).min(range.end);
+            (start < at).then_some(start..at)
+        })
+    }
+
+    /// The ranges of the offsets that are in the set and not in `other`. Takes one step for each range of both.
+    pub(super) fn without<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Range<u64>> + 'a {
+        let (mut own, mut others, mut rest) = (self.iter(), other.iter().peekable(), 0..0);
+        iter::from_fn(move || {
+            loop {
+                if rest.is_empty() {
+                    rest = own.next()?;
+                }
+                while others.next_if(|other| other.end <= rest.start).is_some() {}
+                let part = match others.peek() {
+                    Some(other) if other.start < rest.end => {
+                        let part = rest.start..other.start;
+                        rest.start = other.end;
+                        part
+                    }
+                    _ => mem::take(&mut rest),
+                };
+                if !part.is_empty() {
+                    return Some(part);
+                }
+            }
+        })
+    }
+
     /// Adds a range. It may overlap or touch others.
-    pub(super) fn insert(&mut self, range: Range<u64>) {
+    pub(super) fn insert(&mut self, mut range: Range<u64>) {
         if range.is_empty() {
             return;
         }
-        if let Some(last) = self.ranges.last_mut()
-            && last.end == range.start
-        {
-            last.end = range.end;
+        if self.last.end == range.start {
+            self.last.end = range.end;
             self.len += range.end - range.start;
             return;
         }
-        if self.ranges.is_empty() {
-            // Most sets have one range.
-            self.ranges.reserve_exact(1);
-        }
         // All ranges that overlap or touch the new one become part of it.
-        let first = self.ranges.partition_point(|old| old.end < range.start);
-        let after = self.ranges.partition_point(|old| old.start <= range.end);
-        let joined = self.ranges.get(first..after).unwrap_or_default();
-        let start = joined.first().map_or(range.start, |old| old.start.min(range.start));
-        let end = joined.last().map_or(range.end, |old| old.end.max(range.end));
-        self.len -= joined.iter().map(|old| old.end - old.start).sum::<u64>();
-        self.len += end - start;
-        self.ranges.splice(first..after, [start..end]);
+        while let Some(old) = self.take(range.end, range.start) {
+            range = range.start.min(old.start)..range.end.max(old.end);
+        }
+        self.put(range);
     }
 
     /// Removes a range. Not all of it need be in the set.
     pub(super) fn remove(&mut self, range: Range<u64>) {
-        let first = self.before(range.start);
-        let after = self.ranges.partition_point(|old| old.start < range.end);
-        let Some(cut) = self.ranges.get(first..after).filter(|cut| !cut.is_empty() && !range.is_empty())
-        else {
+        if range.is_empty() {
             return;
-        };
-        let head = cut.first().map_or(0..0, |old| old.start..range.start);
-        let tail = cut.last().map_or(0..0, |old| range.end..old.end);
-        self.len -= cut.iter().map(|old| old.end - old.start).sum::<u64>();
-        let kept = [head, tail].into_iter().filter(|range| !range.is_empty());
-        self.len += kept.clone().map(|range| range.end - range.start).sum::<u64>();
-        self.ranges.splice(first..after, kept);
+        }
+        while let Some(old) = self.take(range.end - 1, range.start + 1) {
+            self.put(old.start..range.start);
+            self.put(range.end..old.end);
+        }
+    }
+
+    /// Takes out the last range that starts at `start` or before, if it ends at `end` or after.
+    fn take(&mut self, start: u64, end: u64) -> Option<Range<u64>> {
+        let taken = if self.last.start <= start {
+            let ends_after = self.last.end >= end && !self.last.is_empty();
+            ends_after.then(|| {
+                let (start, end) = self.earlier.pop_last().unwrap_or_default();
+                mem::replace(&mut self.last, start..end)
+            })
+        } else {
+            let (found, until) = self.earlier.range(..=start).next_back()?;
+            let found = *found..*until;
+            (found.end >= end).then(|| {
+                self.earlier.remove(&found.start);
+                found
+            })
+        }?;
+        self.len -= taken.end - taken.start;
+        Some(taken)
+    }
+
+    /// Adds a range that neither overlaps nor touches others. It may be empty.
+    fn put(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        self.len += range.end - range.start;
+        let earlier = if range.start >= self.last.end { mem::replace(&mut self.last, range) } else { range };
+        if !earlier.is_empty() {
+            self.earlier.insert(earlier.start, earlier.end);
+        }
+    }
+}
+
+impl FromIterator<Range<u64>> for RangeSet {
+    fn from_iter<I: IntoIterator<Item = Range<u64>>>(ranges: I) -> Self {
+        let mut set = Self::default();
+        ranges.into_iter().for_each(|range| set.insert(range));
+        set
     }
 }
 
@@ -154,7 +224,10 @@ mod tests {
         };
         for _ in 0..200 {
             let (mut set, mut flags) = (RangeSet::default(), [false; 64]);
+            let mut others = RangeSet::default();
             for _ in 0..40 {
+                let at = random(64);
+                others.insert(at..at + random(4));
                 let (a, b, add) = (random(64), random(64), random(3) > 0);
                 let range = a.min(b)..a.max(b);
                 for offset in range.clone() {
@@ -173,9 +246,24 @@ mod tests {
                     assert_eq!(set.look_up(offset as u64), (flag, border));
                     let missing = if flag { border } else { offset as u64 };
                     assert_eq!(set.first_missing(offset as u64), missing);
+                    let window = offset as u64..offset as u64 + 10;
                     let mut later = flags[offset..].iter().take(10);
-                    assert_eq!(set.has_any(offset as u64..offset as u64 + 10), later.any(|flag| *flag));
+                    assert_eq!(set.has_any(window.clone()), later.any(|flag| *flag));
+                    let within: Vec<u64> = set.within(window.clone()).flatten().collect();
+                    assert_eq!(
+                        within,
+                        set.iter().flatten().filter(|at| window.contains(at)).collect::<Vec<_>>()
+                    );
                 }
+                let without = |other: &RangeSet| set.without(other).collect::<Vec<_>>();
+                let left = set.iter().flatten().filter(|at| !others.look_up(*at).0);
+                assert_eq!(
+                    without(&others).into_iter().flatten().collect::<Vec<_>>(),
+                    left.collect::<Vec<_>>()
+                );
+                assert!(without(&others).iter().all(|range| !range.is_empty()));
+                assert_eq!(without(&RangeSet::default()), set.iter().collect::<Vec<_>>());
+                assert_eq!(without(&set), []);
                 assert!(set.iter().zip(set.iter().skip(1)).all(|(a, b)| a.end < b.start), "ranges touch");
             }
         }

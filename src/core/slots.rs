@@ -1,14 +1,14 @@
-//! Slots: where the store holds each block, and which block gives up its slot.
+//! Slots: in which place the store holds each block.
 //!
 //! Without a limit, each byte is stored at its own offset. With a limit, the store holds a fixed number of
-//! blocks, each in a slot, and slots are reused. Sources whose bytes can be fetched again give up the block
-//! that was not read for the longest time, approximately: the CLOCK algorithm (Corbató, 1968). Its hand
-//! goes around all blocks. It passes a block that was read since it came by last, and takes the next one.
+//! blocks, each in a slot, and slots are reused. [`Recency`] chooses which block gives up its slot.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::{Bound, Range};
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::memory::{BLOCK, block_range};
+use super::ranges::RangeSet;
+use super::recency::Recency;
 
 #[derive(Default)]
 pub(super) struct Slots {
@@ -18,20 +18,11 @@ pub(super) struct Slots {
 struct Limit {
     /// The most blocks that the store may hold.
     most: u64,
-    /// By number of the block.
-    slots: BTreeMap<u64, Slot>,
-    /// The places of all slots that are in use, counted in blocks from the start of the store.
-    used: BTreeSet<u64>,
-    /// The number of the block after which the hand goes on.
-    hand: u64,
-}
-
-struct Slot {
-    place: u64,
-    /// Whether the block was read, or has arrived, since the hand came by.
-    is_recent: bool,
-    /// Whether no byte of the block was delivered yet.
-    is_unread: bool,
+    /// The place of each block by its number, counted in blocks from the start of the store.
+    places: BTreeMap<u64, u64>,
+    /// All places that are in use.
+    used: RangeSet,
+    recency: Recency,
 }
 
 impl Slots {
@@ -42,9 +33,12 @@ impl Slots {
             return false;
         }
         let limit = self.limit.get_or_insert_with(|| {
-            let slot = |number| (number, Slot { place: number, is_recent: true, is_unread: false });
-            let slots: BTreeMap<u64, Slot> = stored.map(slot).collect();
-            Limit { most: 0, used: slots.keys().copied().collect(), slots, hand: 0 }
+            let (places, used) = (BTreeMap::new(), RangeSet::default());
+            let mut limit = Limit { most: 0, places, used, recency: Recency::default() };
+            for number in stored {
+                limit.put(number, number, false);
+            }
+            limit
         });
         limit.most = bytes / BLOCK as u64;
         limit.is_exceeded()
@@ -69,91 +63,74 @@ impl Slots {
     pub(super) fn position(&self, offset: u64) -> u64 {
         let Some(limit) = &self.limit else { return offset };
         let (number, within) = (offset / BLOCK as u64, offset % BLOCK as u64);
-        limit.slots.get(&number).map_or(offset, |slot| slot.place * BLOCK as u64 + within)
+        limit.places.get(&number).map_or(offset, |place| place * BLOCK as u64 + within)
     }
 
     /// Gives the block a slot, if one is free or it has one. `is_unread` says whether no byte of it was
     /// delivered.
     pub(super) fn assign(&mut self, number: u64, is_unread: bool) -> bool {
         let Some(limit) = &mut self.limit else { return true };
-        if let Some(slot) = limit.slots.get_mut(&number) {
-            slot.is_recent = true;
-            return true;
-        }
-        if limit.used.len() as u64 >= limit.most {
+        if limit.places.contains_key(&number) {
+            limit.recency.arrived(number, is_unread);
+        } else if limit.has_free() {
+            limit.put(number, limit.used.first_missing(0), is_unread);
+        } else {
             return false;
         }
-        let place = limit.first_free();
-        limit.used.insert(place);
-        limit.slots.insert(number, Slot { place, is_recent: true, is_unread });
         true
     }
 
     /// Takes the slot of a block away. Returns where the store held the block.
     pub(super) fn release(&mut self, number: u64) -> Option<Range<u64>> {
         let limit = self.limit.as_mut()?;
-        let place = limit.slots.remove(&number)?.place;
-        limit.used.remove(&place);
+        let place = limit.places.remove(&number)?;
+        limit.used.remove(place..place + 1);
+        limit.recency.left(number);
         Some(block_range(place))
     }
 
     /// These blocks were delivered, or are about to be.
     pub(super) fn touch(&mut self, numbers: Range<u64>, is_delivered: bool) {
-        let Some(limit) = &mut self.limit else { return };
-        for (_, slot) in limit.slots.range_mut(numbers) {
-            slot.is_recent = true;
-            slot.is_unread &= !is_delivered;
+        if let Some(limit) = &mut self.limit {
+            limit.recency.used(numbers, is_delivered);
         }
     }
 
     /// The first block that has a slot.
     pub(super) fn first(&self) -> Option<u64> {
-        self.limit.as_ref()?.slots.keys().next().copied()
+        self.limit.as_ref()?.places.keys().next().copied()
     }
 
     /// Whether a slot is free.
     pub(super) fn has_free(&self) -> bool {
-        self.limit.as_ref().is_none_or(|limit| (limit.used.len() as u64) < limit.most)
+        self.limit.as_ref().is_none_or(Limit::has_free)
     }
 
     /// Whether a block with a slot was read.
     pub(super) fn has_read(&self) -> bool {
-        self.limit.as_ref().is_some_and(|limit| limit.slots.values().any(|slot| !slot.is_unread))
+        self.limit.as_ref().is_some_and(|limit| limit.recency.has_read())
     }
 
     /// The block that was not read for the longest time. One that was never read is taken only if `unread`
     /// is set.
-    pub(super) fn least_recent(&mut self, unread: bool) -> Option<u64> {
-        let limit = self.limit.as_mut()?;
-        // The hand passes each block once at most, and takes it when it comes by again.
-        for _ in 0..=limit.slots.len() {
-            let mut after = (Bound::Excluded(limit.hand), Bound::Unbounded);
-            for _ in 0..2 {
-                for (number, slot) in limit.slots.range_mut(after) {
-                    limit.hand = *number;
-                    if slot.is_unread && !unread {
-                        continue;
-                    }
-                    if !std::mem::take(&mut slot.is_recent) {
-                        return Some(*number);
-                    }
-                }
-                after = (Bound::Unbounded, Bound::Unbounded);
-            }
-        }
-        None
+    pub(super) fn least_recent(&self, unread: bool) -> Option<u64> {
+        self.limit.as_ref()?.recency.least_recent(unread)
     }
 }
 
 impl Limit {
     fn is_exceeded(&self) -> bool {
-        self.used.len() as u64 > self.most
+        self.used.len() > self.most
     }
 
-    /// The first place that no slot uses.
-    fn first_free(&self) -> u64 {
-        let gap = (0..).zip(&self.used).find(|(place, used)| place != *used);
-        gap.map_or(self.used.len() as u64, |(place, _)| place)
+    fn has_free(&self) -> bool {
+        self.used.len() < self.most
+    }
+
+    fn put(&mut self, number: u64, place: u64, is_unread: bool) {
+        self.places.insert(number, place);
+        self.used.insert(place..place + 1);
+        self.recency.arrived(number, is_unread);
     }
 }
 
@@ -196,38 +173,31 @@ mod tests {
     }
 
     #[test]
-    fn the_block_that_was_not_read_for_the_longest_time_is_taken() {
+    fn a_slot_is_taken_from_the_block_that_was_not_read_for_the_longest_time() {
         // Rule 27.
-        let mut slots = limited(4);
-        for number in 1..=4 {
-            slots.assign(number, false);
-        }
-        // All have just arrived: the first one after one round.
-        assert_eq!(slots.least_recent(false), Some(1));
+        let mut slots = limited(3);
+        assert!(slots.has_free() && !slots.has_read());
+        assert!(slots.assign(1, true) && slots.assign(2, true) && slots.assign(3, true));
+        assert!(!slots.has_free());
+        assert_eq!(slots.least_recent(false), None);
+        slots.touch(1..3, true);
+        assert!(slots.has_read());
+        assert_eq!((slots.least_recent(false), slots.least_recent(true)), (Some(1), Some(3)));
+        assert!(slots.assign(1, true), "more of its bytes have arrived");
+        assert_eq!(slots.least_recent(false), Some(2));
+        slots.release(2);
         slots.release(1);
-        slots.touch(2..3, true);
-        assert_eq!(slots.least_recent(false), Some(3), "block 2 was read");
+        assert!(slots.has_free() && !slots.has_read());
+        assert_eq!(slots.least_recent(true), Some(3));
         slots.release(3);
-        slots.assign(5, false);
-        assert_eq!(slots.least_recent(false), Some(4));
-        slots.release(4);
-        assert_eq!(slots.least_recent(false), Some(2), "block 5 has just arrived");
+        assert_eq!(slots.least_recent(true), None, "there is no block");
     }
 
     #[test]
-    fn a_block_that_was_never_read_is_taken_only_if_that_is_allowed() {
-        // Rule 27.
-        let mut slots = limited(2);
-        slots.assign(1, true);
-        slots.assign(2, true);
-        assert_eq!(slots.least_recent(false), None);
-        slots.touch(2..3, false);
-        assert_eq!(slots.least_recent(false), None, "its bytes are still to be read");
-        slots.touch(2..3, true);
-        assert_eq!(slots.least_recent(false), Some(2));
-        slots.release(2);
-        assert_eq!(slots.least_recent(true), Some(1));
-        assert_eq!(limited(2).least_recent(true), None, "there is no block");
+    fn without_a_limit_there_is_always_a_slot() {
+        let slots = Slots::default();
+        assert!(slots.has_free() && !slots.has_read());
+        assert_eq!((slots.first(), slots.least_recent(true)), (None, None));
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl<T: Token> Writeback<T> {
     /// A caller asks that all bytes that are resident now are spilled.
     pub(super) fn spill(&mut self, layout: &Layout, token: T) {
         self.retry_at = None;
-        self.asked = layout.resident();
+        self.asked = layout.resident().collect();
         match self.spills.back_mut() {
             Some(last) if last.ranges == self.asked => {
                 // Rarely, because each sweep walks over all requests.
