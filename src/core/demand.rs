@@ -1,88 +1,166 @@
 //! Which bytes are needed, and which stream brings them.
+//!
+//! A stream belongs to the readers that it serves, whether one of them waits in this instant or not. It has a *turn*:
+//! until it has brought enough new bytes for its opening. During its turn, it moves only if its readers have stopped.
+//! So an opening brings many bytes, and readers that share few streams take turns.
 
 use std::cmp::Reverse;
+use std::time::Instant;
 
 use super::chunk::Chunk;
 use super::memory::BLOCK;
 use super::{Action, Core, Token};
 
-/// The number of new bytes that a stream brings before it is moved away from a waiting request: one block.
-const MOVED_AFTER: u64 = BLOCK as u64;
+/// The most readers whose positions are kept, if they may be far apart.
+pub(super) const READERS_MOST: usize = 64;
 
-/// The ends of the ranges that were delivered last, at most as many as there may be streams. Read-ahead
-/// counts from them.
+/// A reader, as far as its deliveries show: ranges that continue each other.
+#[derive(Clone, Copy)]
+struct Reader {
+    /// Where it started.
+    start: u64,
+    /// Its position: the end of the last delivery.
+    end: u64,
+}
+
+/// The ranges that were delivered last. Read-ahead counts from their ends.
 pub(super) struct Delivered {
     /// Most recent last.
-    ends: Vec<u64>,
+    readers: Vec<Reader>,
+    /// Whether the last of them has moved on since it was looked at.
+    has_moved: bool,
 }
 
 impl Delivered {
     pub(super) fn new() -> Self {
-        Self { ends: Vec::with_capacity(1) }
+        Self { readers: Vec::with_capacity(1), has_moved: false }
     }
 
     /// A range was delivered. Only delivered bytes count, not the bytes asked for: otherwise read-ahead
-    /// would run ahead of its readers. Returns whether read-ahead may now reach further. `settled` is the end of
-    /// the bytes that are settled.
+    /// would run ahead of its readers. Returns whether read-ahead may now reach further. `most` is how many
+    /// readers are kept. `settled` is the end of the bytes that are settled.
     #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
     #[inline(always)]
     pub(super) fn note(&mut self, start: u64, end: u64, most: usize, settled: impl FnOnce() -> u64) -> bool {
-        // With one stream, the furthest delivery counts.
-        let is_continued = |old: &u64| most == 1 || (start..=end).contains(old);
+        // With one reader, the furthest delivery counts.
+        let is_continued = |reader: &Reader| most == 1 || (start..=end).contains(&reader.end);
         // For speed only: most deliveries continue the last one.
-        if let Some(last) = self.ends.last_mut().filter(|last| is_continued(last)) {
-            let is_further = end > *last;
-            *last = end.max(*last);
-            return is_further;
+        if let Some(last) = self.readers.last_mut().filter(|last| is_continued(last)) {
+            self.has_moved = end > last.end;
+            last.end = end.max(last.end);
+            return self.has_moved;
         }
-        if let Some(index) = self.ends.iter().rposition(is_continued) {
-            let old = self.ends.remove(index);
-            self.ends.push(old.max(end));
-            return end > old;
+        if let Some(index) = self.readers.iter().rposition(is_continued) {
+            let old = self.readers.remove(index);
+            self.readers.push(Reader { end: old.end.max(end), ..old });
+            self.has_moved = end > old.end;
+            return self.has_moved;
         }
-        if self.ends.len() >= most {
-            // Nothing is missing within the read-ahead after settled bytes. So an end among them is of no use to
+        self.has_moved = false;
+        if self.readers.len() >= most {
+            // Nothing is missing within the read-ahead after settled bytes. So a reader among them is of no use to
             // read-ahead, and the first to leave.
             let settled = settled();
             if end < settled {
                 return false;
             }
-            let index = self.ends.iter().position(|end| *end < settled).unwrap_or(0);
-            self.ends.remove(index);
+            let index = self.readers.iter().position(|reader| reader.end < settled).unwrap_or(0);
+            self.readers.remove(index);
         }
-        self.ends.push(end);
+        self.readers.push(Reader { start, end });
         true
+    }
+
+    /// The reader that has moved on last, once for each time.
+    fn take_moved(&mut self) -> Option<Reader> {
+        std::mem::take(&mut self.has_moved).then(|| self.readers.last().copied())?
+    }
+
+    fn ends(&self) -> impl Iterator<Item = u64> {
+        self.readers.iter().map(|reader| reader.end)
     }
 
     /// The nearest end of a delivered range from `offset` on; `offset` if there is none.
     pub(super) fn nearest(&self, offset: u64) -> u64 {
-        self.ends.iter().copied().filter(|end| *end >= offset).min().unwrap_or(offset)
+        self.ends().filter(|end| *end >= offset).min().unwrap_or(offset)
+    }
+
+    /// The nearest end of a delivered range up to `offset`; `offset` if there is none.
+    fn nearest_before(&self, offset: u64) -> u64 {
+        self.ends().filter(|end| *end <= offset).max().unwrap_or(offset)
+    }
+
+    /// Whether a reader needs the missing byte at `offset` next.
+    fn has_reader_before(&self, offset: u64, first_missing: impl Fn(u64) -> u64) -> bool {
+        self.ends().any(|end| end <= offset && first_missing(end) == offset)
     }
 
     /// The furthest end.
     pub(super) fn furthest(&self) -> u64 {
-        self.ends.iter().copied().max().unwrap_or(0)
+        self.ends().max().unwrap_or(0)
     }
 
     /// The end of the last delivery.
     pub(super) fn last(&self) -> u64 {
-        self.ends.last().copied().unwrap_or(0)
+        self.readers.last().map_or(0, |reader| reader.end)
     }
 
     /// Whether a missing byte at `offset` is among the `read_ahead` bytes after a delivered range.
     pub(super) fn is_ahead(&self, offset: u64, read_ahead: u64) -> bool {
-        self.ends.iter().any(|end| *end <= offset && offset - end < read_ahead)
+        self.ends().any(|end| end <= offset && offset - end < read_ahead)
+    }
+}
+
+/// What a stream is pulled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Need {
+    Nothing,
+    ReadAhead,
+    /// A request waits for it.
+    Request,
+}
+
+/// A stream that may be moved to another offset. The least one is moved.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    need: Need,
+    /// How many bytes are loaded between the position of its reader and the stream.
+    lead: Reverse<u64>,
+    used: Option<Instant>,
+    at: Reverse<u64>,
+    id: usize,
+}
+
+/// How far the requests were searched for one that no stream serves.
+#[derive(Default)]
+pub(super) struct Searched {
+    /// All requests before this one, in the order of arrival, are served.
+    before: u64,
+    /// How far ahead of a stream a request was served at that time.
+    reach: u64,
+}
+
+impl Searched {
+    /// A request that was served may not be served any more.
+    pub(super) fn restart(&mut self) {
+        self.before = 0;
     }
 }
 
 impl<T: Token> Core<T> {
-    /// Whether the next missing byte of this stream is needed: the first one at its position or after it.
-    pub(super) fn needs(&mut self, id: usize) -> bool {
-        let Some(at) = self.feeds.at(id) else { return false };
+    /// What the next missing byte of this stream is needed for: the first one at its position or after it.
+    pub(super) fn need(&mut self, id: usize) -> Need {
+        let Some(at) = self.feeds.at(id) else { return Need::Nothing };
         let at = self.layout.first_missing(at);
-        let is_ahead = self.loads_all() || self.delivered.is_ahead(at, self.limits.read_ahead);
         // Bytes that were discarded are fetched again only for a request.
-        is_ahead && !self.layout.is_gone(at) || self.is_waited_for(id, at)
+        let is_ahead = self.loads_all() || self.delivered.is_ahead(at, self.limits.read_ahead);
+        if self.is_waited_for(id, at) {
+            Need::Request
+        } else if is_ahead && !self.layout.is_gone(at) && self.has_space_ahead() {
+            Need::ReadAhead
+        } else {
+            Need::Nothing
+        }
     }
 
     /// Whether the buffer loads all bytes without a request.
@@ -95,10 +173,10 @@ impl<T: Token> Core<T> {
         if self.feeds.is_one_way() {
             return self.waiters.furthest().is_some_and(|until| until > at);
         }
-        // A request that starts before `at` waits for this byte if all bytes between are loaded: then the
-        // stream has come past its start. Of these requests the last one has the nearest start, so if any
-        // of them waits, the last one does.
-        if let Some((range, _)) = self.waiters.last_to(at)
+        // A request that starts before `at` waits for the byte at `at` if all bytes between are loaded: then the
+        // stream has passed its start. Of these requests the last one has the nearest start, so if any of them
+        // waits, the last one does.
+        if let Some(range) = self.waiters.last_to(at)
             && range.end > at
             && self.layout.first_missing(range.start) == at
         {
@@ -107,84 +185,143 @@ impl<T: Token> Core<T> {
         // A request that starts after `at` waits for the stream if its start is within reach.
         let Some(next) = at.checked_add(1) else { return false };
         let most = self.feeds.at(id).unwrap_or(at).saturating_add(self.feeds.reach());
-        next <= most && self.waiters.first_from(next..=most).is_some()
+        next <= most && self.waiters.has_start_in(next..=most)
     }
 
     /// The first missing byte of the oldest request that no stream serves.
     fn unserved(&mut self) -> Option<u64> {
-        let mut oldest: Option<(u64, u64)> = None;
-        let mut from = Some(0);
-        while let Some(start) = from
-            && let Some((range, order)) = self.waiters.first_from(start..=u64::MAX)
-        {
-            let offset = self.layout.first_missing(range.start);
-            let servers = self.feeds.ids().filter(|id| self.feeds.reaches(*id, offset));
-            let served_from = servers.filter_map(|id| self.feeds.at(id)).max();
-            if served_from.is_none() {
-                oldest = Some(oldest.map_or((order, offset), |oldest| oldest.min((order, offset))));
-            }
-            // The same stream serves all requests that start up to there. Without one, the stream that is
-            // opened for this request will serve them.
-            let served_to = served_from.unwrap_or(offset).saturating_add(self.feeds.reach());
-            from = served_to.max(range.start).checked_add(1);
+        let reach = self.feeds.reach();
+        if self.searched.reach != reach {
+            self.searched = Searched { before: 0, reach };
         }
-        oldest.map(|(_, offset)| offset)
+        while let Some((order, range)) = self.waiters.first_in_order(self.searched.before) {
+            self.searched.before = order;
+            let offset = self.layout.first_missing(range.start);
+            if !self.is_served(offset) {
+                return Some(offset);
+            }
+            self.searched.before = order + 1;
+        }
+        None
+    }
+
+    /// Whether a stream will bring the missing byte at `offset` soon enough.
+    fn is_served(&self, offset: u64) -> bool {
+        self.feeds.ids().any(|id| self.feeds.reaches(id, offset))
     }
 
     /// Whether a request waits for a stream that is not open.
     pub(super) fn needs_opening(&mut self) -> bool {
-        !self.feeds.is_one_way() && self.next_needed().is_some()
+        !self.feeds.is_one_way() && (self.unserved().is_some() || self.next_unasked().is_some())
     }
 
-    /// The missing byte for which the source is to be opened.
-    fn next_needed(&mut self) -> Option<u64> {
-        self.unserved().or_else(|| {
-            let is_idle = self.loads_all() && self.feeds.count() == 0;
-            let from = if self.layout.is_limited() { self.delivered.last() } else { 0 };
-            let new = self.layout.first_new(from);
-            let is_first = !self.layout.is_gone(self.feeds.start_for(new, &self.layout));
-            (is_idle && is_first && new < self.end).then_some(new)
-        })
+    /// The missing byte for which the source is opened without a request, because all bytes are loaded.
+    fn next_unasked(&self) -> Option<u64> {
+        if !self.loads_all() || self.feeds.count() > 0 {
+            return None;
+        }
+        let from = if self.layout.is_limited() { self.delivered.last() } else { 0 };
+        let new = self.layout.first_new(from);
+        let is_first = !self.layout.is_gone(self.feeds.start_for(new, &self.layout));
+        (is_first && new < self.end).then_some(new)
     }
 
-    /// Starts an opening of the source, if a request needs it.
+    /// Starts an opening of the source, if a request or a reader needs it.
     pub(super) fn next_opening(&mut self) -> Option<Action<T>> {
         self.decided_opening = self.now;
+        let moved = self.delivered.take_moved();
         if !self.feeds.may_open(self.now) || !self.can_take_chunk() {
             return None;
         }
-        let needed = self.next_needed()?;
-        let id = self.stream_for_opening()?;
-        let at = self.feeds.start_for(needed, &self.layout);
+        let (offset, id) = if let Some(offset) = self.unserved() {
+            (offset, self.stream_for(offset)?)
+        } else if let Some(offset) = self.next_unasked() {
+            (offset, self.feeds.free_id())
+        } else {
+            let (reader, offset) = moved.and_then(|reader| Some((reader, self.runs_low(reader)?)))?;
+            (offset, self.stream_for_read_ahead(offset - reader.end)?)
+        };
+        let at = self.feeds.start_for(offset, &self.layout);
         self.stop(id);
         let at = self.feeds.open(self.now, id, at, &self.layout);
         Some(Action::OpenStream { stream: id, at })
     }
 
-    /// The number of the stream that is opened next: a new one, or one that is moved.
-    fn stream_for_opening(&mut self) -> Option<usize> {
-        if self.feeds.count() < self.feeds.most().min(self.streams_that_fit()) {
-            return Some(self.feeds.free_id());
-        }
-        let mut candidates = Vec::new();
-        for id in self.feeds.ids() {
-            let Some(at) = self.feeds.at(id) else { continue };
-            let at = self.layout.first_missing(at);
-            let is_waited_for = self.is_waited_for(id, at);
-            // A stream that a request waits for brings one block first. If the source cannot jump, its only
-            // stream is already past the byte that is needed, so it moves at once.
-            if is_waited_for && self.feeds.can_jump() && self.feeds.brought(id) < MOVED_AFTER {
-                continue;
-            }
-            let is_ahead = self.delivered.is_ahead(at, self.limits.read_ahead);
-            candidates.push((is_waited_for, is_ahead, self.feeds.used(id), Reverse(at), id));
-        }
-        candidates.into_iter().min().map(|(.., id)| id)
+    /// The stream that is opened for a request: a new one, or one that is moved.
+    fn stream_for(&mut self, offset: u64) -> Option<usize> {
+        self.free_stream().or_else(|| {
+            // A reader that was served before waits until its turn comes again. A new reader, or one that has
+            // sought, takes a stream that only reads ahead.
+            let is_new = !self.delivered.has_reader_before(offset, |end| self.layout.first_missing(end));
+            self.next_moved(|core, id, need| match need {
+                _ if !core.feeds.can_jump() || core.feeds.turn_is_over(id, core.now) => true,
+                Need::Request => false,
+                Need::ReadAhead if !is_new => false,
+                Need::ReadAhead | Need::Nothing => !core.feeds.expects_request(id, core.now),
+            })
+        })
     }
 
-    /// The most streams whose open blocks fit in memory, if they cannot be written.
+    /// The stream that is opened to continue the read-ahead of a reader with this lead: one whose reader has a
+    /// greater lead.
+    fn stream_for_read_ahead(&mut self, lead: u64) -> Option<usize> {
+        self.free_stream().or_else(|| {
+            self.next_moved(|core, id, need| {
+                let is_free = need == Need::Nothing || core.feeds.turn_is_over(id, core.now);
+                is_free && !core.feeds.expects_request(id, core.now) && core.lead(id) > lead
+            })
+        })
+    }
+
+    /// The number for one more stream, if there may be one.
+    fn free_stream(&self) -> Option<usize> {
+        let most = self.feeds.most().min(self.streams_that_fit());
+        (self.feeds.count() < most).then(|| self.feeds.free_id())
+    }
+
+    /// The stream that is moved next, of those that `may_move` accepts.
+    fn next_moved(&mut self, may_move: impl Fn(&Self, usize, Need) -> bool) -> Option<usize> {
+        let mut least: Option<Candidate> = None;
+        for id in self.feeds.ids() {
+            let Some(at) = self.feeds.at(id) else { continue };
+            let need = self.need(id);
+            if !may_move(self, id, need) {
+                continue;
+            }
+            let lead = if need == Need::ReadAhead { self.lead(id) } else { 0 };
+            let at = Reverse(self.layout.first_missing(at));
+            let candidate = Candidate { need, lead: Reverse(lead), used: self.feeds.used(id), at, id };
+            if least.as_ref().is_none_or(|least| candidate < *least) {
+                least = Some(candidate);
+            }
+        }
+        least.map(|candidate| candidate.id)
+    }
+
+    /// How many bytes are loaded between the position of the nearest reader and the stream.
+    fn lead(&self, id: usize) -> u64 {
+        let at = self.layout.first_missing(self.feeds.at(id).unwrap_or_default());
+        at - self.delivered.nearest_before(at)
+    }
+
+    /// The next missing byte of a reader in order, if it will soon need a stream and none goes on there. A reader
+    /// that has come to its missing byte asks for it.
+    fn runs_low(&self, reader: Reader) -> Option<u64> {
+        let least = self.feeds.turn().min(self.limits.read_ahead / 2);
+        let is_in_order = reader.end - reader.start >= BLOCK as u64;
+        let offset = self.layout.first_missing(reader.end);
+        let is_low = (1..least).contains(&(offset - reader.end)) && least >= self.feeds.reach();
+        let is_new = offset < self.end && !self.layout.is_gone(offset);
+        // A failed source is opened again only for a request.
+        let is_healthy = self.feeds.error().is_none();
+        (is_in_order && is_low && is_new && is_healthy && !self.is_served(offset)).then_some(offset)
+    }
+
+    /// The most streams whose open blocks fit in memory and in the store.
     fn streams_that_fit(&self) -> usize {
-        if self.layout.capacity() > 0 { usize::MAX } else { 2 + self.writeback.max_memory() / BLOCK }
+        let memory = 2 + self.writeback.max_memory() / BLOCK;
+        let store = usize::try_from(self.layout.capacity() / BLOCK as u64).unwrap_or(usize::MAX);
+        memory.saturating_add(store)
     }
 
     /// The stream stops here, and the rest of its chunk is dropped. The requests that it served may need
@@ -194,8 +331,11 @@ impl<T: Token> Core<T> {
         if self.arriving_from == id {
             self.arriving = Chunk::default();
         }
+        let passed = self.feeds.from(id).zip(self.feeds.at(id));
         if self.feeds.drop_stream(id) {
-            self.waiters.move_starts(|start| self.layout.first_missing(start));
+            let (from, to) = passed.unwrap_or_default();
+            self.waiters.move_starts(from..to, |start| self.layout.first_missing(start));
+            self.searched.restart();
         }
     }
 }

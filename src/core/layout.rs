@@ -332,6 +332,21 @@ impl Layout {
         is_assigned
     }
 
+    /// Whether the next block that must leave memory has a place in the store, or may be discarded.
+    pub(super) fn has_space_for_unasked(&self, discards: &Discards, max_memory: usize) -> bool {
+        if self.capacity() == 0 {
+            let next = self.leaving(max_memory, &RangeSet::default(), true, 1);
+            return next.iter().all(|block| discards.allows(block));
+        }
+        let has_read = || {
+            if discards.again {
+                return self.slots.has_read();
+            }
+            self.slots.first().is_some_and(|number| discards.are_delivered(number))
+        };
+        self.slots.has_free() || has_read()
+    }
+
     /// The block of the store that is discarded next.
     pub(super) fn next_discarded(&mut self, discards: &Discards) -> Option<u64> {
         if discards.again {

@@ -91,9 +91,24 @@ impl<T: Token> Core<T> {
         if !self.layout.is_limited() {
             return Discards { again: false, unread: false, delivered: 0 };
         }
-        // Bytes that were never delivered make space only for a request.
-        let is_asked = self.ending.is_none() && self.waiters.furthest().is_some();
-        let unread = is_asked || self.writeback.is_adjusting();
-        Discards { again: self.feeds.can_jump(), unread, delivered: self.delivered.furthest() }
+        // Bytes that were never delivered make space only for a request, and only if its bytes have none.
+        let is_full = !self.writeback.has_room(&self.layout);
+        let is_asked = is_full && self.ending.is_none() && self.waiters.furthest().is_some();
+        Discards { unread: is_asked || self.writeback.is_adjusting(), ..self.discards_read() }
+    }
+
+    /// Which bytes may be discarded to make space for others that no request waits for: those that were delivered.
+    fn discards_read(&self) -> Discards {
+        Discards { again: self.feeds.can_jump(), unread: false, delivered: self.delivered.furthest() }
+    }
+
+    /// Whether there is space for bytes that no request waits for.
+    pub(super) fn has_space_ahead(&self) -> bool {
+        if !self.layout.is_limited() {
+            return true;
+        }
+        let max_memory = self.writeback.max_memory();
+        let fits_in_memory = self.layout.allocated() <= max_memory;
+        fits_in_memory || self.layout.has_space_for_unasked(&self.discards_read(), max_memory)
     }
 }

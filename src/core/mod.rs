@@ -41,7 +41,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use self::chunk::Chunk;
-use self::demand::Delivered;
+use self::demand::{Delivered, Need, Searched};
 pub(crate) use self::feeds::OpenedStream;
 use self::feeds::{Fault, Feeds};
 use self::layout::Layout;
@@ -165,6 +165,8 @@ pub(crate) struct Core<T> {
     decided_opening: Instant,
     /// The ranges that were delivered last. The first delivery starts the read-ahead.
     delivered: Delivered,
+    /// How far requests were searched for one that needs an opening.
+    searched: Searched,
     /// The end of the settled bytes that the last slice reported.
     reported_settled: u64,
     /// Actions that became due together, first in, first out.
@@ -212,6 +214,7 @@ impl<T: Token> Core<T> {
             now,
             decided_opening: now,
             delivered: Delivered::new(),
+            searched: Searched::default(),
             reported_settled: 0,
             due: VecDeque::new(),
             published,
@@ -319,10 +322,12 @@ impl<T: Token> Core<T> {
                 continue;
             }
             let wanted = self.wants_chunk(stream);
-            let at = self.feeds.deadline_of(now, stream, wanted);
-            deadline = deadline.into_iter().chain(at).min();
+            self.feeds.want(now, stream, wanted);
+            deadline = deadline.into_iter().chain(self.feeds.deadline_of(stream)).min();
         }
-        deadline
+        // A request that waits for a stream which belongs to other readers.
+        let moved = self.feeds.next_move(self.decided_opening).filter(|_| self.needs_opening());
+        deadline.into_iter().chain(moved).min()
     }
 
     /// Bytes of memory held: those that are resident, and those of the chunk that is arriving.
@@ -471,7 +476,7 @@ impl<T: Token> Core<T> {
         if self.ending.is_some() {
             return false;
         }
-        self.feeds.ids().any(|stream| self.needs(stream)) || self.needs_opening()
+        self.feeds.ids().any(|stream| self.need(stream) > Need::Nothing) || self.needs_opening()
     }
 
     fn failure(&self) -> Option<&Error> {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::chunk::Chunk;
+use super::demand::Need;
 use super::feeds::{Admission, Consequence, End, Fault, OpenedStream};
 use super::requests::Waiter;
 use super::{Action, Core, Ending, Token};
@@ -34,7 +35,7 @@ impl<T: Token> Core<T> {
 
     /// Whether bytes of this stream are needed, and there is room for them.
     pub(super) fn wants_chunk(&mut self, stream: usize) -> bool {
-        self.can_take_chunk() && self.needs(stream)
+        self.can_take_chunk() && self.need(stream) > Need::Nothing
     }
 
     /// Whether a chunk can be taken in, whichever stream brings it.
@@ -44,6 +45,7 @@ impl<T: Token> Core<T> {
 
     pub(super) fn opened(&mut self, stream: usize, opened: OpenedStream) {
         let declared = self.limits.declared;
+        self.searched.restart();
         match self.feeds.opened(self.now, stream, opened, declared, &self.layout) {
             Ok(Admission::Admitted) => {
                 self.learn_size();
@@ -101,8 +103,8 @@ impl<T: Token> Core<T> {
             let new = self.arriving.get(..most).unwrap_or(&self.arriving);
             let makes_hole = at > self.layout.end();
             let bytes = self.layout.append(stream, at, new);
-            self.feeds.absorbed(self.now, stream, self.arriving.get(..bytes).unwrap_or_default());
-            self.waiters.wake(at..at + bytes as u64);
+            let answers = self.waiters.wake(at..at + bytes as u64);
+            self.feeds.absorbed(self.now, stream, self.arriving.get(..bytes).unwrap_or_default(), answers);
             self.arriving.advance(bytes);
             if at + bytes as u64 > self.end && self.feeds.size().is_none() {
                 // A stream at `end` brought no byte, so the resource seemed to end there or before. These
@@ -167,7 +169,7 @@ impl<T: Token> Core<T> {
 
     /// Requests for the size can be answered.
     fn wake_size(&mut self) {
-        self.waiters.wake_if(|waiter| matches!(waiter, Waiter::Size(_)));
+        self.waiters.wake_endless(|waiter| matches!(waiter, Waiter::Size(_)));
     }
 
     // ---- the end of the resource ----

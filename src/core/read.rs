@@ -23,7 +23,7 @@ pub(crate) struct Read {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
     /// Waits for all of the range. Gets the first part of it that lies in one place; the caller asks
-    /// again for the rest, which is loaded too.
+    /// again for the rest, which is loaded too. If bytes may be discarded, it gets them as they arrive.
     Exact,
     /// Waits for one byte. Gets one piece.
     Piece,
@@ -88,6 +88,12 @@ pub(super) fn decide(
     match read.want {
         Want::Piece | Want::Run if place == Place::Missing => {
             return missing(range.start..range.start.saturating_add(1), ending);
+        }
+        Want::Exact if layout.is_limited() => {
+            // Bytes that wait for others may be discarded before those arrive. So the caller gets them at once.
+            if place == Place::Missing {
+                return missing(range.start..range.start.saturating_add(1), ending);
+            }
         }
         Want::Exact if place == Place::Missing => return missing(range, ending),
         Want::Exact if range.end < end => {

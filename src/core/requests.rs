@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::demand::READERS_MOST;
 use super::layout::Layout;
 use super::lent::Found;
 use super::memory::BLOCK;
@@ -107,9 +108,9 @@ impl<T: Token> Core<T> {
             return Decision::Act(Outcome::Nothing);
         }
         let (_, loaded) = self.layout.look_up(first);
-        // One block at most, so that `at` passes the bytes that are discarded again.
-        let end = end.min(self.layout.most_at_once(first));
-        missing(first..loaded.min(end), self.ending.as_ref())
+        // If bytes may be discarded, `at` passes each of them as soon as it arrives.
+        let most = if self.layout.is_limited() { first.saturating_add(1) } else { end };
+        missing(first..loaded.min(end).min(most), self.ending.as_ref())
     }
 
     /// Decides whether the size is published.
@@ -190,7 +191,8 @@ impl<T: Token> Core<T> {
     #[inline(always)]
     fn note(&mut self, start: u64, end: u64) {
         let settled = || settled(&self.layout, &self.limits, self.ending.as_ref());
-        self.dirty |= self.delivered.note(start, end, self.feeds.most(), settled);
+        let most = if self.feeds.can_jump() { READERS_MOST } else { 1 };
+        self.dirty |= self.delivered.note(start, end, most, settled);
     }
 }
 

@@ -111,6 +111,16 @@ impl Slots {
         self.limit.as_ref()?.slots.keys().next().copied()
     }
 
+    /// Whether a slot is free.
+    pub(super) fn has_free(&self) -> bool {
+        self.limit.as_ref().is_none_or(|limit| (limit.used.len() as u64) < limit.most)
+    }
+
+    /// Whether a block with a slot was read.
+    pub(super) fn has_read(&self) -> bool {
+        self.limit.as_ref().is_some_and(|limit| limit.slots.values().any(|slot| !slot.is_unread))
+    }
+
     /// The block that was not read for the longest time. One that was never read is taken only if `unread`
     /// is set.
     pub(super) fn least_recent(&mut self, unread: bool) -> Option<u64> {

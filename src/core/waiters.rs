@@ -16,18 +16,57 @@ struct Parked<W> {
     waiter: W,
 }
 
+/// The key of a parked request in a map that is sorted by offsets.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    offset: u64,
+    /// The order of arrival. It keeps requests with equal offsets apart: first come, first served.
+    order: u64,
+}
+
+impl Key {
+    /// Before all requests with this offset.
+    fn before(offset: u64) -> Self {
+        Self { offset, order: 0 }
+    }
+
+    /// After all requests with this offset.
+    fn after(offset: u64) -> Self {
+        Self { offset, order: u64::MAX }
+    }
+}
+
+/// The parked requests by the start of their range, and by their order of arrival.
+#[derive(Default)]
+struct Index {
+    /// By start: the end.
+    starts: BTreeMap<Key, u64>,
+    /// By order: the start and the end.
+    orders: BTreeMap<u64, Range<u64>>,
+}
+
+impl Index {
+    fn insert(&mut self, range: Range<u64>, order: u64) {
+        self.starts.insert(Key { offset: range.start, order }, range.end);
+        self.orders.insert(order, range);
+    }
+
+    fn remove(&mut self, start: u64, order: u64) {
+        self.starts.remove(&Key { offset: start, order });
+        self.orders.remove(&order);
+    }
+}
+
 /// Parked requests. Each is parked with a range in which no byte is loaded, and is woken when the last byte
 /// of the range arrives.
 pub(super) struct Waiters<W> {
-    /// By (end of the range, order of arrival).
-    parked: BTreeMap<(u64, u64), Parked<W>>,
-    /// By (start of the range, order of arrival): the end of the range. Only for sources that can be
-    /// opened: a one-way stream has one position, which passes all starts.
-    starts: Option<BTreeMap<(u64, u64), u64>>,
+    /// By the end of the range.
+    parked: BTreeMap<Key, Parked<W>>,
+    /// Only for sources that can be opened: a one-way stream has one position, which passes all starts.
+    index: Option<Index>,
     /// Requests that were woken, first in, first out.
     woken: VecDeque<W>,
-    /// The order of arrival of the next request. It keeps requests with equal offsets apart: first
-    /// come, first served.
+    /// The order of arrival of the next request.
     next: u64,
     /// The number of parked requests at which the next sweep is due: twice the number that the last
     /// sweep left. So a sweep costs little per request, and at most half of the requests are abandoned.
@@ -35,11 +74,11 @@ pub(super) struct Waiters<W> {
 }
 
 impl<W: Token> Waiters<W> {
-    /// `by_start` allows the calls that look for requests by their start.
+    /// `by_start` allows the calls that look for requests by their start or their order.
     pub(super) fn new(by_start: bool) -> Self {
         Self {
             parked: BTreeMap::new(),
-            starts: by_start.then(BTreeMap::new),
+            index: by_start.then(Index::default),
             woken: VecDeque::new(),
             next: 0,
             sweep_at: SWEEP_AT_LEAST,
@@ -51,57 +90,75 @@ impl<W: Token> Waiters<W> {
         if self.parked.len() >= self.sweep_at {
             self.sweep();
         }
-        let Range { start, end } = range;
-        self.parked.insert((end, self.next), Parked { start, waiter });
-        if let Some(starts) = &mut self.starts {
-            starts.insert((start, self.next), end);
+        self.parked
+            .insert(Key { offset: range.end, order: self.next }, Parked { start: range.start, waiter });
+        if let Some(index) = &mut self.index {
+            index.insert(range, self.next);
         }
         self.next += 1;
     }
 
     fn sweep(&mut self) {
-        self.parked.retain(|_, parked| !parked.waiter.is_abandoned());
-        if let Some(starts) = &mut self.starts {
-            starts.retain(|(_, order), end| self.parked.contains_key(&(*end, *order)));
-        }
+        let index = &mut self.index;
+        self.parked.retain(|key, parked| {
+            let is_kept = !parked.waiter.is_abandoned();
+            if let Some(index) = index.as_mut().filter(|_| !is_kept) {
+                index.remove(parked.start, key.order);
+            }
+            is_kept
+        });
         self.sweep_at = SWEEP_AT_LEAST.max(self.parked.len() * 2);
     }
 
-    fn remove(&mut self, key: (u64, u64)) -> Option<W> {
+    fn remove(&mut self, key: Key) -> Option<W> {
         let Parked { start, waiter } = self.parked.remove(&key)?;
-        if let Some(starts) = &mut self.starts {
-            starts.remove(&(start, key.1));
+        if let Some(index) = &mut self.index {
+            index.remove(start, key.order);
         }
         Some(waiter)
     }
 
     // ---- waking ----
 
-    /// These bytes have arrived: wakes the requests that wait for one of them as their last byte.
-    pub(super) fn wake(&mut self, arrived: Range<u64>) {
+    /// These bytes have arrived: wakes the requests that wait for one of them as their last byte. Returns whether
+    /// there are any.
+    pub(super) fn wake(&mut self, arrived: Range<u64>) -> bool {
+        let before = self.woken.len();
         if arrived.is_empty() {
-            return;
+            return false;
         }
         while let Some(first) = self.parked.first_entry() {
             let mut key = *first.key();
-            if key.0 <= arrived.start {
+            if key.offset <= arrived.start {
                 // The first request waits for an earlier byte, which another stream brings. Look for the
                 // first request that waits for these bytes.
-                let later = (arrived.start + 1, 0)..=(arrived.end, u64::MAX);
-                let Some((found, _)) = self.parked.range(later).next() else { return };
+                let later = Key::before(arrived.start + 1)..=Key::after(arrived.end);
+                let Some((found, _)) = self.parked.range(later).next() else { break };
                 key = *found;
             }
-            if key.0 > arrived.end {
-                return;
+            if key.offset > arrived.end {
+                break;
             }
             let woken = self.remove(key);
             self.woken.extend(woken);
         }
+        self.woken.len() > before
     }
 
     /// Wakes all requests that `wakes` accepts.
     pub(super) fn wake_if(&mut self, wakes: impl Fn(&W) -> bool) {
-        let accepted = self.parked.iter().filter(|(_, parked)| wakes(&parked.waiter));
+        self.wake_from(0, wakes);
+    }
+
+    /// Wakes the requests that wait for the end of the resource while the end is unknown, if `wakes` accepts them.
+    pub(super) fn wake_endless(&mut self, wakes: impl Fn(&W) -> bool) {
+        self.wake_from(u64::MAX, wakes);
+    }
+
+    /// Wakes the requests that wait for the byte before `end` or a later one, if `wakes` accepts them.
+    fn wake_from(&mut self, end: u64, wakes: impl Fn(&W) -> bool) {
+        let candidates = self.parked.range(Key::before(end)..);
+        let accepted = candidates.filter(|(_, parked)| wakes(&parked.waiter));
         let keys: Vec<_> = accepted.map(|(key, _)| *key).collect();
         for key in keys {
             let woken = self.remove(key);
@@ -122,7 +179,7 @@ impl<W: Token> Waiters<W> {
 
     /// Removes all requests that still wait, in the order of the bytes that they wait for.
     pub(super) fn take_parked(&mut self) -> impl Iterator<Item = W> + use<W> {
-        self.starts = self.starts.take().map(|_| BTreeMap::new());
+        self.index = self.index.take().map(|_| Index::default());
         mem::take(&mut self.parked).into_values().map(|parked| parked.waiter)
     }
 
@@ -133,47 +190,66 @@ impl<W: Token> Waiters<W> {
         while let Some((key, last)) = self.parked.last_key_value() {
             let key = *key;
             if !last.waiter.is_abandoned() {
-                return Some(key.0);
+                return Some(key.offset);
             }
             self.remove(key);
         }
         None
     }
 
-    /// The start and the end of the first range that starts in `starts`, and the order of its request.
-    pub(super) fn first_from(&mut self, starts: RangeInclusive<u64>) -> Option<(Range<u64>, u64)> {
-        let keys = (*starts.start(), 0)..=(*starts.end(), u64::MAX);
-        self.find(|starts| starts.range(keys.clone()).next())
+    /// Whether a request waits for bytes that start in `starts`.
+    pub(super) fn has_start_in(&mut self, starts: RangeInclusive<u64>) -> bool {
+        let keys = Key::before(*starts.start())..=Key::after(*starts.end());
+        self.find(|index| index.starts.range(keys.clone()).next().map(|(key, end)| (*key, *end))).is_some()
     }
 
-    /// As [`first_from`](Self::first_from), but the last range that starts at `most` or before.
-    pub(super) fn last_to(&mut self, most: u64) -> Option<(Range<u64>, u64)> {
-        self.find(|starts| starts.range(..=(most, u64::MAX)).next_back())
+    /// The last range that starts at `most` or before.
+    pub(super) fn last_to(&mut self, most: u64) -> Option<Range<u64>> {
+        let find = |index: &Index| {
+            let (key, end) = index.starts.range(..=Key::after(most)).next_back()?;
+            Some((*key, *end))
+        };
+        Some(self.find(find)?.1)
     }
 
-    /// The range that `find` finds. Removes abandoned requests on its way.
-    fn find(
-        &mut self,
-        find: impl for<'a> Fn(&'a BTreeMap<(u64, u64), u64>) -> Option<(&'a (u64, u64), &'a u64)>,
-    ) -> Option<(Range<u64>, u64)> {
+    /// The first request in the order of arrival that is not before `order`: its order, and its range.
+    pub(super) fn first_in_order(&mut self, order: u64) -> Option<(u64, Range<u64>)> {
+        let find = |index: &Index| {
+            let (order, range) = index.orders.range(order..).next()?;
+            Some((Key { offset: range.start, order: *order }, range.end))
+        };
+        self.find(find)
+    }
+
+    /// The order and the range of the request whose start and end `find` finds. Removes abandoned requests on its
+    /// way.
+    fn find(&mut self, find: impl Fn(&Index) -> Option<(Key, u64)>) -> Option<(u64, Range<u64>)> {
         loop {
-            let ((start, order), end) = find(self.starts.as_ref()?)?;
-            let (start, key) = (*start, (*end, *order));
+            let (start, end) = find(self.index.as_ref()?)?;
+            let key = Key { offset: end, order: start.order };
             if !self.parked.get(&key)?.waiter.is_abandoned() {
-                return Some((start..key.0, key.1));
+                return Some((start.order, start.offset..end));
             }
             self.remove(key);
         }
     }
 
-    /// A stream has stopped. The starts of the requests that it served may be loaded now, so all starts are
-    /// computed again.
-    pub(super) fn move_starts(&mut self, first_missing: impl Fn(u64) -> u64) {
-        let Some(starts) = &mut self.starts else { return };
-        starts.clear();
-        for ((end, order), parked) in &mut self.parked {
-            parked.start = first_missing(parked.start);
-            starts.insert((parked.start, *order), *end);
+    /// A stream that has passed these offsets has stopped. Requests that started among them may have fewer missing
+    /// bytes now, so their starts are computed again.
+    pub(super) fn move_starts(&mut self, passed: Range<u64>, first_missing: impl Fn(u64) -> u64) {
+        let Some(index) = &mut self.index else { return };
+        if passed.is_empty() {
+            return;
+        }
+        let starts = index.starts.range(Key::before(passed.start)..Key::before(passed.end));
+        let moved: Vec<_> = starts.map(|(start, end)| (*start, *end)).collect();
+        for (start, end) in moved {
+            let Some(parked) = self.parked.get_mut(&Key { offset: end, order: start.order }) else {
+                continue;
+            };
+            parked.start = first_missing(start.offset);
+            index.remove(start.offset, start.order);
+            index.insert(parked.start..end, start.order);
         }
     }
 

@@ -160,14 +160,32 @@ impl Feeds {
         self.stream(id).map(|stream| stream.at)
     }
 
-    /// The number of new bytes that the stream has brought since it was opened.
-    pub(super) fn brought(&self, id: usize) -> u64 {
-        self.stream(id).map_or(0, |stream| stream.brought)
+    /// The offset at which the stream started.
+    pub(super) fn from(&self, id: usize) -> Option<u64> {
+        self.stream(id).map(|stream| stream.from)
     }
 
     /// When the stream was used last.
     pub(super) fn used(&self, id: usize) -> Option<Instant> {
         self.stream(id).map(|stream| stream.used)
+    }
+
+    /// Whether the turn of the stream is over: it may move, even if a request waits for it.
+    pub(super) fn turn_is_over(&self, id: usize, now: Instant) -> bool {
+        self.stream(id).is_none_or(|stream| stream.turn_is_over(now, &self.pace))
+    }
+
+    /// Whether the stream has answered a request so recently that its caller may ask for the next bytes.
+    pub(super) fn expects_request(&self, id: usize, now: Instant) -> bool {
+        let until = self.stream(id).and_then(|stream| stream.expects_until(&self.pace));
+        until.is_some_and(|until| until > now)
+    }
+
+    /// The next time after `now` at which a stream may be free to move because of the time.
+    pub(super) fn next_move(&self, now: Instant) -> Option<Instant> {
+        let times = |stream: &Stream| [stream.turn_end(&self.pace), stream.expects_until(&self.pace)];
+        let times = self.streams.iter().flatten().flat_map(times);
+        times.flatten().filter(|at| *at > now).min()
     }
 
     /// Forgets a stream. Returns whether there was one.
@@ -180,6 +198,11 @@ impl Feeds {
     /// Whether the source can be opened at any offset, with a proof that its bytes are the same.
     pub(super) fn can_jump(&self) -> bool {
         self.reopen == Reopen::Anywhere && self.version.is_some()
+    }
+
+    /// The number of new bytes in a turn of a stream.
+    pub(super) fn turn(&self) -> u64 {
+        self.pace.turn()
     }
 
     /// A request up to this far ahead of a stream waits for it. One that is further ahead gets its own
@@ -385,16 +408,14 @@ impl Feeds {
         }
     }
 
-    /// New bytes of the stream were taken in.
-    pub(super) fn absorbed(&mut self, now: Instant, id: usize, bytes: &[u8]) {
+    /// New bytes of the stream were taken in. `answers` says whether a request has waited for them.
+    pub(super) fn absorbed(&mut self, now: Instant, id: usize, bytes: &[u8], answers: bool) {
         let Some(stream) = self.streams.get_mut(id).and_then(Option::as_mut) else { return };
-        stream.at += bytes.len() as u64;
+        stream.absorbed(now, bytes.len() as u64, answers);
         self.has_bytes = true;
         if self.is_one_way {
             return;
         }
-        stream.brought += bytes.len() as u64;
-        stream.used = now;
         let (size, version) = (stream.told.0, stream.told.1.take());
         // No resource goes on after the largest offset.
         let size = size.or((stream.at == u64::MAX).then_some(u64::MAX));
@@ -452,11 +473,10 @@ impl Feeds {
         (self.reopen == Reopen::Anywhere).then_some(UNUSED_MOST)
     }
 
-    /// When to look at a stream again. `wanted` says whether it would be polled now.
-    pub(super) fn deadline_of(&mut self, now: Instant, id: usize, wanted: bool) -> Option<Instant> {
-        let unused_most = self.unused_most();
-        let stall_timeout = self.series.stall_timeout();
-        self.stream_mut(id)?.next_deadline(now, wanted, stall_timeout, unused_most)
+    /// When to look at a stream again, if nothing happens before.
+    pub(super) fn deadline_of(&self, id: usize) -> Option<Instant> {
+        let deadline = self.stream(id)?.next_deadline(self.series.stall_timeout(), self.unused_most())?;
+        Some(deadline.0)
     }
 
     /// Whether a stream or its opening is to be given up now: `Err` if that is a fault.

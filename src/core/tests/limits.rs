@@ -89,6 +89,9 @@ fn read_ahead_pauses_rather_than_discard_bytes_that_were_never_delivered() {
         let mut at = 0;
         while at < 2 * BLOCKS {
             let read = world.read_some(at, BLOCKS);
+            if world.is_waiting(&read) {
+                world.send(50_000);
+            }
             at += world.bytes(&read).len() as u64;
         }
         for _ in 0..1000 {

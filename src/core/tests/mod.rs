@@ -29,6 +29,7 @@ mod settled;
 mod sources;
 mod spilling;
 mod steps;
+mod turns;
 
 use std::cell::Cell;
 use std::io;
@@ -82,8 +83,14 @@ struct Ticket {
     gone: Rc<Cell<bool>>,
 }
 
+thread_local! {
+    /// How often the core has looked whether a caller still waits: a measure of its walks over requests.
+    static LOOKED_AT: Cell<u64> = const { Cell::new(0) };
+}
+
 impl Token for Ticket {
     fn is_abandoned(&self) -> bool {
+        LOOKED_AT.set(LOOKED_AT.get() + 1);
         self.gone.get()
     }
 }

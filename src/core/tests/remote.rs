@@ -332,6 +332,11 @@ impl Remote {
         *self.streams.iter().find(|(_, at)| at.is_some()).expect("a stream is open").0
     }
 
+    /// The number of the open stream whose next byte is at this offset.
+    pub(super) fn stream_at(&self, offset: u64) -> usize {
+        *self.streams.iter().find(|(_, at)| **at == Some(offset)).expect("a stream is there").0
+    }
+
     pub(super) fn wants(&mut self) -> bool {
         self.at().is_some() && self.wants_of(self.the_stream())
     }

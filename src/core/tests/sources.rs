@@ -338,13 +338,15 @@ impl Run {
             let (answered, loaded) = self.remote.at_opening.last().expect("an opening");
             let is_asked = self.waits_beyond(0, loaded, answered);
             let loads_all = self.remote.core.limits.read_ahead == u64::MAX;
-            assert!(loads_all || is_asked, "opened without a waiting request");
             let mut next = self.remote.last_opening().offset.max(self.remote.core.layout.start());
             let all = || loaded.resident.iter().chain(&loaded.spilled);
             while let Some(range) = all().find(|range| range.contains(&next)) {
                 next = range.end;
             }
             let is_new = !self.remote.arrived.look_up(next).0;
+            // Rule 26: the read-ahead of a reader goes on before the reader waits.
+            let is_ahead = self.remote.core.delivered.is_ahead(next, self.remote.core.limits.read_ahead);
+            assert!(loads_all || is_asked || is_ahead, "opened at {next} without need");
             assert!(is_new || is_asked, "opened at {next} to fetch bytes again without a waiting request");
         }
         self.most_open = self.most_open.max(self.remote.published.streams);

@@ -214,7 +214,7 @@ impl Checks {
             end > at.offset && self.arrived.touches(&(end..end + 1)) && is_missing
         });
         self.must(is_loaded_after, || format!("{at:?} does not end before loaded bytes"));
-        let is_needed = self.need.waits_beyond(at.offset);
+        let is_needed = self.need.waits_beyond(at.offset) || self.need.may_continue(at.offset);
         self.must(is_needed, || format!("{at:?}, for which no request waits"));
         let is_new = self.ever.first_missing(at.offset) == at.offset;
         let is_asked = self.need.is_asked_beyond(at.offset);

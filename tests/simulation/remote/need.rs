@@ -55,6 +55,12 @@ impl Need {
         self.read_ahead == u64::MAX || self.is_asked_beyond(offset)
     }
 
+    /// Whether the source may be opened at this missing byte to continue the read-ahead of a reader.
+    pub fn may_continue(&self, offset: u64) -> bool {
+        // The position of the reader may be anywhere in what it was delivered.
+        self.delivered.iter().any(|(_, last)| offset.saturating_sub(*last) < self.read_ahead / 2)
+    }
+
     /// Whether a stream may be pulled whose next missing byte is in `offsets`, for a request.
     pub fn is_asked(&self, offsets: &RangeInclusive<u64>) -> bool {
         self.callers.iter().any(|(until, _)| until > offsets.start())
