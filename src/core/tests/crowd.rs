@@ -65,7 +65,7 @@ pub(super) struct Crowd {
     pub(super) is_tight: bool,
     pub(super) latency: Duration,
     /// Bytes per second of each stream.
-    rate: u64,
+    pub(super) rate: u64,
     pub(super) chunk: u64,
     /// The most bytes that a viewer takes at once.
     pub(super) piece: u64,
@@ -101,6 +101,8 @@ impl Crowd {
                 }
             })
             .collect();
+        // Viewers alone have time to show that they never wait.
+        let is_long = matches!(readers[..], [Kind::Viewer(_), ..]) && read_ahead == 1 << 20;
         let mut limits = Limits { read_ahead, streams, ..PLAIN };
         let is_tight = random.below(8) == 0 && read_ahead < u64::MAX;
         if is_tight {
@@ -111,7 +113,7 @@ impl Crowd {
             limits.max_memory = MIB;
             limits.max_disk = (readers.len() + 64) as u64 * (read_ahead + 4 * MIB as u64);
         }
-        let len = random.scaled(64 << 10, 3 << 20);
+        let len = random.scaled(64 << 10, 3 << 20) + if is_long { 3 << 20 } else { 0 };
         let piece = random.one_of(&[16 << 10, 64 << 10, BLOCK as u64]);
         Self { limits, is_tight, latency, rate, chunk, piece, readers, len }
     }
@@ -136,7 +138,8 @@ impl Crowd {
 
     /// The fewest bytes that a turn brings, if they are needed.
     fn shortest_turn(&self) -> u64 {
-        TURN.0.min((self.rate as f64 * TURN_TIME.as_secs_f64()) as u64).saturating_sub(self.chunk)
+        let lasts = TURN_TIME.saturating_sub(self.opening());
+        TURN.0.min((self.rate as f64 * lasts.as_secs_f64()) as u64).saturating_sub(self.chunk)
     }
 
     fn count(&self, kind: impl Fn(&Kind) -> bool) -> u64 {
@@ -193,40 +196,45 @@ impl Crowd {
 
     /// One opening for each shortest turn, one for each reader, and two for each seek: the place may be in the
     /// range of another reader. A viewer has a turn for each half of its window. What it does not read ahead, it
-    /// opens for each chunk.
+    /// opens for each chunk. It may lose its first turn to a new reader as soon as it plays.
     pub(super) fn most_openings(&self) -> u64 {
         let turn = self.shortest_turn();
         let viewed = turn.min(self.limits.read_ahead / 2).max(self.chunk.min(turn));
         let turns = |kind: &Kind| match kind {
-            Kind::Viewer(_) => self.len.div_ceil(viewed) + 1,
+            Kind::Viewer(_) => self.len.div_ceil(viewed) + 2,
             Kind::Scrubber(_) => self.looks() * 2,
             Kind::Chunks | Kind::Exact => self.len.div_ceil(turn) + 1,
         };
         self.readers.iter().map(turns).sum::<u64>() + 2
     }
 
-    /// A request waits for a turn of each reader that shares its stream, and for its own opening. An exact read
-    /// may need two turns.
+    /// A request waits for a turn of each reader that shares its stream, and for its own opening. A viewer takes
+    /// fewer bytes than a stream can bring, so only time ends its turn. An exact read may need two turns.
     pub(super) fn longest_wait(&self, kind: Kind) -> Duration {
+        let has_viewers = self.count(|kind| matches!(kind, Kind::Viewer(_))) > 0;
+        let paced = if has_viewers { TURN_TIME.max(self.opening() * 8) } else { Duration::ZERO };
         let turns = (self.readers.len() as u32).div_ceil(self.streams()) + 1;
-        let wait = (self.longest_turn() + self.opening() * 2) * turns;
+        let wait = (self.longest_turn().max(paced) + self.opening() * 2) * turns;
         if kind == Kind::Exact { wait * 2 + self.time(EXACT) } else { wait }
     }
 
-    /// Whether viewers never wait long. They are alone. The bytes of a window after which it is filled again are
-    /// several pieces and a jump distance, and last while each reader gets a turn.
-    pub(super) fn suits_viewers(&self) -> bool {
-        let left = (self.limits.read_ahead / 2).min(self.shortest_turn().saturating_sub(BLOCK as u64));
+    /// A time after which viewers never wait long, if there is one: each of them has had a turn. They are alone. The
+    /// bytes of a window after which it is filled again are several pieces and a jump distance, and last while each
+    /// reader gets a turn.
+    pub(super) fn suits_viewers_after(&self) -> Option<Duration> {
+        let left = (self.limits.read_ahead / 2).min(self.shortest_turn());
+        let least = 2 * self.piece.max(self.jump_distance()).max(EXACT);
         let lasts = |kind: &Kind| match kind {
             Kind::Viewer(rate) => {
-                Duration::from_secs_f64((left.saturating_sub(2 * self.piece)) as f64 / *rate as f64)
+                Duration::from_secs_f64(left.saturating_sub(self.piece) as f64 / *rate as f64)
             }
             _ => Duration::ZERO,
         };
         let turns = (self.readers.len() as u32).div_ceil(self.streams()) + 1;
-        let turn = self.time(TURN.1).min(self.longest_turn()) + self.opening() * 2;
-        self.limits.read_ahead < u64::MAX
-            && left > 3 * self.piece.max(self.jump_distance()).max(EXACT)
-            && self.readers.iter().all(|kind| lasts(kind) > turn * turns)
+        // Before anything is measured, a turn is longer.
+        let turn = |least: u64| self.time(least.max(9 * self.jump_distance())) + self.opening() * 2;
+        let has_window = self.limits.read_ahead < u64::MAX && left > least && turn(TURN.0) <= TURN_TIME;
+        let is_paced = self.readers.iter().all(|kind| lasts(kind) > turn(TURN.0) * turns);
+        (has_window && is_paced).then(|| turn(TURN.1) * turns)
     }
 }
