@@ -9,6 +9,8 @@
 //!   lasts at most 2 s or 8 openings. Then a reader that waits gets the stream.
 //! - The *ideal* is one opening, and all needed bytes at the rate of all streams together.
 
+#![allow(clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "rates are rounded")]
+
 use super::*;
 
 /// The least and the most bytes of a turn, where its time allows.
