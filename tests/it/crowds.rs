@@ -49,7 +49,7 @@ fn buffer() -> (BufferHandle, Arc<AtomicU64>) {
 
 /// How long a stream takes for so many bytes.
 fn time(bytes: u64) -> Duration {
-    Duration::from_secs_f64(bytes as f64 / RATE as f64)
+    Duration::from_nanos(bytes * 1_000_000_000 / RATE)
 }
 
 /// Reads `len` bytes from `start` on by chunks.
@@ -67,7 +67,7 @@ async fn play(buffer: &BufferHandle, start: u64, len: u64) -> Duration {
     let (mut taken, mut longest) = (0, Duration::ZERO);
     while taken < len {
         // 64 KiB are left to play.
-        let played = Duration::from_secs_f64(taken.saturating_sub(64 * KIB as u64) as f64 / 200_000.0);
+        let played = Duration::from_micros(taken.saturating_sub(64 * KIB as u64) * 5);
         sleep_until(began + played).await;
         let asked = Instant::now();
         let piece = chunks.next().await.unwrap().unwrap();

@@ -2,6 +2,8 @@
 //!
 //! `STREAMSPOOL_SEED=7 cargo test -p streamspool --lib crowds` repeats one run; `STREAMSPOOL_RUNS=100000` makes more.
 
+#![allow(clippy::cast_precision_loss, reason = "times are rounded")]
+
 use std::collections::BTreeMap;
 
 use super::crowd::{Crowd, EXACT, Kind, Random};
