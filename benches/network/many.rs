@@ -102,7 +102,7 @@ fn crowd_row(args: &Args, place: &Place, crowd: &Crowd) {
 fn audience_row(args: &Args, place: &Place, audience: Audience) {
     let link = Link::VIEWERS;
     let (watched, counts) = run(place, link, |buffer, all| audience.watch(buffer, all));
-    let Watched { share, longest, mut scrubs } = match watched {
+    let Watched { share, longest: (longest, began), mut scrubs } = match watched {
         Ok(watched) => watched,
         Err(error) => {
             assert!(!args.quick, "{}: {error}", audience.name);
@@ -118,7 +118,7 @@ fn audience_row(args: &Args, place: &Place, audience: Audience) {
         audience.name,
         &format!("{:.1} %", share * 100.0),
         &format!("100 %: {}", if share >= 1.0 { "met" } else { "missed" }),
-        &millis(longest),
+        &format!("{} at {}", millis(longest), seconds(began)),
         &goal(millis(link.latency * 2), longest <= link.latency * 2),
         &seeks,
         &counts.requests().to_string(),

@@ -44,8 +44,8 @@ pub(crate) struct Audience {
 pub(crate) struct Watched {
     /// The fewest bytes that a viewer got, as a share of what it plays.
     pub(crate) share: f64,
-    /// The longest wait of a viewer.
-    pub(crate) longest: Duration,
+    /// The longest wait of a viewer, and when it began.
+    pub(crate) longest: (Duration, Duration),
     /// How long each seek waited for its first byte.
     pub(crate) scrubs: Vec<Duration>,
 }
@@ -117,9 +117,9 @@ impl Play {
 }
 
 /// One viewer. Returns how many bytes it got, and its longest wait. A wait that lasts at the end counts too.
-async fn view(mut play: Play, end: Instant, mut expected: Bytes) -> io::Result<(u64, Duration)> {
+async fn view(mut play: Play, end: Instant, mut expected: Bytes) -> io::Result<(u64, (Duration, Duration))> {
     let start = Instant::now();
-    let (mut taken, mut longest) = (0_u64, Duration::ZERO);
+    let (mut taken, mut longest) = (0_u64, <(Duration, Duration)>::default());
     loop {
         // When so many bytes are played that fewer than `AHEAD` are left.
         let due = Duration::from_secs_f64(taken.saturating_sub(AHEAD) as f64 / RATE as f64);
@@ -130,7 +130,7 @@ async fn view(mut play: Play, end: Instant, mut expected: Bytes) -> io::Result<(
         let asked = Instant::now();
         let piece = timeout_at(end, play.next()).await;
         if asked - start >= FIRST {
-            longest = longest.max(asked.elapsed());
+            longest = longest.max((asked.elapsed(), asked - start));
         }
         let Ok(piece) = piece else { return Ok((taken, longest)) };
         let piece = piece?;

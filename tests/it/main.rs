@@ -20,6 +20,7 @@
 mod article;
 mod blocking;
 mod cancelling;
+mod crowds;
 mod disk_threads;
 mod drops;
 mod edges;

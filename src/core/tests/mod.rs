@@ -10,6 +10,7 @@
     reason = "a test that panics has found something, and its offsets are small"
 )]
 
+mod crowd;
 mod crowds;
 mod demand;
 mod discards;
