@@ -49,7 +49,7 @@ impl<T: Token> Core<T> {
                 self.learn_size();
                 self.pass_loaded(stream);
             }
-            Ok(Admission::FromStart) => {
+            Ok(Admission::Dropped) => {
                 self.learn_size();
                 if self.layout.is_whole(self.end) {
                     return self.finish(Ending::Complete);
@@ -227,7 +227,7 @@ impl<T: Token> Permit<'_, T> {
         let Self { core, stream } = self;
         let mut chunk = Chunk::from(chunk);
         core.dirty = true;
-        if let Err(fault) = core.feeds.receive(core.now, stream, &mut chunk, &core.layout) {
+        if let Err(fault) = core.feeds.receive(core.now, stream, &mut chunk) {
             return core.fault(stream, fault);
         }
         let at = core.feeds.at(stream).unwrap_or_default();

@@ -19,6 +19,7 @@ mod jumping;
 mod keeping;
 mod limits;
 mod model;
+mod proof;
 mod pulling;
 mod reading;
 mod remote;

@@ -32,6 +32,8 @@ pub(super) struct Remote {
     pub(super) now: Instant,
     /// The openings that the core asked for, and their times.
     pub(super) openings: Vec<(OpenAt, Instant)>,
+    /// The number of the last one.
+    opened: Option<usize>,
     /// The requests that had just been answered at each opening, and the ranges that were loaded then.
     pub(super) at_opening: Vec<(Vec<usize>, Ranges)>,
     /// The next offset of each open stream; `None` while it is being opened.
@@ -74,6 +76,7 @@ impl Remote {
             core,
             now,
             openings: Vec::new(),
+            opened: None,
             at_opening: Vec::new(),
             streams: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -139,6 +142,7 @@ impl Remote {
                 let answered = self.answers.iter().map(|(id, _)| *id).collect();
                 self.at_opening.push((answered, self.core.ranges()));
                 self.asked.insert(stream, at);
+                self.opened = Some(stream);
                 self.streams.insert(stream, None);
                 assert!(self.streams.len() <= self.most, "{} streams at once", self.streams.len());
             }
@@ -311,6 +315,11 @@ impl Remote {
 
     pub(super) fn open_fails_as(&mut self, stream: usize, error: io::Error) {
         self.event(Event::OpenFailed(stream, error));
+    }
+
+    /// The number of the stream that was opened last.
+    pub(super) fn last_opened(&self) -> usize {
+        self.opened.expect("the source was opened")
     }
 
     pub(super) fn last_opening(&self) -> OpenAt {
