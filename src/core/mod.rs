@@ -307,7 +307,7 @@ impl<T: Token> Core<T> {
             return retry_write;
         }
         self.now = now;
-        let retrying = self.feeds.retrying().map(|(_, at, _)| at);
+        let retrying = self.feeds.retrying().and_then(|(_, at, _)| at);
         // An attempt that was due then and not made waits for something else, such as memory. Its time is no
         // deadline: the driver would report it again and again.
         let retry_source = retrying.filter(|at| *at > self.decided_opening && self.needs_opening());

@@ -77,7 +77,7 @@ impl<T: Token> Core<T> {
         match consequence {
             Consequence::Retry => {}
             Consequence::Fail(error) => self.finish(Ending::Failed(error)),
-            Consequence::GiveUp(error) => self.fail_needy(&error),
+            Consequence::GiveUp(error) => self.fail_unserved(&error),
         }
     }
 

@@ -46,6 +46,16 @@ impl<T: Token> Core<T> {
         self.due.extend(self.waiters.take_parked().map(failed));
     }
 
+    /// The source is not opened any more: fails all parked requests that no stream brings bytes for.
+    pub(super) fn fail_unserved(&mut self, error: &Error) {
+        let (feeds, layout) = (&self.feeds, &self.layout);
+        let failed = self.waiters.take_parked_if(|start| !feeds.is_brought(layout.first_missing(start)));
+        let failed = failed.into_iter();
+        self.due.extend(
+            failed.map(|waiter| Action::Reply { token: waiter.into_token(), result: Err(error.clone()) }),
+        );
+    }
+
     /// A caller asks for a range. Returns what to do for it now; otherwise the read is parked.
     #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
     #[inline(always)]

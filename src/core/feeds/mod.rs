@@ -17,7 +17,7 @@ use self::pace::Pace;
 use self::proof::{Kept, Proof};
 pub(crate) use self::report::OpenedStream;
 pub(super) use self::report::{Admission, Consequence, End, Fault};
-use self::series::Series;
+use self::series::{Failure, Series};
 use self::stream::{Overdue, Stream};
 use super::chunk::Chunk;
 use super::layout::Layout;
@@ -118,8 +118,8 @@ impl Feeds {
         self.series.request();
     }
 
-    /// The number, the time and the delay of the scheduled attempt.
-    pub(super) fn retrying(&self) -> Option<(u32, Instant, Duration)> {
+    /// The number, the time and the delay of the scheduled attempt. A delay beyond all time is never over.
+    pub(super) fn retrying(&self) -> Option<(u32, Option<Instant>, Duration)> {
         self.series.next()
     }
 
@@ -190,6 +190,13 @@ impl Feeds {
         if self.can_jump() { self.most } else { 1 }
     }
 
+    /// Whether a stream that works brings the missing byte at `offset`: it is open, has brought new bytes, and
+    /// is near enough.
+    pub(super) fn is_brought(&self, offset: u64) -> bool {
+        let works = |id: &usize| self.is_open(*id) && self.brought(*id) > 0;
+        self.ids().filter(works).any(|id| self.reaches(id, offset))
+    }
+
     /// Whether a missing byte at `offset` is near enough ahead of this stream.
     pub(super) fn reaches(&self, id: usize, offset: u64) -> bool {
         self.at(id).and_then(|at| offset.checked_sub(at)).is_some_and(|gap| gap <= self.reach())
@@ -228,7 +235,7 @@ impl Feeds {
 
     /// Whether the source may be opened now: no delay is left.
     pub(super) fn may_open(&self, now: Instant) -> bool {
-        !self.is_one_way && self.series.next().is_none_or(|(_, at, _)| at <= now)
+        !self.is_one_way && self.series.may_open(now)
     }
 
     /// Where to open the source, if a byte at `offset` is needed.
@@ -244,12 +251,12 @@ impl Feeds {
 
     /// Starts an opening, in place of the stream with this number. `offset` is missing.
     pub(super) fn open(&mut self, now: Instant, id: usize, offset: u64, layout: &Layout) -> OpenAt {
-        self.series.attempt();
+        let round = self.series.attempt();
         self.drop_stream(id);
         let mut at = OpenAt::new(offset - self.kept.overlap());
         at.version.clone_from(&self.version);
         at.end = self.end_for(offset, layout);
-        let stream = Some(Stream::opening(now, at.offset, at.end));
+        let stream = Some(Stream::opening(now, at.offset, at.end, round));
         match self.streams.get_mut(id) {
             Some(place) => *place = stream,
             None => self.streams.push(stream),
@@ -360,7 +367,9 @@ impl Feeds {
         let size = size.or((stream.at == u64::MAX).then_some(u64::MAX));
         self.size = self.size.or(size);
         self.version = version.or_else(|| self.version.take());
-        self.series.succeeded();
+        let round = stream.round;
+        let has_brought_none = |stream: &Stream| stream.round == round && stream.brought == 0;
+        self.series.succeeded(now, round, || !self.streams.iter().flatten().any(has_brought_none));
         if self.version.is_some() || self.reopen == Reopen::Never {
             self.kept = Kept::default();
         } else {
@@ -394,7 +403,10 @@ impl Feeds {
         layout: &Layout,
     ) -> Consequence {
         let at = self.at(id).map_or(0, |at| layout.first_missing(at));
-        self.series.failed(now, fault, at, self.size.or(declared), self.reopen)
+        let (round, has_brought) =
+            self.stream(id).map_or((0, false), |stream| (stream.round, stream.brought > 0));
+        let failure = Failure { fault, at, size: self.size.or(declared), round, has_brought };
+        self.series.failed(now, failure, self.reopen)
     }
 
     /// There is no timer: see [`Series::no_timer`].

@@ -27,6 +27,8 @@ pub(super) struct Stream {
     pub(super) at: u64,
     /// Where it was asked to end.
     pub(super) end: Option<u64>,
+    /// The round of attempts in which it was opened.
+    pub(super) round: u64,
     /// The number of new bytes that it has brought.
     pub(super) brought: u64,
     /// When it was opened, or brought new bytes last.
@@ -38,15 +40,16 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn opening(now: Instant, at: u64, end: Option<u64>) -> Self {
+    pub(super) fn opening(now: Instant, at: u64, end: Option<u64>, round: u64) -> Self {
         let phase = Phase::Opening { since: now };
-        Self { phase, at, end, brought: 0, used: now, told: (None, None), meter: Meter::default() }
+        let (brought, told, meter) = (0, (None, None), Meter::default());
+        Self { phase, at, end, round, brought, used: now, told, meter }
     }
 
     /// A one-way stream, which needs no time.
     pub(super) fn one_way(now: Instant) -> Self {
         let phase = Phase::Open { silent: None, unused: None, started: None };
-        Self { phase, ..Self::opening(now, 0, None) }
+        Self { phase, ..Self::opening(now, 0, None, 0) }
     }
 
     /// The opening succeeded.

@@ -24,6 +24,7 @@ mod pulling;
 mod reading;
 mod remote;
 mod resuming;
+mod series;
 mod settled;
 mod sources;
 mod spilling;

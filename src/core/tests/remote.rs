@@ -246,6 +246,13 @@ impl Remote {
         deadline - before
     }
 
+    /// Goes to the time of the next attempt.
+    pub(super) fn wait_for_retry(&mut self) {
+        let (_, at, _) = self.core.feeds.retrying().expect("an attempt is scheduled");
+        self.now = at.expect("it comes");
+        self.event(Event::DeadlinePassed);
+    }
+
     // ---- requests ----
 
     pub(super) fn ticket(&mut self) -> Ticket {
