@@ -171,6 +171,8 @@ pub(crate) struct Core<T> {
     due: VecDeque<Action<T>>,
     /// The progress that was published last.
     published: Progress,
+    /// Whether a failure of the source was published with it.
+    published_error: bool,
     /// Whether deadlines are reported.
     has_timer: bool,
     /// Something happened since `poll_action` returned `None`.
@@ -215,6 +217,7 @@ impl<T: Token> Core<T> {
             reported_settled: 0,
             due: VecDeque::new(),
             published,
+            published_error: false,
             has_timer: true,
             // With unlimited read-ahead the source is pulled before anything happens.
             dirty: true,
@@ -419,11 +422,12 @@ impl<T: Token> Core<T> {
     /// The snapshot, if it differs from the one published last.
     fn unpublished(&mut self) -> Option<Action<T>> {
         let progress = self.progress();
-        if progress == self.published {
+        let has_error = self.source_error().is_some();
+        if progress == self.published && has_error == self.published_error {
             return None;
         }
-        self.published = progress;
-        let source_error = self.failure().or(self.feeds.error()).cloned();
+        (self.published, self.published_error) = (progress, has_error);
+        let source_error = self.source_error().cloned();
         let store_error = self.writeback.error().cloned();
         Some(Action::Publish(Snapshot { progress, source_error, store_error }))
     }
@@ -472,6 +476,11 @@ impl<T: Token> Core<T> {
             return false;
         }
         self.feeds.ids().any(|stream| self.needs(stream)) || self.needs_opening()
+    }
+
+    /// The failure of the source that lasts.
+    fn source_error(&self) -> Option<&Error> {
+        self.failure().or(self.feeds.error())
     }
 
     fn failure(&self) -> Option<&Error> {

@@ -165,9 +165,13 @@ impl<T: Token> Core<T> {
         self.wake_size();
     }
 
-    /// Requests for the size can be answered.
+    /// Requests for the size can be answered, and reads at `u64::MAX`, which wait for the end alone.
     fn wake_size(&mut self) {
-        self.waiters.wake_if(|waiter| matches!(waiter, Waiter::Size(_)));
+        self.waiters.wake_if(|waiter| match waiter {
+            Waiter::Size(_) => true,
+            Waiter::Read(read, _) => read.offset == u64::MAX,
+            Waiter::Load { .. } => false,
+        });
     }
 
     // ---- the end of the resource ----

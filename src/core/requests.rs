@@ -142,7 +142,8 @@ impl<T: Token> Core<T> {
     #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
     #[inline(always)]
     fn decide(&self, read: &Read) -> Decision {
-        decide(read, &self.layout, self.ending.as_ref(), self.end, &self.delivered)
+        let (ending, size) = (self.ending.as_ref(), self.feeds.size());
+        decide(read, &self.layout, ending, self.end, size, &self.delivered)
     }
 
     /// What the driver has to do for a read that is answered.

@@ -13,6 +13,7 @@
 mod demand;
 mod discards;
 mod ending;
+mod failures;
 mod far;
 mod holes;
 mod jumping;

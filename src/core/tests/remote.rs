@@ -34,6 +34,8 @@ pub(super) struct Remote {
     pub(super) openings: Vec<(OpenAt, Instant)>,
     /// The number of the last one.
     opened: Option<usize>,
+    /// By stream: the number of openings before its last one.
+    pub(super) opened_at: BTreeMap<usize, usize>,
     /// The requests that had just been answered at each opening, and the ranges that were loaded then.
     pub(super) at_opening: Vec<(Vec<usize>, Ranges)>,
     /// The next offset of each open stream; `None` while it is being opened.
@@ -77,6 +79,7 @@ impl Remote {
             now,
             openings: Vec::new(),
             opened: None,
+            opened_at: BTreeMap::new(),
             at_opening: Vec::new(),
             streams: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -121,6 +124,8 @@ impl Remote {
         while let Some(action) = self.core.poll_action() {
             self.perform(action);
         }
+        let has_error = self.core.feeds.error().is_some() || self.published.state == State::Failed;
+        assert_eq!(self.error.is_some(), has_error, "the failure that lasts is published");
     }
 
     fn perform(&mut self, action: Action<Ticket>) {
@@ -138,6 +143,7 @@ impl Remote {
                 self.error = snapshot.source_error;
             }
             Action::OpenStream { stream, at } => {
+                self.opened_at.insert(stream, self.openings.len());
                 self.openings.push((at.clone(), self.now));
                 let answered = self.answers.iter().map(|(id, _)| *id).collect();
                 self.at_opening.push((answered, self.core.ranges()));
