@@ -24,6 +24,15 @@ impl Backoff {
         let doubled = 2_u32.checked_pow(self.attempt).and_then(|factor| self.first.checked_mul(factor));
         let delay = doubled.unwrap_or(self.max).min(self.max);
         self.attempt = self.attempt.saturating_add(1);
+        self.shortened(delay)
+    }
+
+    /// The delay before the first attempt of a series, without counting it as one.
+    pub(super) fn first_delay(&mut self) -> Duration {
+        self.shortened(self.first.min(self.max))
+    }
+
+    fn shortened(&mut self, delay: Duration) -> Duration {
         // 0 to 1023 of 2048: less than one half.
         delay.saturating_sub((delay / 2048) * (self.random() % 1024))
     }

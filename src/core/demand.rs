@@ -21,6 +21,9 @@ struct Reader {
     start: u64,
     /// Its position: the end of the last delivery.
     end: u64,
+    /// The number of bytes that it got in a row without a lead of the jump distance. A reader that is faster than its
+    /// stream never has one.
+    hurried: u64,
 }
 
 /// The ranges that were delivered last. Read-ahead counts from their ends.
@@ -67,13 +70,20 @@ impl Delivered {
             let index = self.readers.iter().position(|reader| reader.end < settled).unwrap_or(0);
             self.readers.remove(index);
         }
-        self.readers.push(Reader { start, end });
+        self.readers.push(Reader { start, end, hurried: 0 });
         true
     }
 
     /// The reader that has moved on last, once for each time.
     fn take_moved(&mut self) -> Option<Reader> {
         std::mem::take(&mut self.has_moved).then(|| self.readers.last().copied())?
+    }
+
+    /// Notes how many bytes the last delivery had, and how many bytes are loaded after its end.
+    pub(super) fn note_lead(&mut self, bytes: u64, reach: u64, lead: impl FnOnce(u64) -> u64) {
+        if let Some(last) = self.readers.last_mut() {
+            last.hurried = if lead(last.end) < reach { last.hurried.saturating_add(bytes) } else { 0 };
+        }
     }
 
     fn ends(&self) -> impl Iterator<Item = u64> {
@@ -85,9 +95,10 @@ impl Delivered {
         self.ends().filter(|end| *end >= offset).min().unwrap_or(offset)
     }
 
-    /// The nearest end of a delivered range up to `offset`; `offset` if there is none.
-    fn nearest_before(&self, offset: u64) -> u64 {
-        self.ends().filter(|end| *end <= offset).max().unwrap_or(offset)
+    /// The nearest reader up to `offset`.
+    fn nearest_before(&self, offset: u64) -> Option<Reader> {
+        let before = self.readers.iter().filter(|reader| reader.end <= offset);
+        before.max_by_key(|reader| reader.end).copied()
     }
 
     /// Whether a reader needs the missing byte at `offset` next.
@@ -250,13 +261,13 @@ impl<T: Token> Core<T> {
     /// The stream that is opened for a request: a new one, or one that is moved.
     fn stream_for(&mut self, offset: u64) -> Option<usize> {
         self.free_stream().or_else(|| {
-            // A reader that was served before waits until its turn comes again. A new reader, or one that has
-            // sought, takes a stream that only reads ahead.
+            // A new reader, or one that has sought, takes a stream that only reads ahead. A reader that was served
+            // before waits until the window of a slow reader is filled.
             let is_new = !self.delivered.has_reader_before(offset, |end| self.layout.first_missing(end));
             self.next_moved(|core, id, need| match need {
                 _ if !core.feeds.can_jump() || core.feeds.turn_is_over(id, core.now) => true,
                 Need::Request => false,
-                Need::ReadAhead if !is_new => false,
+                Need::ReadAhead if !is_new && core.serves_slow_reader(id) => false,
                 Need::ReadAhead | Need::Nothing => !core.feeds.expects_request(id, core.now),
             })
         })
@@ -298,19 +309,25 @@ impl<T: Token> Core<T> {
         least.map(|candidate| candidate.id)
     }
 
+    /// Whether the reader of this stream may be slower than the stream. A faster one asks again at once, until it
+    /// stops.
+    fn serves_slow_reader(&self, id: usize) -> bool {
+        let at = self.layout.first_missing(self.feeds.at(id).unwrap_or_default());
+        self.delivered.nearest_before(at).is_some_and(|reader| reader.hurried < self.feeds.turn())
+    }
+
     /// How many bytes are loaded between the position of the nearest reader and the stream.
     fn lead(&self, id: usize) -> u64 {
         let at = self.layout.first_missing(self.feeds.at(id).unwrap_or_default());
-        at - self.delivered.nearest_before(at)
+        self.delivered.nearest_before(at).map_or(0, |reader| at - reader.end)
     }
 
-    /// The next missing byte of a reader in order, if it will soon need a stream and none goes on there. A reader
-    /// that has come to its missing byte asks for it.
+    /// The next missing byte of a reader in order, if it will soon need a stream and none goes on there.
     fn runs_low(&self, reader: Reader) -> Option<u64> {
         let least = self.feeds.turn().min(self.limits.read_ahead / 2);
         let is_in_order = reader.end - reader.start >= BLOCK as u64;
         let offset = self.layout.first_missing(reader.end);
-        let is_low = (1..least).contains(&(offset - reader.end)) && least >= self.feeds.reach();
+        let is_low = offset - reader.end < least && least >= self.feeds.reach();
         let is_new = offset < self.end && !self.layout.is_gone(offset);
         // A failed source is opened again only for a request.
         let is_healthy = self.feeds.error().is_none();

@@ -174,6 +174,8 @@ pub(crate) struct Core<T> {
     due: VecDeque<Action<T>>,
     /// The progress that was published last.
     published: Progress,
+    /// Whether a failure of the source was published with it.
+    published_error: bool,
     /// Whether deadlines are reported.
     has_timer: bool,
     /// Something happened since `poll_action` returned `None`.
@@ -219,6 +221,7 @@ impl<T: Token> Core<T> {
             reported_settled: 0,
             due: VecDeque::new(),
             published,
+            published_error: false,
             has_timer: true,
             // With unlimited read-ahead the source is pulled before anything happens.
             dirty: true,
@@ -311,7 +314,7 @@ impl<T: Token> Core<T> {
             return retry_write;
         }
         self.now = now;
-        let retrying = self.feeds.retrying().map(|(_, at, _)| at);
+        let retrying = self.feeds.retrying().and_then(|(_, at, _)| at);
         // An attempt that was due then and not made waits for something else, such as memory. Its time is no
         // deadline: the driver would report it again and again.
         let retry_source = retrying.filter(|at| *at > self.decided_opening && self.needs_opening());
@@ -327,7 +330,8 @@ impl<T: Token> Core<T> {
             deadline = deadline.into_iter().chain(self.feeds.deadline_of(stream)).min();
         }
         // A request that waits for a stream which belongs to other readers.
-        let moved = self.feeds.next_move(self.decided_opening).filter(|_| self.needs_opening());
+        let is_due = self.feeds.may_open(now) && self.needs_opening();
+        let moved = self.feeds.next_move(self.decided_opening).filter(|_| is_due);
         deadline.into_iter().chain(moved).min()
     }
 
@@ -425,11 +429,12 @@ impl<T: Token> Core<T> {
     /// The snapshot, if it differs from the one published last.
     fn unpublished(&mut self) -> Option<Action<T>> {
         let progress = self.progress();
-        if progress == self.published {
+        let has_error = self.source_error().is_some();
+        if progress == self.published && has_error == self.published_error {
             return None;
         }
-        self.published = progress;
-        let source_error = self.failure().or(self.feeds.error()).cloned();
+        (self.published, self.published_error) = (progress, has_error);
+        let source_error = self.source_error().cloned();
         let store_error = self.writeback.error().cloned();
         Some(Action::Publish(Snapshot { progress, source_error, store_error }))
     }
@@ -478,6 +483,11 @@ impl<T: Token> Core<T> {
             return false;
         }
         self.feeds.ids().any(|stream| self.need(stream) > Need::Nothing) || self.needs_opening()
+    }
+
+    /// The failure of the source that lasts.
+    fn source_error(&self) -> Option<&Error> {
+        self.failure().or(self.feeds.error())
     }
 
     fn failure(&self) -> Option<&Error> {

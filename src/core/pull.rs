@@ -51,7 +51,7 @@ impl<T: Token> Core<T> {
                 self.learn_size();
                 self.pass_loaded(stream);
             }
-            Ok(Admission::FromStart) => {
+            Ok(Admission::Dropped) => {
                 self.learn_size();
                 if self.layout.is_whole(self.end) {
                     return self.finish(Ending::Complete);
@@ -79,7 +79,7 @@ impl<T: Token> Core<T> {
         match consequence {
             Consequence::Retry => {}
             Consequence::Fail(error) => self.finish(Ending::Failed(error)),
-            Consequence::GiveUp(error) => self.fail_needy(&error),
+            Consequence::GiveUp(error) => self.fail_unserved(&error),
         }
     }
 
@@ -167,9 +167,13 @@ impl<T: Token> Core<T> {
         self.wake_size();
     }
 
-    /// Requests for the size can be answered.
+    /// Requests for the size can be answered, and reads at `u64::MAX`, which wait for the end alone.
     fn wake_size(&mut self) {
-        self.waiters.wake_endless(|waiter| matches!(waiter, Waiter::Size(_)));
+        self.waiters.wake_endless(|waiter| match waiter {
+            Waiter::Size(_) => true,
+            Waiter::Read(read, _) => read.offset == u64::MAX,
+            Waiter::Load { .. } => false,
+        });
     }
 
     // ---- the end of the resource ----
@@ -229,7 +233,7 @@ impl<T: Token> Permit<'_, T> {
         let Self { core, stream } = self;
         let mut chunk = Chunk::from(chunk);
         core.dirty = true;
-        if let Err(fault) = core.feeds.receive(core.now, stream, &mut chunk, &core.layout) {
+        if let Err(fault) = core.feeds.receive(core.now, stream, &mut chunk) {
             return core.fault(stream, fault);
         }
         let at = core.feeds.at(stream).unwrap_or_default();

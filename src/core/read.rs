@@ -58,7 +58,8 @@ pub(super) enum Outcome {
     Stored(Range<u64>),
 }
 
-/// Decides what `read` gets now. `end` is where the resource ends, if that is known, else `u64::MAX`.
+/// Decides what `read` gets now. `end` is where the resource ends, if that is known, else `u64::MAX`. `size` is its
+/// size, as the source told it.
 #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
 #[inline(always)]
 pub(super) fn decide(
@@ -66,6 +67,7 @@ pub(super) fn decide(
     layout: &Layout,
     ending: Option<&Ending>,
     end: u64,
+    size: Option<u64>,
     delivered: &Delivered,
 ) -> Decision {
     let read_end = read.end().min(layout.most_at_once(read.offset));
@@ -75,7 +77,7 @@ pub(super) fn decide(
         // The range is empty because the read is of no bytes, or past the known end; or because it starts at
         // `u64::MAX`. No resource has a byte there, but only its end proves that, somewhere after the last
         // loaded byte.
-        let is_past = read.len == 0 || end < read_end || layout.end() == u64::MAX;
+        let is_past = read.len == 0 || end < read_end || layout.end().max(size.unwrap_or(0)) == u64::MAX;
         return if is_past {
             Decision::Act(Outcome::Nothing)
         } else {

@@ -47,6 +47,16 @@ impl<T: Token> Core<T> {
         self.due.extend(self.waiters.take_parked().map(failed));
     }
 
+    /// The source is not opened any more: fails all parked requests that no stream brings bytes for.
+    pub(super) fn fail_unserved(&mut self, error: &Error) {
+        let (feeds, layout) = (&self.feeds, &self.layout);
+        let failed = self.waiters.take_parked_if(|start| !feeds.is_brought(layout.first_missing(start)));
+        let failed = failed.into_iter();
+        self.due.extend(
+            failed.map(|waiter| Action::Reply { token: waiter.into_token(), result: Err(error.clone()) }),
+        );
+    }
+
     /// A caller asks for a range. Returns what to do for it now; otherwise the read is parked.
     #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
     #[inline(always)]
@@ -133,7 +143,8 @@ impl<T: Token> Core<T> {
     #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
     #[inline(always)]
     fn decide(&self, read: &Read) -> Decision {
-        decide(read, &self.layout, self.ending.as_ref(), self.end, &self.delivered)
+        let (ending, size) = (self.ending.as_ref(), self.feeds.size());
+        decide(read, &self.layout, ending, self.end, size, &self.delivered)
     }
 
     /// What the driver has to do for a read that is answered.
@@ -193,6 +204,10 @@ impl<T: Token> Core<T> {
         let settled = || settled(&self.layout, &self.limits, self.ending.as_ref());
         let most = if self.feeds.can_jump() { READERS_MOST } else { 1 };
         self.dirty |= self.delivered.note(start, end, most, settled);
+        if most > 1 {
+            let layout = &self.layout;
+            self.delivered.note_lead(end - start, self.feeds.reach(), |at| layout.first_missing(at) - at);
+        }
     }
 }
 

@@ -4,19 +4,20 @@
 //! A one-way stream is a source that was opened once and can never be opened again. It needs no time.
 
 mod pace;
+mod proof;
 mod report;
 mod series;
 mod stream;
 
-use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use self::pace::Pace;
+use self::proof::{Kept, Proof};
 pub(crate) use self::report::OpenedStream;
 pub(super) use self::report::{Admission, Consequence, End, Fault};
-use self::series::Series;
+use self::series::{Failure, Series};
 use self::stream::{Overdue, Stream};
 use super::chunk::Chunk;
 use super::layout::Layout;
@@ -25,10 +26,6 @@ use crate::source::error::SourceError;
 use crate::source::retry::Retry;
 use crate::source::version::Version;
 use crate::source::{OpenAt, Reopen};
-
-/// The bytes before the position of a stream that are kept to prove that a new stream has the same
-/// bytes, if the source has no versions.
-const OVERLAP: usize = 64 * 1024;
 
 /// How long a stream may be unused before it is closed: a paused player holds no connection.
 const UNUSED_MOST: Duration = Duration::from_secs(30);
@@ -46,7 +43,7 @@ pub(super) struct Feeds {
     /// Whether the source ignores the requested offset, as far as its streams have shown.
     ignores_offsets: bool,
     /// Whether the source must be opened at offset 0, because it has no versions: see
-    /// [`Admission::FromStart`].
+    /// [`Admission::Dropped`].
     from_start: bool,
     series: Series,
     pace: Pace,
@@ -56,8 +53,8 @@ pub(super) struct Feeds {
     version: Option<Version>,
     /// The size of the resource, as the source told it.
     size: Option<u64>,
-    /// The last bytes that were received, if no version proves that a new stream has them too.
-    overlap: VecDeque<u8>,
+    /// Bytes that were received, if no version proves that a new stream has them too.
+    kept: Kept,
 }
 
 impl Feeds {
@@ -83,7 +80,7 @@ impl Feeds {
             has_bytes: false,
             version: None,
             size: None,
-            overlap: VecDeque::new(),
+            kept: Kept::default(),
         }
     }
 
@@ -121,8 +118,8 @@ impl Feeds {
         self.series.request();
     }
 
-    /// The number, the time and the delay of the scheduled attempt.
-    pub(super) fn retrying(&self) -> Option<(u32, Instant, Duration)> {
+    /// The number, the time and the delay of the scheduled attempt. A delay beyond all time is never over.
+    pub(super) fn retrying(&self) -> Option<(u32, Option<Instant>, Duration)> {
         self.series.next()
     }
 
@@ -163,6 +160,11 @@ impl Feeds {
     /// The offset at which the stream started.
     pub(super) fn from(&self, id: usize) -> Option<u64> {
         self.stream(id).map(|stream| stream.from)
+    }
+
+    /// The number of new bytes that the stream has brought since it was opened.
+    pub(super) fn brought(&self, id: usize) -> u64 {
+        self.stream(id).map_or(0, |stream| stream.brought)
     }
 
     /// When the stream was used last.
@@ -216,6 +218,13 @@ impl Feeds {
         if self.can_jump() { self.most } else { 1 }
     }
 
+    /// Whether a stream that works brings the missing byte at `offset`: it is open, has brought new bytes, and
+    /// is near enough.
+    pub(super) fn is_brought(&self, offset: u64) -> bool {
+        let works = |id: &usize| self.is_open(*id) && self.brought(*id) > 0;
+        self.ids().filter(works).any(|id| self.reaches(id, offset))
+    }
+
     /// Whether a missing byte at `offset` is near enough ahead of this stream.
     pub(super) fn reaches(&self, id: usize, offset: u64) -> bool {
         self.at(id).and_then(|at| offset.checked_sub(at)).is_some_and(|gap| gap <= self.reach())
@@ -254,7 +263,7 @@ impl Feeds {
 
     /// Whether the source may be opened now: no delay is left.
     pub(super) fn may_open(&self, now: Instant) -> bool {
-        !self.is_one_way && self.series.next().is_none_or(|(_, at, _)| at <= now)
+        !self.is_one_way && self.series.may_open(now)
     }
 
     /// Where to open the source, if a byte at `offset` is needed.
@@ -270,12 +279,12 @@ impl Feeds {
 
     /// Starts an opening, in place of the stream with this number. `offset` is missing.
     pub(super) fn open(&mut self, now: Instant, id: usize, offset: u64, layout: &Layout) -> OpenAt {
-        self.series.attempt();
+        let round = self.series.attempt();
         self.drop_stream(id);
-        let mut at = OpenAt::new(offset - self.overlap.len() as u64);
+        let mut at = OpenAt::new(offset - self.kept.overlap());
         at.version.clone_from(&self.version);
         at.end = self.end_for(offset, layout);
-        let stream = Some(Stream::opening(now, at.offset, at.end));
+        let stream = Some(Stream::opening(now, at.offset, at.end, round));
         match self.streams.get_mut(id) {
             Some(place) => *place = stream,
             None => self.streams.push(stream),
@@ -305,20 +314,19 @@ impl Feeds {
         if start > offset {
             return Err(Fault::Changed("the stream starts after the requested offset"));
         }
-        let is_first = !self.has_bytes && self.open_count() == 0;
-        if !is_first {
-            self.check(size, version.as_ref(), layout)?;
-        }
+        let Some(proof) = self.prove(start, size, version.as_ref(), layout)? else {
+            return Ok(Admission::Dropped);
+        };
         // A stream that starts early ignores offsets. One that starts at 0 as asked does not show the contrary.
         self.ignores_offsets = start < offset || self.ignores_offsets && offset == 0;
         let from_start = self.ignores_offsets && reopen == Reopen::Anywhere;
         self.reopen = if from_start { Reopen::FromStart } else { reopen };
-        if is_first {
+        match proof {
             // There are no bytes of another version.
-            (self.size, self.version) = (size, version.clone());
-        } else if self.version.is_some() {
+            Proof::First => (self.size, self.version) = (size, version.clone()),
             // An equal version proves the size too.
-            self.size = self.size.or(size);
+            Proof::Version => self.size = self.size.or(size),
+            Proof::Kept => {}
         }
         if start > 0 && !self.has_bytes && !self.can_jump() {
             if self.reopen == Reopen::Never {
@@ -326,33 +334,12 @@ impl Feeds {
                 return Err(Fault::Io(SourceError::permanent(message).into()));
             }
             self.from_start = true;
-            return Ok(Admission::FromStart);
+            return Ok(Admission::Dropped);
         }
         if let Some(stream) = self.stream_mut(id) {
             stream.opened(now, start, (size, version));
         }
         Ok(Admission::Admitted)
-    }
-
-    /// Whether a stream with this size and version can belong to the bytes received so far.
-    fn check(&self, size: Option<u64>, version: Option<&Version>, layout: &Layout) -> Result<(), Fault> {
-        if let (Some(known), Some(size)) = (self.size, size)
-            && known != size
-        {
-            return Err(Fault::Changed("its size differs"));
-        }
-        if size.is_some_and(|size| size < layout.end()) {
-            return Err(Fault::Changed("it is shorter than the bytes received before"));
-        }
-        match (&self.version, version) {
-            (Some(known), Some(version)) if known != version => Err(Fault::Changed("its version differs")),
-            (Some(_), None) => {
-                let message = "the source gave no version, so its bytes cannot be proven";
-                Err(Fault::Io(io::Error::other(message)))
-            }
-            // Without a known version the overlap is compared.
-            _ => Ok(()),
-        }
     }
 
     // ---- a stream ----
@@ -368,13 +355,7 @@ impl Feeds {
 
     /// The stream yielded a chunk. Bytes that were received before are compared as far as they are kept.
     /// Bytes after the end of the resource are cut off.
-    pub(super) fn receive(
-        &mut self,
-        now: Instant,
-        id: usize,
-        chunk: &mut Chunk,
-        layout: &Layout,
-    ) -> Result<(), Fault> {
+    pub(super) fn receive(&mut self, now: Instant, id: usize, chunk: &mut Chunk) -> Result<(), Fault> {
         if self.is_one_way {
             return Ok(());
         }
@@ -385,20 +366,10 @@ impl Feeds {
         // sums of offsets and lengths do not overflow.
         let end = self.size.or(stream.told.0).unwrap_or(u64::MAX);
         chunk.truncate(usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX));
-        if self.has_other_bytes(at, chunk, layout.end()) {
+        if self.kept.differ(at, chunk) {
             return Err(Fault::Changed("bytes that were received before differ"));
         }
         Ok(())
-    }
-
-    /// Whether bytes from `start` on differ from the kept ones, which end at `end`.
-    fn has_other_bytes(&self, start: u64, bytes: &[u8], end: u64) -> bool {
-        let kept_from = end - self.overlap.len() as u64;
-        let skipped = usize::try_from(kept_from.saturating_sub(start)).unwrap_or(usize::MAX);
-        let bytes = bytes.get(skipped..).unwrap_or_default();
-        let from = usize::try_from(start.saturating_sub(kept_from)).unwrap_or(usize::MAX);
-        let mut kept = self.overlap.iter().skip(from).zip(bytes);
-        kept.any(|(kept, byte)| kept != byte)
     }
 
     /// Bytes of the stream that are loaded already were skipped.
@@ -411,6 +382,7 @@ impl Feeds {
     /// New bytes of the stream were taken in. `answers` says whether a request has waited for them.
     pub(super) fn absorbed(&mut self, now: Instant, id: usize, bytes: &[u8], answers: bool) {
         let Some(stream) = self.streams.get_mut(id).and_then(Option::as_mut) else { return };
+        let at = stream.at;
         stream.absorbed(now, bytes.len() as u64, answers);
         self.has_bytes = true;
         if self.is_one_way {
@@ -421,15 +393,14 @@ impl Feeds {
         let size = size.or((stream.at == u64::MAX).then_some(u64::MAX));
         self.size = self.size.or(size);
         self.version = version.or_else(|| self.version.take());
-        self.series.succeeded();
+        let round = stream.round;
+        let has_brought_none = |stream: &Stream| stream.round == round && stream.brought == 0;
+        self.series.succeeded(now, round, || !self.streams.iter().flatten().any(has_brought_none));
         if self.version.is_some() || self.reopen == Reopen::Never {
-            self.overlap = VecDeque::new();
-            return;
+            self.kept = Kept::default();
+        } else {
+            self.kept.extend(at, bytes);
         }
-        let bytes = bytes.get(bytes.len().saturating_sub(OVERLAP)..).unwrap_or_default();
-        let excess = (self.overlap.len() + bytes.len()).saturating_sub(OVERLAP);
-        self.overlap.drain(..excess);
-        self.overlap.extend(bytes);
     }
 
     /// The stream has ended. Returns what that means.
@@ -458,7 +429,10 @@ impl Feeds {
         layout: &Layout,
     ) -> Consequence {
         let at = self.at(id).map_or(0, |at| layout.first_missing(at));
-        self.series.failed(now, fault, at, self.size.or(declared), self.reopen)
+        let (round, has_brought) =
+            self.stream(id).map_or((0, false), |stream| (stream.round, stream.brought > 0));
+        let failure = Failure { fault, at, size: self.size.or(declared), round, has_brought };
+        self.series.failed(now, failure, self.reopen)
     }
 
     /// There is no timer: see [`Series::no_timer`].

@@ -34,28 +34,26 @@ pub(super) struct Pace {
     first_byte: Recent<Duration>,
     /// In bytes per second.
     rates: Recent<u64>,
+    /// The median of the times.
+    opening: Duration,
+    /// The median rate times the median time, once both are measured.
+    measured: Option<u64>,
 }
 
 impl Pace {
     /// The number of bytes that a stream brings in the time that an opening takes.
     pub(super) fn distance(&self) -> u64 {
-        self.measured().unwrap_or(FIRST_DISTANCE)
-    }
-
-    fn measured(&self) -> Option<u64> {
-        let (time, rate) = (self.first_byte.median()?, self.rates.median()?);
-        let bytes = u128::from(rate).saturating_mul(time.as_nanos()) / 1_000_000_000;
-        Some(u64::try_from(bytes).unwrap_or(u64::MAX).max(MIN_DISTANCE))
+        self.measured.map_or(FIRST_DISTANCE, |distance| distance.max(MIN_DISTANCE))
     }
 
     /// The time that an opening takes.
     pub(super) fn opening(&self) -> Duration {
-        self.first_byte.median().unwrap_or_default()
+        self.opening
     }
 
     /// The number of new bytes after which the turn of a stream ends.
     pub(super) fn turn(&self) -> u64 {
-        self.measured().map_or(0, |distance| distance.saturating_mul(TURN_DISTANCES.into())).max(MIN_TURN)
+        self.measured.map_or(0, |distance| distance.saturating_mul(TURN_DISTANCES.into())).max(MIN_TURN)
     }
 
     /// The time from its first byte after which the turn of a stream ends.
@@ -65,11 +63,22 @@ impl Pace {
 
     pub(super) fn opened_after(&mut self, time: Duration) {
         self.first_byte.push(time);
+        self.measure();
     }
 
     fn streamed(&mut self, bytes: u64, time: Duration) {
         let rate = u128::from(bytes) * 1_000_000_000 / time.as_nanos().max(1);
         self.rates.push(u64::try_from(rate).unwrap_or(u64::MAX));
+        self.measure();
+    }
+
+    fn measure(&mut self) {
+        let (time, rate) = (self.first_byte.median(), self.rates.median());
+        self.opening = time.unwrap_or_default();
+        self.measured = time.zip(rate).map(|(time, rate)| {
+            let bytes = u128::from(rate).saturating_mul(time.as_nanos()) / 1_000_000_000;
+            u64::try_from(bytes).unwrap_or(u64::MAX)
+        });
     }
 }
 

@@ -32,9 +32,9 @@ pub(in crate::core) enum Fault {
 pub(in crate::core) enum Admission {
     /// The stream is pulled.
     Admitted,
-    /// The stream starts after offset 0, and has no version that could later prove the bytes before it. So
-    /// it is dropped, and the source is opened at offset 0.
-    FromStart,
+    /// The stream is dropped, and that is no failure: nothing proves it, or it starts after offset 0 and has no
+    /// version that could later prove the bytes before it. The source is opened where a proof is possible.
+    Dropped,
 }
 
 /// What follows from a fault.

@@ -27,8 +27,10 @@ pub(super) struct Stream {
     pub(super) end: Option<u64>,
     /// Where it started. Bytes between here and `at` may have arrived since requests were parked.
     pub(super) from: u64,
+    /// The round of attempts in which it was opened.
+    pub(super) round: u64,
     /// The number of new bytes that it has brought.
-    brought: u64,
+    pub(super) brought: u64,
     /// When its first chunk arrived: its turn starts.
     first_byte: Option<Instant>,
     /// When it was opened, or brought new bytes last.
@@ -44,12 +46,13 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn opening(now: Instant, at: u64, end: Option<u64>) -> Self {
+    pub(super) fn opening(now: Instant, at: u64, end: Option<u64>, round: u64) -> Self {
         Self {
             phase: Phase::Opening { since: now },
             at,
             end,
             from: at,
+            round,
             brought: 0,
             first_byte: None,
             used: now,
@@ -62,7 +65,7 @@ impl Stream {
 
     /// A one-way stream, which needs no time.
     pub(super) fn one_way(now: Instant) -> Self {
-        Self { phase: Phase::Open { silent: None, started: None }, ..Self::opening(now, 0, None) }
+        Self { phase: Phase::Open { silent: None, started: None }, ..Self::opening(now, 0, None, 0) }
     }
 
     /// The opening succeeded.
@@ -130,10 +133,10 @@ impl Stream {
         self.first_byte?.checked_add(pace.turn_time())
     }
 
-    /// Until when a caller that the stream has answered is expected to ask for the next bytes: for as long as an
-    /// opening takes.
+    /// Until when a caller that the stream has answered is expected to ask for the next bytes: for half the time of
+    /// an opening.
     pub(super) fn expects_until(&self, pace: &Pace) -> Option<Instant> {
-        self.answered.checked_add(pace.opening())
+        self.answered.checked_add(pace.opening() / 2)
     }
 
     /// When the stream is overdue if nothing happens before. `unused_most` is how long it may be unused.

@@ -118,3 +118,23 @@ fn a_byte_before_the_largest_offset_is_the_last_one() {
     // The first request for the size looked for the end from the start on.
     remote.finish_openings(2);
 }
+
+#[test]
+fn a_read_at_the_largest_offset_of_a_resource_that_ends_there_is_empty() {
+    // Rule 1: the known end answers it, and no byte is pulled for it.
+    let size = Some(LAST);
+    for version in [Some("v1"), None] {
+        let mut remote = Remote::new();
+        remote.read(LAST, 1);
+        remote.opened(told(version, size));
+        assert!(remote.bytes().is_empty(), "it was told while the read waited");
+        remote.read(LAST, u64::MAX);
+        assert!(remote.bytes().is_empty(), "it was known before");
+        assert!(!remote.wants());
+        remote.read(0, 10);
+        remote.send(10);
+        assert_eq!(remote.bytes(), source(0, 10));
+        remote.read(LAST, 1);
+        assert!(remote.bytes().is_empty());
+    }
+}

@@ -32,6 +32,10 @@ pub(super) struct Remote {
     pub(super) now: Instant,
     /// The openings that the core asked for, and their times.
     pub(super) openings: Vec<(OpenAt, Instant)>,
+    /// The number of the last one.
+    opened: Option<usize>,
+    /// By stream: the number of openings before its last one.
+    pub(super) opened_at: BTreeMap<usize, usize>,
     /// The requests that had just been answered at each opening, and the ranges that were loaded then.
     pub(super) at_opening: Vec<(Vec<usize>, Ranges)>,
     /// The next offset of each open stream; `None` while it is being opened.
@@ -74,6 +78,8 @@ impl Remote {
             core,
             now,
             openings: Vec::new(),
+            opened: None,
+            opened_at: BTreeMap::new(),
             at_opening: Vec::new(),
             streams: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -118,6 +124,8 @@ impl Remote {
         while let Some(action) = self.core.poll_action() {
             self.perform(action);
         }
+        let has_error = self.core.feeds.error().is_some() || self.published.state == State::Failed;
+        assert_eq!(self.error.is_some(), has_error, "the failure that lasts is published");
     }
 
     fn perform(&mut self, action: Action<Ticket>) {
@@ -135,10 +143,12 @@ impl Remote {
                 self.error = snapshot.source_error;
             }
             Action::OpenStream { stream, at } => {
+                self.opened_at.insert(stream, self.openings.len());
                 self.openings.push((at.clone(), self.now));
                 let answered = self.answers.iter().map(|(id, _)| *id).collect();
                 self.at_opening.push((answered, self.core.ranges()));
                 self.asked.insert(stream, at);
+                self.opened = Some(stream);
                 self.streams.insert(stream, None);
                 assert!(self.streams.len() <= self.most, "{} streams at once", self.streams.len());
             }
@@ -242,6 +252,13 @@ impl Remote {
         deadline - before
     }
 
+    /// Goes to the time of the next attempt.
+    pub(super) fn wait_for_retry(&mut self) {
+        let (_, at, _) = self.core.feeds.retrying().expect("an attempt is scheduled");
+        self.now = at.expect("it comes");
+        self.event(Event::DeadlinePassed);
+    }
+
     // ---- requests ----
 
     pub(super) fn ticket(&mut self) -> Ticket {
@@ -311,6 +328,11 @@ impl Remote {
 
     pub(super) fn open_fails_as(&mut self, stream: usize, error: io::Error) {
         self.event(Event::OpenFailed(stream, error));
+    }
+
+    /// The number of the stream that was opened last.
+    pub(super) fn last_opened(&self) -> usize {
+        self.opened.expect("the source was opened")
     }
 
     pub(super) fn last_opening(&self) -> OpenAt {

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use super::failures::{ATTEMPTS, Failures};
 use super::remote::Remote;
 use super::*;
 use crate::core::OpenedStream;
@@ -45,7 +46,10 @@ fn bytes_of(version: u8, from: u64, to: u64) -> Bytes {
 struct Server {
     random: Random,
     size: u64,
-    has_versions: bool,
+    /// In how many of 4 openings it tells its version.
+    tells_version: u64,
+    /// It can be opened only from the start, and each stream starts with other bytes.
+    is_live: bool,
     tells_size: bool,
     ignores_offsets: bool,
     /// How many of 100 steps have a fault.
@@ -80,6 +84,7 @@ struct Run {
     asked: Vec<Asked>,
     abandoned: BTreeSet<usize>,
     openings: usize,
+    failures: Failures,
     steps: u64,
     /// The most streams that were open at once.
     most_open: usize,
@@ -94,9 +99,10 @@ impl Run {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let most = [10, 5000, 300_000, 2_000_000][random.below(4) as usize];
-        let server = Server {
+        let mut server = Server {
             size: 1 + random.below(most),
-            has_versions: !random.one_in(3),
+            tells_version: [0, 0, 2, 4, 4, 4][random.below(6) as usize],
+            is_live: false,
             tells_size: !random.one_in(3),
             ignores_offsets: random.one_in(6),
             faults: [0, 5, 20, 50][random.below(4) as usize],
@@ -106,12 +112,15 @@ impl Run {
             random,
         };
         let random = &mut Random(seed ^ 1);
+        if server.tells_version == 0 && random.one_in(3) {
+            (server.is_live, server.ignores_offsets, server.tells_size) = (true, true, false);
+        }
         let max_memory = [0, BLOCK, usize::MAX][random.below(3) as usize];
         let read_ahead = [0, 10_000, 300_000, u64::MAX][random.below(4) as usize];
         let max_disk = [0, BLOCK as u64, 3 * BLOCK as u64, u64::MAX, u64::MAX][random.below(5) as usize];
         let streams = 1 + random.below(4) as usize;
         let limits = Limits { max_memory, max_disk, read_ahead, streams, ..PLAIN };
-        let mut remote = Remote::with(limits, Retry::default().attempts(4));
+        let mut remote = Remote::with(limits, Retry::default().attempts(ATTEMPTS));
         remote.pump();
         Self {
             remote,
@@ -119,6 +128,7 @@ impl Run {
             asked: Vec::new(),
             abandoned: BTreeSet::new(),
             openings: 0,
+            failures: Failures::default(),
             steps: 0,
             most_open: 0,
             max_memory,
@@ -256,13 +266,16 @@ impl Run {
             1 if server.random.one_in(5) => server.random.below(asked.offset + 1),
             _ => asked.offset,
         };
+        if server.is_live && server.faults > 0 {
+            server.version ^= server.random.below(3) as u8;
+        }
         server.streams.insert(stream, server.version);
-        let version = server.has_versions && !(fault && server.random.one_in(4));
+        let version = server.random.below(4) < server.tells_version && !(fault && server.random.one_in(4));
         let version = version.then(|| Version::strong(vec![server.version]));
         // A size that differs is a sign of a change too.
         let size = server.tells_size.then_some(server.size + u64::from(server.version));
-        let told = OpenedStream { start: Some(start), size, version, reopen: Reopen::Anywhere };
-        self.remote.opened_as(stream, told);
+        let reopen = if server.is_live { Reopen::FromStart } else { Reopen::Anywhere };
+        self.remote.opened_as(stream, OpenedStream { start: Some(start), size, version, reopen });
     }
 
     fn stream(&mut self, stream: usize, at: u64, fault: bool) {
@@ -287,6 +300,9 @@ impl Run {
         let version = self.server.streams[&stream];
         self.remote.send_bytes_of(stream, bytes_of(version, at, at + len));
         let is_new = self.remote.published.loaded > before;
+        if self.server.is_live && at == 0 && self.server.kept.is_some_and(|kept| kept != version) {
+            assert_eq!(self.remote.published.state, State::Failed, "other first bytes are not seen");
+        }
         if self.remote.core.feeds.has_bytes() {
             self.server.kept.get_or_insert(version);
         }
@@ -373,6 +389,10 @@ impl Run {
                 Err(error) => {
                     assert!(start < end, "{error} for no bytes");
                     match error.kind() {
+                        ErrorKind::Truncated | ErrorKind::Source if !self.is_final() => {
+                            let missing = self.remote.core.layout.first_missing(start);
+                            self.failures.failed(&self.remote, missing);
+                        }
                         ErrorKind::Changed | ErrorKind::Truncated | ErrorKind::Source | ErrorKind::Spill => {}
                         ErrorKind::Discarded => assert!(error.kept_from().is_some_and(|kept| kept > start)),
                         ErrorKind::InvalidInput => assert!(asked.kind == Kind::Load, "{error}"),
@@ -381,6 +401,7 @@ impl Run {
                 }
             }
         }
+        self.failures.check(&self.remote);
     }
 
     /// The ranges are those that progress says, and memory is within its limit.

@@ -10,6 +10,7 @@ use super::need::Need;
 use super::server::{Connection, Flow, version_of};
 use super::steps::{Break, Setup};
 use crate::asks::Again;
+use crate::support::BLOCK;
 use crate::support::ranges::Ranges;
 
 /// The bytes that prove a stream without a version.
@@ -121,6 +122,15 @@ impl Checks {
     /// How many openings and streams the buffer may hold at once.
     fn most(&self) -> usize {
         if self.setup.has_versions { self.setup.streams } else { 1 }
+    }
+
+    /// Whether a request may wait for the turn of another reader: no stream more may be open. Each stream may fill a
+    /// block of its own, in memory or in the store.
+    pub fn takes_turns(&self, held: usize) -> bool {
+        let blocks = |bytes: u64| usize::try_from(bytes / BLOCK as u64).unwrap_or(usize::MAX);
+        let store = self.setup.max_disk.map_or(usize::MAX, blocks);
+        let fit = (2 + self.setup.max_memory / BLOCK).saturating_add(store);
+        self.setup.has_versions && held >= self.most().min(fit)
     }
 
     fn must(&mut self, holds: bool, text: impl FnOnce() -> String) {

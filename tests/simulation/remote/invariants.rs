@@ -103,7 +103,9 @@ impl Run {
         let state = self.server.state();
         let is_silent = state.held.iter().any(Connection::is_silent);
         let is_retrying = matches!(now.state, State::Retrying { .. });
-        let has_cause = disk_waits || is_silent || is_retrying;
+        // Rule 25: until the turn of another reader is over.
+        let takes_turns = state.checks.takes_turns(state.held.len());
+        let has_cause = disk_waits || is_silent || is_retrying || takes_turns;
         assert!(self.is_quiet() || has_cause, "a caller waits for nothing, {now:?}");
         if self.actor.is_none() || self.is_closed {
             return;

@@ -1,0 +1,115 @@
+//! Proof: why the bytes of a stream belong to the bytes that were taken in before.
+
+use std::collections::VecDeque;
+use std::io;
+
+use super::{Fault, Feeds};
+use crate::core::layout::Layout;
+use crate::source::version::Version;
+
+/// How many of the last bytes are kept, to prove that a new stream has the same bytes.
+const TAIL: usize = 64 * 1024;
+
+/// How many of the first bytes are kept. A stream that starts again with other bytes, as a radio does, differs
+/// here. Without them, all of its bytes up to the last kept ones would be received first.
+const HEAD: usize = 4 * 1024;
+
+/// Why a stream is admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// No byte was taken in, and no other stream is open. So there is nothing to mix its bytes with.
+    First,
+    /// Its version is the known one.
+    Version,
+    /// It brings all bytes that are kept before it brings a new byte, and they are compared.
+    Kept,
+}
+
+impl Feeds {
+    /// What proves a stream that starts at `start`, and tells this size and version. With `None` its bytes cannot
+    /// be compared: it was asked for when the known version would have proven it, or when there were fewer bytes.
+    ///
+    /// Without a known version, only one stream is open: the version that a stream tells is known from its first
+    /// new byte on, and no other stream may depend on the kept bytes then.
+    pub(super) fn prove(
+        &self,
+        start: u64,
+        size: Option<u64>,
+        version: Option<&Version>,
+        layout: &Layout,
+    ) -> Result<Option<Proof>, Fault> {
+        let is_alone = self.open_count() == 0;
+        if is_alone && !self.has_bytes {
+            return Ok(Some(Proof::First));
+        }
+        if let (Some(known), Some(size)) = (self.size, size)
+            && known != size
+        {
+            return Err(Fault::Changed("its size differs"));
+        }
+        if size.is_some_and(|size| size < layout.end()) {
+            return Err(Fault::Changed("it is shorter than the bytes received before"));
+        }
+        match (&self.version, version) {
+            (Some(known), Some(version)) if known == version => Ok(Some(Proof::Version)),
+            (Some(_), Some(_)) => Err(Fault::Changed("its version differs")),
+            (Some(_), None) => {
+                let message = "the source gave no version, so its bytes cannot be proven";
+                Err(Fault::Io(io::Error::other(message)))
+            }
+            (None, _) if is_alone && self.kept.are_passed_from(start) => Ok(Some(Proof::Kept)),
+            (None, _) => Ok(None),
+        }
+    }
+}
+
+/// The first and the last bytes of a source without versions, while all bytes are loaded from the start on.
+#[derive(Default)]
+pub(super) struct Kept {
+    head: Vec<u8>,
+    tail: VecDeque<u8>,
+    /// The offset after the last byte.
+    end: u64,
+}
+
+impl Kept {
+    /// The number of the last bytes that are kept.
+    pub(super) fn overlap(&self) -> u64 {
+        self.tail.len() as u64
+    }
+
+    /// The offset of the first of the last bytes.
+    fn tail_start(&self) -> u64 {
+        self.end - self.overlap()
+    }
+
+    /// Whether a stream from `start` on brings all of the last bytes.
+    fn are_passed_from(&self, start: u64) -> bool {
+        self.end > 0 && start <= self.tail_start()
+    }
+
+    /// These bytes follow, at `at`.
+    pub(super) fn extend(&mut self, at: u64, bytes: &[u8]) {
+        let room = HEAD.saturating_sub(self.head.len());
+        if at == self.head.len() as u64 {
+            self.head.extend(bytes.iter().take(room));
+        }
+        self.end = at + bytes.len() as u64;
+        let bytes = bytes.get(bytes.len().saturating_sub(TAIL)..).unwrap_or_default();
+        let excess = (self.tail.len() + bytes.len()).saturating_sub(TAIL);
+        self.tail.drain(..excess);
+        self.tail.extend(bytes);
+    }
+
+    /// Whether bytes at `at` differ from the kept ones.
+    pub(super) fn differ(&self, at: u64, bytes: &[u8]) -> bool {
+        let is_equal = |start: u64, kept: &mut dyn Iterator<Item = u8>| {
+            let skipped = usize::try_from(start.saturating_sub(at)).unwrap_or(usize::MAX);
+            let from = usize::try_from(at.saturating_sub(start)).unwrap_or(usize::MAX);
+            let bytes = bytes.get(skipped..).unwrap_or_default();
+            kept.skip(from).zip(bytes).all(|(kept, byte)| kept == *byte)
+        };
+        let is_head = is_equal(0, &mut self.head.iter().copied());
+        !is_head || !is_equal(self.tail_start(), &mut self.tail.iter().copied())
+    }
+}

@@ -1,0 +1,92 @@
+//! What must hold of failures, attempts and errors in each run of a source at random: rules 20 and 24. It is
+//! derived again from what the driver sees, and not from the code of the series.
+
+use std::collections::BTreeMap;
+
+use super::remote::Remote;
+use super::*;
+
+/// The attempts of each series.
+pub(super) const ATTEMPTS: u32 = 4;
+
+/// What was seen so far.
+#[derive(Default)]
+pub(super) struct Failures {
+    /// The number of the attempt that is waited for or was made last; 0 if no failure lasts.
+    attempt: u32,
+    /// The number of openings when it was counted.
+    counted_at: usize,
+    streams: BTreeMap<usize, Seen>,
+}
+
+/// A stream or its opening, as it was after the last step.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// The number of openings before its own.
+    opened_at: usize,
+    /// New bytes.
+    brought: u64,
+}
+
+impl Failures {
+    /// A request failed that waited for the byte at `missing`, and the failure is not final.
+    pub(super) fn failed(&self, remote: &Remote, missing: u64) {
+        assert_eq!(self.attempt, ATTEMPTS, "a request fails before the last attempt");
+        let reaches = |at: u64| missing.checked_sub(at).is_some_and(|gap| gap <= remote.core.feeds.reach());
+        let mut working = remote.streams.iter().filter(|(id, _)| remote.core.feeds.brought(**id) > 0);
+        let serves = working.any(|(_, at)| at.is_some_and(reaches));
+        assert!(!serves, "a request fails that a stream brings bytes for");
+    }
+
+    /// Looks at the streams. Returns the openings of those that may have brought new bytes since the last step.
+    fn look(&mut self, remote: &Remote) -> Vec<usize> {
+        let before = std::mem::take(&mut self.streams);
+        let mut brought = Vec::new();
+        for id in remote.streams.keys() {
+            // The last opening with this number.
+            let opened_at = remote.opened_at[id];
+            let now = Seen { opened_at, brought: remote.core.feeds.brought(*id) };
+            if now.brought
+                > before.get(id).filter(|seen| seen.opened_at == opened_at).map_or(0, |seen| seen.brought)
+            {
+                brought.push(opened_at);
+            }
+            self.streams.insert(*id, now);
+        }
+        // A stream that is closed may have brought bytes in the same step.
+        let is_closed = |(id, seen): &(&usize, &Seen)| {
+            self.streams.get(id).is_none_or(|now| now.opened_at > seen.opened_at)
+        };
+        brought.extend(before.iter().filter(is_closed).map(|(_, seen)| seen.opened_at));
+        brought
+    }
+
+    /// After each step, once the answers were looked at.
+    pub(super) fn check(&mut self, remote: &Remote) {
+        let openings = remote.openings.len();
+        let brought = self.look(remote);
+        let scheduled = remote.core.feeds.retrying().map_or(0, |(attempt, ..)| attempt);
+        if let State::Retrying { attempt, delay } = remote.published.state {
+            assert!((1..=ATTEMPTS).contains(&attempt), "attempt {attempt}");
+            assert!(remote.error.is_some(), "a failure that is retried is reported");
+            assert!(!delay.is_zero());
+        }
+        if remote.published.state == State::Failed {
+            return;
+        }
+        if remote.error.is_none() {
+            if self.attempt > 0 && self.attempt < ATTEMPTS {
+                let is_new = brought.iter().any(|opened| *opened >= self.counted_at);
+                assert!(is_new, "a series ends without a new byte of a stream that was opened in it");
+            }
+            self.attempt = 0;
+        } else if scheduled > self.attempt {
+            assert_eq!(scheduled, self.attempt + 1, "one step counts two attempts");
+            assert!(scheduled == 1 || openings > self.counted_at, "an attempt that was not made");
+            (self.attempt, self.counted_at) = (scheduled, openings);
+        } else if scheduled > 0 && scheduled < self.attempt {
+            // The series was given up, or it ended and another one began in this step.
+            (self.attempt, self.counted_at) = (scheduled, openings);
+        }
+    }
+}
