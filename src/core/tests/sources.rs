@@ -50,6 +50,8 @@ struct Server {
     tells_version: u64,
     /// It can be opened only from the start, and each stream starts with other bytes.
     is_live: bool,
+    /// Before the first byte its streams often break, and each may be one of another version.
+    is_unsettled: bool,
     tells_size: bool,
     ignores_offsets: bool,
     /// How many of 100 steps have a fault.
@@ -103,6 +105,7 @@ impl Run {
             size: 1 + random.below(most),
             tells_version: [0, 0, 2, 4, 4, 4][random.below(6) as usize],
             is_live: false,
+            is_unsettled: false,
             tells_size: !random.one_in(3),
             ignores_offsets: random.one_in(6),
             faults: [0, 5, 20, 50][random.below(4) as usize],
@@ -114,6 +117,9 @@ impl Run {
         let random = &mut Random(seed ^ 1);
         if server.tells_version == 0 && random.one_in(3) {
             (server.is_live, server.ignores_offsets, server.tells_size) = (true, true, false);
+        } else if server.tells_version == 2 && server.faults > 0 {
+            (server.is_unsettled, server.ignores_offsets, server.tells_size) =
+                (true, random.one_in(4), false);
         }
         let max_memory = [0, BLOCK, usize::MAX][random.below(3) as usize];
         let read_ahead = [0, 10_000, 300_000, u64::MAX][random.below(4) as usize];
@@ -266,7 +272,7 @@ impl Run {
             1 if server.random.one_in(5) => server.random.below(asked.offset + 1),
             _ => asked.offset,
         };
-        if server.is_live && server.faults > 0 {
+        if (server.is_live || server.is_unsettled) && server.faults > 0 {
             server.version ^= server.random.below(3) as u8;
         }
         server.streams.insert(stream, server.version);
@@ -280,8 +286,9 @@ impl Run {
 
     fn stream(&mut self, stream: usize, at: u64, fault: bool) {
         let size = self.server.size;
+        let is_settled = !self.server.is_unsettled || self.server.faults == 0 || self.server.kept.is_some();
         let random = &mut self.server.random;
-        if fault {
+        if fault || !is_settled && random.one_in(2) {
             return match random.below(3) {
                 0 => self.remote.breaks_of(stream),
                 1 => self.remote.ends_of(stream),

@@ -103,6 +103,10 @@ impl Run {
         let state = self.server.state();
         let is_silent = state.held.iter().any(Connection::is_silent);
         let is_retrying = matches!(now.state, State::Retrying { .. });
+        if let State::Retrying { attempt, .. } = now.state {
+            assert!((1..=self.setup.attempts).contains(&attempt), "{now:?}");
+            assert!(self.is_closed || self.handle.error().is_some(), "no failure is reported, {now:?}");
+        }
         let has_cause = disk_waits || is_silent || is_retrying;
         assert!(self.is_quiet() || has_cause, "a caller waits for nothing, {now:?}");
         if self.actor.is_none() || self.is_closed {
