@@ -50,7 +50,7 @@ struct Server {
     tells_version: u64,
     /// It can be opened only from the start, and each stream starts with other bytes.
     is_live: bool,
-    /// Before the first byte its streams often break, and each may be one of another version.
+    /// Before the first byte its streams often break, each may be one of another version, and openings return late.
     is_unsettled: bool,
     tells_size: bool,
     ignores_offsets: bool,
@@ -155,7 +155,7 @@ impl Run {
         match self.server.random.below(12) {
             0 | 1 => self.ask(),
             2 if fault => self.server.version ^= 1 + self.server.random.below(3) as u8,
-            3 if fault || streams.is_empty() => self.pass_time(),
+            3 if fault || streams.is_empty() || self.server.is_unsettled => self.pass_time(),
             4 => self.write(fault),
             6 => self.read_lent(),
             5 if self.server.random.one_in(3) => self.abandon(),
@@ -171,7 +171,9 @@ impl Run {
 
     fn ask(&mut self) {
         let server = &mut self.server;
-        let offset = server.random.below(server.size + 10);
+        // Many callers start at offset 0.
+        let is_start = server.random.one_in(if server.is_unsettled { 2 } else { 8 });
+        let offset = if is_start { 0 } else { server.random.below(server.size + 10) };
         let most = [10, 1000, server.size + 10][server.random.below(3) as usize];
         let range = offset..offset + server.random.below(most);
         let want = [Want::Exact, Want::Exact, Want::Piece, Want::Run][server.random.below(4) as usize];
@@ -249,6 +251,11 @@ impl Run {
         self.remote.now += Duration::from_micros(self.server.random.below(2000));
         let at = self.remote.streams[&stream];
         match at {
+            // Most far openings return late.
+            None if self.server.is_unsettled
+                && self.server.faults > 0
+                && self.remote.asked[&stream].offset > 0
+                && !self.server.random.one_in(8) => {}
             None => self.answer_opening(stream, fault),
             Some(at) if self.wants(stream) => self.stream(stream, at, fault),
             Some(_) => {}
@@ -276,7 +283,11 @@ impl Run {
             server.version ^= server.random.below(3) as u8;
         }
         server.streams.insert(stream, server.version);
-        let version = server.random.below(4) < server.tells_version && !(fault && server.random.one_in(4));
+        // An unsettled source tells a version until a far opening is under way.
+        let tells =
+            if server.is_unsettled && server.kept.is_none() { self.remote.streams.len() == 1 } else { true };
+        let tells = tells && (server.is_unsettled || server.random.below(4) < server.tells_version);
+        let version = tells && !(fault && server.random.one_in(4));
         let version = version.then(|| Version::strong(vec![server.version]));
         // A size that differs is a sign of a change too.
         let size = server.tells_size.then_some(server.size + u64::from(server.version));
@@ -288,7 +299,10 @@ impl Run {
         let size = self.server.size;
         let is_settled = !self.server.is_unsettled || self.server.faults == 0 || self.server.kept.is_some();
         let random = &mut self.server.random;
-        if fault || !is_settled && random.one_in(2) {
+        if !is_settled && !random.one_in(3) {
+            return self.remote.breaks_of(stream);
+        }
+        if fault {
             return match random.below(3) {
                 0 => self.remote.breaks_of(stream),
                 1 => self.remote.ends_of(stream),
