@@ -43,6 +43,7 @@ fn bytes_of(version: u8, from: u64, to: u64) -> Bytes {
 }
 
 /// What the source does, by a seed.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about the source")]
 struct Server {
     random: Random,
     size: u64,
