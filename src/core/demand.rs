@@ -5,11 +5,14 @@
 //! So an opening brings many bytes, and readers that share few streams take turns.
 
 use std::cmp::Reverse;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::chunk::Chunk;
 use super::memory::BLOCK;
 use super::{Action, Core, Token};
+
+/// The read-ahead of a reader is continued by an opening only if the reader has got bytes within this time.
+const RECENT: Duration = Duration::from_secs(2);
 
 /// The most readers whose positions are kept, if they may be far apart.
 pub(super) const READERS_MOST: usize = 64;
@@ -24,19 +27,26 @@ struct Reader {
     /// The number of bytes that it got in a row without a lead of the jump distance. A reader that is faster than its
     /// stream never has one.
     hurried: u64,
+    /// When it got bytes last.
+    at: Instant,
+}
+
+impl Reader {
+    /// Whether it has had a lead of the jump distance, so that it is slower than its stream.
+    fn is_slow(self) -> bool {
+        self.hurried < self.end - self.start
+    }
 }
 
 /// The ranges that were delivered last. Read-ahead counts from their ends.
 pub(super) struct Delivered {
     /// Most recent last.
     readers: Vec<Reader>,
-    /// Whether the last of them has moved on since it was looked at.
-    has_moved: bool,
 }
 
 impl Delivered {
     pub(super) fn new() -> Self {
-        Self { readers: Vec::with_capacity(1), has_moved: false }
+        Self { readers: Vec::with_capacity(1) }
     }
 
     /// A range was delivered. Only delivered bytes count, not the bytes asked for: otherwise read-ahead
@@ -44,22 +54,26 @@ impl Delivered {
     /// readers are kept. `settled` is the end of the bytes that are settled.
     #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
     #[inline(always)]
-    pub(super) fn note(&mut self, start: u64, end: u64, most: usize, settled: impl FnOnce() -> u64) -> bool {
+    pub(super) fn note(
+        &mut self,
+        now: Instant,
+        (start, end): (u64, u64),
+        most: usize,
+        settled: impl FnOnce() -> u64,
+    ) -> bool {
         // With one reader, the furthest delivery counts.
         let is_continued = |reader: &Reader| most == 1 || (start..=end).contains(&reader.end);
         // For speed only: most deliveries continue the last one.
         if let Some(last) = self.readers.last_mut().filter(|last| is_continued(last)) {
-            self.has_moved = end > last.end;
+            let is_further = end > last.end;
             last.end = end.max(last.end);
-            return self.has_moved;
+            return is_further;
         }
         if let Some(index) = self.readers.iter().rposition(is_continued) {
             let old = self.readers.remove(index);
             self.readers.push(Reader { end: old.end.max(end), ..old });
-            self.has_moved = end > old.end;
-            return self.has_moved;
+            return end > old.end;
         }
-        self.has_moved = false;
         if self.readers.len() >= most {
             // Nothing is missing within the read-ahead after settled bytes. So a reader among them is of no use to
             // read-ahead, and the first to leave.
@@ -70,20 +84,22 @@ impl Delivered {
             let index = self.readers.iter().position(|reader| reader.end < settled).unwrap_or(0);
             self.readers.remove(index);
         }
-        self.readers.push(Reader { start, end, hurried: 0 });
+        self.readers.push(Reader { start, end, hurried: 0, at: now });
         true
     }
 
-    /// The reader that has moved on last, once for each time.
-    fn take_moved(&mut self) -> Option<Reader> {
-        std::mem::take(&mut self.has_moved).then(|| self.readers.last().copied())?
-    }
-
-    /// Notes how many bytes the last delivery had, and how many bytes are loaded after its end.
-    pub(super) fn note_lead(&mut self, bytes: u64, reach: u64, lead: impl FnOnce(u64) -> u64) {
+    /// Notes when the last delivery was, how many bytes it had, and how many bytes are loaded after its end.
+    pub(super) fn note_lead(&mut self, now: Instant, bytes: u64, reach: u64, lead: impl FnOnce(u64) -> u64) {
         if let Some(last) = self.readers.last_mut() {
             last.hurried = if lead(last.end) < reach { last.hurried.saturating_add(bytes) } else { 0 };
+            last.at = now;
         }
+    }
+
+    /// The readers that have got bytes recently, and may soon ask again.
+    fn recent(&self, now: Instant) -> impl Iterator<Item = Reader> {
+        let is_recent = move |reader: &Reader| now.saturating_duration_since(reader.at) <= RECENT;
+        self.readers.iter().rev().copied().take_while(is_recent)
     }
 
     fn ends(&self) -> impl Iterator<Item = u64> {
@@ -240,7 +256,6 @@ impl<T: Token> Core<T> {
     /// Starts an opening of the source, if a request or a reader needs it.
     pub(super) fn next_opening(&mut self) -> Option<Action<T>> {
         self.decided_opening = self.now;
-        let moved = self.delivered.take_moved();
         if !self.feeds.may_open(self.now) || !self.can_take_chunk() {
             return None;
         }
@@ -249,8 +264,8 @@ impl<T: Token> Core<T> {
         } else if let Some(offset) = self.next_unasked() {
             (offset, self.feeds.free_id())
         } else {
-            let (reader, offset) = moved.and_then(|reader| Some((reader, self.runs_low(reader)?)))?;
-            (offset, self.stream_for_read_ahead(offset - reader.end)?)
+            let (lead, offset) = self.lowest()?;
+            (offset, self.stream_for_read_ahead(lead)?)
         };
         let at = self.feeds.start_for(offset, &self.layout);
         self.stop(id);
@@ -322,16 +337,22 @@ impl<T: Token> Core<T> {
         self.delivered.nearest_before(at).map_or(0, |reader| at - reader.end)
     }
 
-    /// The next missing byte of a reader in order, if it will soon need a stream and none goes on there.
-    fn runs_low(&self, reader: Reader) -> Option<u64> {
+    /// The reader that will soon need a stream, and has none that goes on for it: how many bytes it has left, and its
+    /// next missing byte. Of several readers, it is the first that has to wait.
+    fn lowest(&self) -> Option<(u64, u64)> {
         let least = self.feeds.turn().min(self.limits.read_ahead / 2);
-        let is_in_order = reader.end - reader.start >= BLOCK as u64;
-        let offset = self.layout.first_missing(reader.end);
-        let is_low = offset - reader.end < least && least >= self.feeds.reach();
-        let is_new = offset < self.end && !self.layout.is_gone(offset);
         // A failed source is opened again only for a request.
-        let is_healthy = self.feeds.error().is_none();
-        (is_in_order && is_low && is_new && is_healthy && !self.is_served(offset)).then_some(offset)
+        if !self.feeds.can_jump() || least < self.feeds.reach() || self.feeds.error().is_some() {
+            return None;
+        }
+        let in_order = |reader: &Reader| reader.is_slow() && reader.end - reader.start >= BLOCK as u64;
+        let low = self.delivered.recent(self.now).filter(in_order).filter_map(|reader| {
+            let offset = self.layout.first_missing(reader.end);
+            let is_new = offset < self.end && !self.layout.is_gone(offset);
+            let lead = offset - reader.end;
+            (lead < least && is_new && !self.is_served(offset)).then_some((lead, offset))
+        });
+        low.min()
     }
 
     /// The most streams whose open blocks fit in memory and in the store.

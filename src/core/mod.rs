@@ -137,6 +137,7 @@ enum Ending {
 }
 
 /// The state of one buffer. `T` is where replies are sent.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about the buffer")]
 pub(crate) struct Core<T> {
     limits: Limits,
     layout: Layout,

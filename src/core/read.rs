@@ -87,23 +87,19 @@ pub(super) fn decide(
     if place == Place::Discarded {
         return Decision::Act(Outcome::Failure(Error::discarded(read.offset, layout.start())));
     }
-    match read.want {
-        Want::Piece | Want::Run if place == Place::Missing => {
-            return missing(range.start..range.start.saturating_add(1), ending);
+    // Where bytes may be discarded, those of an exact read would not wait for each other. So its caller gets them as
+    // they arrive.
+    if read.want == Want::Exact && !layout.is_limited() {
+        let gap = if place == Place::Missing {
+            Some(range.clone())
+        } else {
+            parts.find(|part| part.place == Place::Missing).map(|part| part.range)
+        };
+        if let Some(gap) = gap {
+            return missing(gap, ending);
         }
-        Want::Exact if layout.is_limited() => {
-            // Bytes that wait for others may be discarded before those arrive. So the caller gets them at once.
-            if place == Place::Missing {
-                return missing(range.start..range.start.saturating_add(1), ending);
-            }
-        }
-        Want::Exact if place == Place::Missing => return missing(range, ending),
-        Want::Exact if range.end < end => {
-            if let Some(gap) = parts.find(|part| part.place == Place::Missing) {
-                return missing(gap.range, ending);
-            }
-        }
-        _ => {}
+    } else if place == Place::Missing {
+        return missing(range.start..range.start.saturating_add(1), ending);
     }
     // How far the read may get more than one piece.
     let more_to = match read.want {

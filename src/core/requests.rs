@@ -203,10 +203,11 @@ impl<T: Token> Core<T> {
     fn note(&mut self, start: u64, end: u64) {
         let settled = || settled(&self.layout, &self.limits, self.ending.as_ref());
         let most = if self.feeds.can_jump() { READERS_MOST } else { 1 };
-        self.dirty |= self.delivered.note(start, end, most, settled);
+        self.dirty |= self.delivered.note(self.now, (start, end), most, settled);
         if most > 1 {
             let layout = &self.layout;
-            self.delivered.note_lead(end - start, self.feeds.reach(), |at| layout.first_missing(at) - at);
+            self.delivered
+                .note_lead(self.now, end - start, self.feeds.reach(), |at| layout.first_missing(at) - at);
         }
     }
 }

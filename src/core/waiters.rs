@@ -183,10 +183,10 @@ impl<W: Token> Waiters<W> {
         mem::take(&mut self.parked).into_values().map(|parked| parked.waiter)
     }
 
-    /// Removes the requests of whose start `takes` says so, in the order of the bytes that they wait for.
-    pub(super) fn take_parked_if(&mut self, takes: impl Fn(u64) -> bool) -> Vec<W> {
-        let taken = self.parked.iter().filter(|(_, parked)| takes(parked.start));
-        let keys: Vec<_> = taken.map(|(key, _)| *key).collect();
+    /// Removes the requests of whose start `picks` says so, in the order of the bytes that they wait for.
+    pub(super) fn take_parked_if(&mut self, picks: impl Fn(u64) -> bool) -> Vec<W> {
+        let picked = self.parked.iter().filter(|(_, parked)| picks(parked.start));
+        let keys: Vec<_> = picked.map(|(key, _)| *key).collect();
         keys.into_iter().filter_map(|key| self.remove(key)).collect()
     }
 

@@ -17,6 +17,7 @@ pub(super) struct Failures {
     /// The number of openings when it was counted.
     counted_at: usize,
     streams: BTreeMap<usize, Seen>,
+    reach: u64,
 }
 
 /// A stream or its opening, as it was after the last step.
@@ -26,16 +27,26 @@ struct Seen {
     opened_at: usize,
     /// New bytes.
     brought: u64,
+    /// Its position, if it is open.
+    at: Option<u64>,
 }
 
 impl Failures {
     /// A request failed that waited for the byte at `missing`, and the failure is not final.
     pub(super) fn failed(&self, remote: &Remote, missing: u64) {
         assert_eq!(self.attempt, ATTEMPTS, "a request fails before the last attempt");
-        let reaches = |at: u64| missing.checked_sub(at).is_some_and(|gap| gap <= remote.core.feeds.reach());
-        let mut working = remote.streams.iter().filter(|(id, _)| remote.core.feeds.brought(**id) > 0);
-        let serves = working.any(|(_, at)| at.is_some_and(reaches));
-        assert!(!serves, "a request fails that a stream brings bytes for");
+        let reach = self.reach.min(remote.core.feeds.reach());
+        let reaches = |at: u64| missing.checked_sub(at).is_some_and(|gap| gap <= reach);
+        // A stream that has worked and reached the byte since before this step, in which the requests failed.
+        let serves = |(id, now): (&usize, &Option<u64>)| {
+            let before = self.streams.get(id).filter(|seen| seen.opened_at == remote.opened_at[id]);
+            let before = before.filter(|seen| seen.brought > 0).and_then(|seen| seen.at);
+            before.is_some_and(reaches) && now.is_some_and(reaches)
+        };
+        let is_served = remote.streams.iter().any(serves);
+        // A byte that was discarded may be missing only since the request failed.
+        let is_served = is_served && !remote.core.layout.is_gone(missing);
+        assert!(!is_served, "a request fails that a stream brings bytes for");
     }
 
     /// Looks at the streams. Returns the openings of those that may have brought new bytes since the last step.
@@ -45,7 +56,7 @@ impl Failures {
         for id in remote.streams.keys() {
             // The last opening with this number.
             let opened_at = remote.opened_at[id];
-            let now = Seen { opened_at, brought: remote.core.feeds.brought(*id) };
+            let now = Seen { opened_at, brought: remote.core.feeds.brought(*id), at: remote.streams[id] };
             if now.brought
                 > before.get(id).filter(|seen| seen.opened_at == opened_at).map_or(0, |seen| seen.brought)
             {
@@ -65,6 +76,7 @@ impl Failures {
     pub(super) fn check(&mut self, remote: &Remote) {
         let openings = remote.openings.len();
         let brought = self.look(remote);
+        self.reach = remote.core.feeds.reach();
         let scheduled = remote.core.feeds.retrying().map_or(0, |(attempt, ..)| attempt);
         if let State::Retrying { attempt, delay } = remote.published.state {
             assert!((1..=ATTEMPTS).contains(&attempt), "attempt {attempt}");

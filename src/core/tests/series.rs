@@ -229,3 +229,21 @@ fn without_attempts_the_first_failure_fails_only_the_requests_that_no_stream_ser
     remote.send(SIZE - 100_000);
     assert_eq!(remote.bytes().len() as u64, SIZE);
 }
+
+#[test]
+fn a_byte_does_not_end_a_series_while_another_stream_waits_for_its_delay() {
+    // Rule 24: else that stream would be opened without a delay.
+    let mut remote = many(2, 2, Retry::default());
+    remote.breaks_of(0);
+    remote.breaks_of(1);
+    remote.wait();
+    remote.opened_as(0, versioned_of_all());
+    remote.send_of(0, 10);
+    remote.breaks_of(0);
+    remote.opened_as(1, versioned_of_all());
+    let openings = remote.openings.len();
+    remote.send_of(1, 10);
+    assert_eq!((attempt(&remote), remote.openings.len()), (1, openings));
+    remote.wait_for_retry();
+    assert_eq!(remote.openings.len(), openings + 1);
+}

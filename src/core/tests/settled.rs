@@ -97,7 +97,9 @@ fn the_end_of_a_settled_delivery_leaves_before_others() {
     // another reader then.
     use crate::core::demand::Delivered;
     let mut delivered = Delivered::new();
-    let note = |delivered: &mut Delivered, start, settled| delivered.note(start, start + 10, 2, || settled);
+    let now = Instant::now();
+    let note =
+        |delivered: &mut Delivered, start, settled| delivered.note(now, (start, start + 10), 2, || settled);
     assert!(note(&mut delivered, 5000, 0));
     assert!(note(&mut delivered, 0, 0));
     assert!(note(&mut delivered, 1000, 1000));

@@ -43,6 +43,7 @@ fn bytes_of(version: u8, from: u64, to: u64) -> Bytes {
 }
 
 /// What the source does, by a seed.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about the source")]
 struct Server {
     random: Random,
     size: u64,
@@ -50,6 +51,8 @@ struct Server {
     tells_version: u64,
     /// It can be opened only from the start, and each stream starts with other bytes.
     is_live: bool,
+    /// Before the first byte its streams often break, each may be one of another version, and openings return late.
+    is_unsettled: bool,
     tells_size: bool,
     ignores_offsets: bool,
     /// How many of 100 steps have a fault.
@@ -103,6 +106,7 @@ impl Run {
             size: 1 + random.below(most),
             tells_version: [0, 0, 2, 4, 4, 4][random.below(6) as usize],
             is_live: false,
+            is_unsettled: false,
             tells_size: !random.one_in(3),
             ignores_offsets: random.one_in(6),
             faults: [0, 5, 20, 50][random.below(4) as usize],
@@ -114,6 +118,9 @@ impl Run {
         let random = &mut Random(seed ^ 1);
         if server.tells_version == 0 && random.one_in(3) {
             (server.is_live, server.ignores_offsets, server.tells_size) = (true, true, false);
+        } else if server.tells_version == 2 && server.faults > 0 {
+            (server.is_unsettled, server.ignores_offsets, server.tells_size) =
+                (true, random.one_in(4), false);
         }
         let max_memory = [0, BLOCK, usize::MAX][random.below(3) as usize];
         let read_ahead = [0, 10_000, 300_000, u64::MAX][random.below(4) as usize];
@@ -149,7 +156,7 @@ impl Run {
         match self.server.random.below(12) {
             0 | 1 => self.ask(),
             2 if fault => self.server.version ^= 1 + self.server.random.below(3) as u8,
-            3 if fault || streams.is_empty() => self.pass_time(),
+            3 if fault || streams.is_empty() || self.server.is_unsettled => self.pass_time(),
             4 => self.write(fault),
             6 => self.read_lent(),
             5 if self.server.random.one_in(3) => self.abandon(),
@@ -165,7 +172,9 @@ impl Run {
 
     fn ask(&mut self) {
         let server = &mut self.server;
-        let offset = server.random.below(server.size + 10);
+        // Many callers start at offset 0.
+        let is_start = server.random.one_in(if server.is_unsettled { 2 } else { 8 });
+        let offset = if is_start { 0 } else { server.random.below(server.size + 10) };
         let most = [10, 1000, server.size + 10][server.random.below(3) as usize];
         let range = offset..offset + server.random.below(most);
         let want = [Want::Exact, Want::Exact, Want::Piece, Want::Run][server.random.below(4) as usize];
@@ -243,6 +252,11 @@ impl Run {
         self.remote.now += Duration::from_micros(self.server.random.below(2000));
         let at = self.remote.streams[&stream];
         match at {
+            // Most far openings return late.
+            None if self.server.is_unsettled
+                && self.server.faults > 0
+                && self.remote.asked[&stream].offset > 0
+                && !self.server.random.one_in(8) => {}
             None => self.answer_opening(stream, fault),
             Some(at) if self.wants(stream) => self.stream(stream, at, fault),
             Some(_) => {}
@@ -266,11 +280,15 @@ impl Run {
             1 if server.random.one_in(5) => server.random.below(asked.offset + 1),
             _ => asked.offset,
         };
-        if server.is_live && server.faults > 0 {
+        if (server.is_live || server.is_unsettled) && server.faults > 0 {
             server.version ^= server.random.below(3) as u8;
         }
         server.streams.insert(stream, server.version);
-        let version = server.random.below(4) < server.tells_version && !(fault && server.random.one_in(4));
+        // An unsettled source tells a version until a far opening is under way.
+        let tells =
+            if server.is_unsettled && server.kept.is_none() { self.remote.streams.len() == 1 } else { true };
+        let tells = tells && (server.is_unsettled || server.random.below(4) < server.tells_version);
+        let version = tells && !(fault && server.random.one_in(4));
         let version = version.then(|| Version::strong(vec![server.version]));
         // A size that differs is a sign of a change too.
         let size = server.tells_size.then_some(server.size + u64::from(server.version));
@@ -280,7 +298,11 @@ impl Run {
 
     fn stream(&mut self, stream: usize, at: u64, fault: bool) {
         let size = self.server.size;
+        let is_settled = !self.server.is_unsettled || self.server.faults == 0 || self.server.kept.is_some();
         let random = &mut self.server.random;
+        if !is_settled && !random.one_in(3) {
+            return self.remote.breaks_of(stream);
+        }
         if fault {
             return match random.below(3) {
                 0 => self.remote.breaks_of(stream),

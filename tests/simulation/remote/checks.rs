@@ -20,8 +20,10 @@ const OVERLAP: u64 = 64 * 1024;
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Checks {
     setup: Setup,
-    /// Failures in a row without a new byte.
+    /// Failures in a row without a new byte of a stream that was opened after the last of them.
     row: u32,
+    /// The number of openings at the last failure.
+    row_at: u64,
     /// The version of the bytes that count, once there are some.
     pub kept: Option<u8>,
     /// The version that proves a stream, where one was told.
@@ -74,6 +76,7 @@ impl Checks {
         Self {
             setup: *setup,
             row: 0,
+            row_at: 0,
             kept: None,
             version: None,
             reopen: setup.reopen,
@@ -328,6 +331,7 @@ impl Checks {
     fn fault(&mut self) {
         self.facts.faults += 1;
         self.row += 1;
+        self.row_at = self.openings;
         self.facts.series += u64::from(self.row > self.setup.attempts);
     }
 
@@ -352,7 +356,8 @@ impl Checks {
     }
 
     /// The buffer takes these bytes of a stream.
-    pub fn chunk(&mut self, flow: &Flow, range: Range<u64>) {
+    /// `is_alone` says whether it is the only one, and no opening runs.
+    pub fn chunk(&mut self, flow: &Flow, range: Range<u64>, is_alone: bool) {
         self.chunks += 1;
         self.sent += range.end - range.start;
         self.furthest = self.furthest.max(range.end);
@@ -377,7 +382,8 @@ impl Checks {
         self.arrived.add(range.start..end);
         // Bytes before others may have been discarded for good, also if they never arrived.
         let is_new = if self.may_discard() { self.end() > last } else { self.arrived.len() > before };
-        if is_new {
+        // A stream of before ends no series, and one beside others need not.
+        if is_new && is_alone && flow.opening > self.row_at {
             self.row = 0;
         }
         // A byte that was discarded may be new again.

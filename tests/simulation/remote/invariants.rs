@@ -105,6 +105,10 @@ impl Run {
         let is_retrying = matches!(now.state, State::Retrying { .. });
         // Rule 25: until the turn of another reader is over.
         let takes_turns = state.checks.takes_turns(state.held.len());
+        if let State::Retrying { attempt, .. } = now.state {
+            assert!((1..=self.setup.attempts).contains(&attempt), "{now:?}");
+            assert!(self.is_closed || self.handle.error().is_some(), "no failure is reported, {now:?}");
+        }
         let has_cause = disk_waits || is_silent || is_retrying || takes_turns;
         assert!(self.is_quiet() || has_cause, "a caller waits for nothing, {now:?}");
         if self.actor.is_none() || self.is_closed {

@@ -54,6 +54,8 @@ pub struct Connection {
 /// A stream.
 #[derive(Debug, Default)]
 pub struct Flow {
+    /// The number of its opening.
+    pub opening: u64,
     pub version: u8,
     /// It told its version.
     pub told_version: bool,
@@ -210,6 +212,7 @@ impl State {
         let told_size = size.then(|| self.checks.size_of(number, setup.size));
         let started_early = at < asked;
         let mut flow = Flow {
+            opening: id,
             version: number,
             told_version,
             told_size,
@@ -230,13 +233,14 @@ impl State {
     /// The next thing that a stream has.
     fn poll_stream(&mut self, id: u64, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let Self { held, checks, setup, .. } = self;
+        let is_alone = held.len() == 1;
         let connection = held.iter_mut().find(|connection| connection.id == id).expect("it is held");
         let Some(flow) = &mut connection.stream else { panic!("it was opened") };
         checks.polled(flow);
         if let Some(size) = flow.chunks.pop_front() {
             let (start, end) = (flow.at, flow.at + size as u64);
             (flow.last, flow.at) = (start, end);
-            checks.chunk(flow, start..end);
+            checks.chunk(flow, start..end, is_alone);
             let difference = checks.difference(flow.version);
             let bytes = data(start, size);
             return Poll::Ready(Some(Ok(match difference {
