@@ -14,6 +14,14 @@ pub(super) struct Discards {
     pub(super) delivered: u64,
 }
 
+/// What was kept before bytes were discarded.
+pub(super) struct Kept {
+    /// The first byte that was not discarded for good.
+    start: u64,
+    /// The number of loaded bytes.
+    loaded: u64,
+}
+
 impl Discards {
     /// Whether this block of memory may be discarded.
     pub(super) fn allows(&self, block: &Leaving) -> bool {
@@ -39,7 +47,7 @@ impl<T: Token> Core<T> {
     /// are to be decided anew.
     pub(super) fn apply_limits(&mut self) -> bool {
         let Some(bytes) = self.new_max_disk.take_if(|_| !self.writeback.is_writing()) else { return false };
-        let (start, was_limited) = (self.layout.start(), self.layout.is_limited());
+        let (kept, was_limited) = (self.kept(), self.layout.is_limited());
         self.layout.set_limit(bytes);
         // Also if no caller waits for that any more.
         let discards = Discards { unread: true, ..self.discards() };
@@ -52,7 +60,7 @@ impl<T: Token> Core<T> {
             // Bytes may be missing again.
             self.ending = None;
         }
-        self.note_discards(start);
+        self.note_discards(&kept);
         let is_first = self.layout.is_limited() && !was_limited;
         if is_first {
             // Callers may have read these bytes without a request. If they did not count as read, read-ahead
@@ -71,11 +79,20 @@ impl<T: Token> Core<T> {
         self.layout.is_limited() && self.feeds.can_jump()
     }
 
-    /// Bytes may have been discarded since `before` was the first byte that is kept. Requests for bytes that are
-    /// gone for good fail.
-    pub(super) fn note_discards(&mut self, before: u64) {
-        let start = self.layout.start();
-        if start == before {
+    /// What is kept now, for [`note_discards`](Self::note_discards).
+    pub(super) fn kept(&self) -> Kept {
+        Kept { start: self.layout.start(), loaded: self.layout.loaded() }
+    }
+
+    /// Bytes may have been discarded since `before` was kept. Requests for bytes that are gone for good fail.
+    pub(super) fn note_discards(&mut self, before: &Kept) {
+        let Kept { start, loaded } = self.kept();
+        if loaded < before.loaded {
+            // Requests for the end wait for the bytes after the last one that was loaded. Otherwise they would wait for
+            // discarded bytes, which were still missing when the requests were parked.
+            self.waiters.wake_endless(|_| true);
+        }
+        if start == before.start {
             return;
         }
         self.waiters.wake_if(|waiter| match waiter {

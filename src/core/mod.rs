@@ -413,9 +413,9 @@ impl<T: Token> Core<T> {
         if self.apply_limits() {
             return self.next_action();
         }
-        let (start, discards) = (self.layout.start(), self.discards());
+        let (kept, discards) = (self.kept(), self.discards());
         let write = self.writeback.next_write(&mut self.layout, &discards);
-        self.note_discards(start);
+        self.note_discards(&kept);
         if let Some(write) = write {
             return Some(Action::WriteStore(write));
         }

@@ -495,3 +495,26 @@ fn read_ahead_does_not_discard_unread_bytes_because_a_request_waits_elsewhere() 
         assert_eq!(remote.bytes(), source(7 * MIB as u64, 7 * MIB as u64 + 1000));
     }
 }
+
+#[test]
+fn a_request_for_the_end_does_not_wait_for_bytes_that_were_discarded_meanwhile() {
+    // Rules 4 and 27.
+    let mut remote = cached(0, 1);
+    let token = remote.ticket();
+    remote.event(Event::Size { token });
+    remote.opened(told(Some("v1"), None));
+    for _ in 0..20 {
+        remote.send(100_000);
+        while remote.writing.is_some() {
+            remote.write_succeeds();
+        }
+    }
+    assert!(remote.published.loaded < 1_500_000, "bytes were discarded");
+    // It is the stream that is waited for, and no opening is needed.
+    assert!(remote.wants());
+    assert_eq!(remote.published.state, State::Pulling);
+    remote.ends();
+    assert!(remote.bytes().is_empty());
+    assert_eq!(remote.published.size, Some(2_000_000));
+    remote.finish_openings(1);
+}

@@ -92,6 +92,8 @@ struct Run {
     /// The most streams that were open at once.
     most_open: usize,
     max_memory: usize,
+    /// The limit of memory that holds now: a lower one is met write by write.
+    met_memory: usize,
     /// The number of slices of the store that were read too late.
     invalid: usize,
     /// The number of reads of settled bytes.
@@ -139,6 +141,7 @@ impl Run {
             steps: 0,
             most_open: 0,
             max_memory,
+            met_memory: max_memory,
             invalid: 0,
             settled: 0,
         }
@@ -213,6 +216,7 @@ impl Run {
     fn set_limits(&mut self) {
         let random = &mut self.server.random;
         self.max_memory = [0, BLOCK, 4 * BLOCK][random.below(3) as usize];
+        self.met_memory = self.met_memory.max(self.max_memory);
         let max_disk = Some([0, 2 * BLOCK as u64, u64::MAX][random.below(3) as usize]);
         let token = self.remote.ticket();
         let (id, gone) = (token.id, Rc::clone(&token.gone));
@@ -440,7 +444,10 @@ impl Run {
             return;
         }
         let held = self.remote.core.layout.allocated() + self.remote.core.layout.spare();
-        assert!(held <= self.max_memory.saturating_add(SLACK));
+        if held <= self.max_memory.saturating_add(SLACK) {
+            self.met_memory = self.max_memory;
+        }
+        assert!(held <= self.met_memory.saturating_add(SLACK), "{held} bytes of memory");
         let held = self.remote.places.len() as u64 * BLOCK as u64;
         let is_discarding = self.remote.writing.as_ref().is_some_and(|write| !write.discarded.is_empty());
         assert!(is_discarding || held <= self.remote.core.layout.capacity(), "the store holds {held} bytes");

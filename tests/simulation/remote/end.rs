@@ -47,10 +47,10 @@ impl Run {
         let before = self.server.checks(|checks| checks.openings);
         // The first failure is that of a stream or an opening of before. If there is none, the first opening
         // still waits for the disk. Each round opens the source for each stream at most once. An opening without a
-        // proof may have to start again at byte 0.
+        // proof may have to start again at byte 0. Each stream may move once, because its caller has left.
         let restart = u64::from(self.handle.progress().loaded == 0);
         let rounds = u64::from(self.setup.attempts) + 1;
-        let most = rounds * self.setup.streams as u64 + restart;
+        let most = (rounds + 1) * self.setup.streams as u64 + restart;
         // Two steps of time for each attempt, and two more for its delay.
         for _ in 0..4 * (rounds + 3) {
             self.fail(trouble).await;

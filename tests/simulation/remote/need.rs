@@ -57,8 +57,9 @@ impl Need {
 
     /// Whether the source may be opened at this missing byte to continue the read-ahead of a reader.
     pub fn may_continue(&self, offset: u64) -> bool {
-        // The position of the reader may be anywhere in what it was delivered.
-        self.delivered.iter().any(|(_, last)| offset.saturating_sub(*last) < self.read_ahead / 2)
+        // A caller whose offset is reached may have been answered already, up to the end of what it may get.
+        let mut ends = self.delivered.iter().chain(&self.callers).map(|(_, last)| *last);
+        ends.any(|last| offset.saturating_sub(last) < self.read_ahead / 2)
     }
 
     /// Whether a stream may be pulled whose next missing byte is in `offsets`, for a request.
