@@ -30,6 +30,8 @@ mod layering;
 mod lending;
 mod lifecycle;
 mod limits;
+#[cfg(all(unix, feature = "process"))]
+mod processes;
 mod pulling;
 mod random;
 mod reading;
