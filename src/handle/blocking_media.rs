@@ -8,7 +8,7 @@ use super::blocking_thread::wait;
 /// How a file of the Core Audio Format starts.
 const CAF: &[u8] = b"caff";
 
-/// How an Ogg stream, a Matroska file and a WebM file start.
+/// How an Ogg stream, a Matroska file and a `WebM` file start.
 const OGG_AND_MATROSKA: [&[u8]; 2] = [b"OggS", b"\x1a\x45\xdf\xa3"];
 
 /// With the feature `symphonia`.
@@ -24,7 +24,7 @@ const OGG_AND_MATROSKA: [&[u8]; 2] = [b"OggS", b"\x1a\x45\xdf\xa3"];
 ///
 /// | format | the length that Symphonia gets |
 /// |---|---|
-/// | Ogg, Matroska, WebM | the [known size](crate::Progress::size); without it, Symphonia plays at once, but it cannot seek in Ogg, and Matroska ends with an error instead of its end |
+/// | Ogg, Matroska, `WebM` | the [known size](crate::Progress::size); without it, Symphonia plays at once, but it cannot seek in Ogg, and Matroska ends with an error instead of its end |
 /// | CAF | the size, and if it is not known, the reader waits for it: Symphonia opens CAF only with the length |
 /// | all others | none |
 ///
