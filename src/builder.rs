@@ -259,8 +259,11 @@ impl Builder {
         handle
     }
 
-    /// Makes the handle for anything that is [`AsyncRead`], such as a child's output, and runs its actor
-    /// as a task of the current tokio runtime.
+    /// Makes the handle for anything that is [`AsyncRead`], and runs its actor as a task of the current tokio
+    /// runtime.
+    ///
+    /// The end of the reader is taken for the end of the resource. The end of a pipe does not say whether the
+    /// process that wrote it has succeeded: for a child process, use `spawn_child` (feature `process`).
     ///
     /// # Panics
     ///
@@ -281,6 +284,57 @@ impl Builder {
     /// ```
     pub fn spawn_reader(self, reader: impl AsyncRead + Send + 'static) -> BufferHandle {
         self.spawn(chunks_of(reader))
+    }
+
+    /// Makes the handle for the standard output of a child process, and runs its actor as a task of the current
+    /// tokio runtime.
+    ///
+    /// Needs the feature `process`. The output of a child that fails may lack its last bytes, although the pipe
+    /// ends as always. So the resource ends only when the pipe has ended and the child has exited with success. If
+    /// the child exits with another status or is killed by a signal, that is an error of the source: reads of
+    /// missing bytes fail with [`Source`](crate::ErrorKind::Source), and bytes that arrived before stay readable.
+    ///
+    /// The child is killed when the buffer ends: after [`close`](BufferHandle::close), and when the last handle
+    /// is dropped. Only the child itself is killed. If it is a shell, the processes that it has started may go on,
+    /// until they write to the pipe. While the buffer pulls nothing, the child waits as soon as the pipe is full.
+    ///
+    /// - The standard output must be piped, and not taken. Otherwise reads fail with an error of the kind
+    ///   [`InvalidInput`](io::ErrorKind::InvalidInput).
+    /// - If the standard error is piped and not taken, the buffer reads it, and the message of the error ends with
+    ///   its last 1024 bytes. Otherwise it goes where the [`Command`](tokio::process::Command) sends it: by default,
+    ///   where that of this process goes. A message in a log or on a terminal says why the child has failed.
+    /// - A standard input that is piped and not taken is closed.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::process::Stdio;
+    ///
+    /// use tokio::process::Command;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # if cfg!(unix) {
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "printf 0123456789; echo disk full >&2; exit 3"]);
+    /// let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    /// let buffer = streamspool::StreamBuffer::builder().spawn_child(child);
+    /// assert_eq!(buffer.read(2, 3).await?, "234");
+    ///
+    /// let error = buffer.load().await.unwrap_err();
+    /// let cause = error.io_error().map(ToString::to_string);
+    /// assert_eq!(cause.as_deref(), Some("the child process ended with exit status: 3: disk full"));
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "process")]
+    pub fn spawn_child(self, child: tokio::process::Child) -> BufferHandle {
+        self.spawn(crate::source::child::output_of(child))
     }
 
     fn build_actor(

@@ -71,25 +71,26 @@
 //!
 //! ## An `AsyncRead`
 //!
-//! [`spawn_reader`](Builder::spawn_reader) takes the output of a child process, a socket, or anything else
-//! that is [`AsyncRead`](tokio::io::AsyncRead):
+//! [`spawn_reader`](Builder::spawn_reader) takes a socket, the output of a decoder, or anything else that is
+//! [`AsyncRead`](tokio::io::AsyncRead):
 //!
 //! ```
-//! use std::process::Stdio;
 //! use streamspool::StreamBuffer;
-//! use tokio::process::Command;
+//! use tokio::io::AsyncReadExt;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> std::io::Result<()> {
-//! # if cfg!(unix) {
-//! let mut child = Command::new("echo").arg("hello").stdout(Stdio::piped()).spawn()?;
-//! let output = child.stdout.take().expect("it is piped");
-//! let buffer = StreamBuffer::builder().spawn_reader(output);
-//! assert_eq!(buffer.slice(1..4).await?, "ell");
-//! # }
+//! let reader = tokio::io::repeat(b'a').take(1000);
+//! let buffer = StreamBuffer::builder().spawn_reader(reader);
+//! assert_eq!(buffer.slice(997..).await?, "aaa");
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! ## A child process
+//!
+//! The output of a process that fails ends like that of a process that succeeds. With the feature `process`,
+//! `Builder::spawn_child` takes a child process, and its output ends only if the process exits with success.
 //!
 //! ## A source that can be opened again
 //!
@@ -155,6 +156,7 @@
 //! |---|---|
 //! | `http` | `HttpSource`, a resource of an HTTP server |
 //! | `object_store` | `ObjectSource`, an object of S3, Google Cloud Storage, Azure or a folder |
+//! | `process` | `Builder::spawn_child`, the output of a child process |
 //! | `symphonia` | a [`BlockingReader`] is a `MediaSource` of Symphonia |
 //! | `checksums` | `ChecksummedStore`, which finds bytes that a disk has lost or changed |
 //!

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use futures::{Stream, stream};
-use streamspool::{BufferHandle, Bytes, StreamBuffer, WeakBufferHandle};
+use streamspool::{BufferHandle, Bytes, State, StreamBuffer, WeakBufferHandle};
 
 #[derive(Default)]
 struct Registry {
@@ -15,13 +15,15 @@ struct Registry {
 }
 
 impl Registry {
-    /// Returns the buffer of `key`. Opens the resource if it has no listener yet.
+    /// Returns the buffer of `key`. Opens the resource if it has no listener yet, or if its source has failed: the
+    /// listeners of the failed buffer keep the bytes that it has.
     fn listen<S>(&self, key: &str, open: impl FnOnce() -> S) -> BufferHandle
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = buffers.get(key).and_then(WeakBufferHandle::upgrade) {
+        let shared = buffers.get(key).and_then(WeakBufferHandle::upgrade);
+        if let Some(shared) = shared.filter(|buffer| buffer.progress().state != State::Failed) {
             return shared;
         }
         // Remove the keys of buffers that no longer exist.
@@ -52,5 +54,10 @@ async fn main() -> Result<(), streamspool::Error> {
 
     let again = registry.listen("song", || download("song"));
     println!("again: {:?}", again.read(500, 4).await?);
+
+    let failed = registry.listen("radio", || stream::iter([Err(io::ErrorKind::ConnectionReset.into())]));
+    println!("radio fails: {}", failed.read(0, 4).await.is_err());
+    let retried = registry.listen("radio", || download("radio"));
+    println!("radio goes on: {:?}", retried.read(500, 4).await?);
     Ok(())
 }

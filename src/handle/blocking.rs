@@ -74,7 +74,11 @@ impl BufferHandle {
     /// ```
     #[must_use]
     pub fn blocking_reader(&self) -> BlockingReader {
-        BlockingReader { reader: self.reader() }
+        BlockingReader {
+            reader: self.reader(),
+            #[cfg(feature = "symphonia")]
+            was_complete: self.progress().state == crate::progress::State::Complete,
+        }
     }
 }
 
@@ -128,6 +132,9 @@ impl BufferHandle {
 /// ```
 pub struct BlockingReader {
     reader: BufferReader,
+    /// Whether all bytes were loaded when the reader was made.
+    #[cfg(feature = "symphonia")]
+    pub(super) was_complete: bool,
 }
 
 impl BlockingReader {

@@ -3,7 +3,13 @@
 use symphonia_core::io::MediaSource;
 
 use super::BlockingReader;
-use crate::progress::State;
+use super::blocking_thread::wait;
+
+/// How a file of the Core Audio Format starts.
+const CAF: &[u8] = b"caff";
+
+/// How an Ogg stream, a Matroska file and a `WebM` file start.
+const OGG_AND_MATROSKA: [&[u8]; 2] = [b"OggS", b"\x1a\x45\xdf\xa3"];
 
 /// With the feature `symphonia`.
 ///
@@ -12,27 +18,39 @@ use crate::progress::State;
 ///
 /// # The length
 ///
-/// If Symphonia knows the length of a stream, it reads the tags at the end before it plays. So the reader
-/// returns the length only after all bytes are loaded, and playing starts with the first bytes. Symphonia can
-/// seek without the length (`SeekMode::Accurate`).
+/// If Symphonia knows the length of a stream, it reads the tags at the end before it plays. Most formats can be
+/// played and seeked without the length (`SeekMode::Accurate`), so that playing starts with the first bytes. Others
+/// need the length when they are opened. So the first bytes of the stream decide:
 ///
-/// Ogg is an exception. Symphonia seeks in Ogg only if it knows the length when it opens the stream. So for a
-/// stream that starts with `OggS`, the reader always returns the [known size](crate::Progress::size). Then
-/// Symphonia reads the end of the stream before it plays. If the size is not known, Symphonia plays at once and
-/// cannot seek. To find the size of such a stream first, call
-/// [`BufferHandle::size`](crate::BufferHandle::size).
+/// | format | the length that Symphonia gets |
+/// |---|---|
+/// | Ogg, Matroska, `WebM` | the [known size](crate::Progress::size); without it, Symphonia plays at once, but it cannot seek in Ogg, and Matroska ends with an error instead of its end |
+/// | CAF | the size, and if it is not known, the reader waits for it: Symphonia opens CAF only with the length |
+/// | all others | none |
+///
+/// A reader that was made when all bytes were loaded always returns the length. So for tags at the end, for
+/// durations that are estimated from the length, and for `SeekMode::Coarse`, call
+/// [`BufferHandle::load`](crate::BufferHandle::load) before
+/// [`blocking_reader`](crate::BufferHandle::blocking_reader). If the source tells no size, call
+/// [`BufferHandle::size`](crate::BufferHandle::size) to find it: it is known once all bytes are loaded.
 impl MediaSource for BlockingReader {
     /// Always `true`: a read of any offset waits for its bytes. With a limit on disk, bytes may be discarded.
     fn is_seekable(&self) -> bool {
         true
     }
 
-    /// The length, if Symphonia should know it now. This waits for the first four bytes. On a thread that runs
-    /// async tasks, the result is `None` until all bytes are loaded.
+    /// The length, if Symphonia should know it. This waits for the first four bytes, and for the size of CAF. On
+    /// a thread that runs async tasks, the result is `None`, unless all bytes were loaded when the reader was made.
     fn byte_len(&self) -> Option<u64> {
         let buffer = self.handle();
-        let is_told = buffer.progress().state == State::Complete
-            || buffer.blocking_read(0, 4).is_ok_and(|magic| magic == "OggS");
-        buffer.progress().size.filter(|_| is_told)
+        if self.was_complete {
+            return buffer.progress().size;
+        }
+        // An error has no effect here: the next read returns it.
+        let magic = buffer.blocking_read(0, 4).ok()?;
+        if magic == CAF {
+            return wait(buffer.size())?.ok();
+        }
+        buffer.progress().size.filter(|_| OGG_AND_MATROSKA.contains(&&magic[..]))
     }
 }

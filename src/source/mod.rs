@@ -1,5 +1,7 @@
 //! Sources that can be opened again, and what an opening yields.
 
+#[cfg(feature = "process")]
+pub(crate) mod child;
 pub(crate) mod error;
 #[cfg(feature = "http")]
 pub(crate) mod http;

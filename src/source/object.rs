@@ -22,6 +22,10 @@ use super::{OpenAt, Opened, Source, SourceError, Version};
 ///   [`Changed`](crate::ErrorKind::Changed), and loaded bytes stay readable.
 /// - In a bucket with versioning, the version that was opened first is read to its end.
 ///
+/// A store refuses a range that starts at or past the end of the object, with an error that it also uses for other
+/// failures. So after such an error of a request that does not start at 0, one more request asks for the size,
+/// without bytes. If the object ends before the range, the read is empty.
+///
 /// # Failures
 ///
 /// No such object, no permission, an invalid path and an unsupported operation are permanent failures. All
@@ -68,14 +72,27 @@ impl ObjectSource {
     /// The answer for a request of a version that the object does not have any more: the present version and
     /// size, without bytes. The buffer decides whether the resource has changed.
     async fn replaced(&self, at: &OpenAt, cause: Error) -> io::Result<Opened> {
-        let look = GetOptions::new().with_head(true);
-        let meta = self.store.get_opts(&self.path, look).await.map_err(to_io)?.meta;
-        let version = version(&meta);
-        if version == at.version {
+        let meta = self.look(GetOptions::new()).await.map_err(to_io)?;
+        if version(&meta) == at.version {
             // It was replaced and restored between the two requests.
             return Err(SourceError::transient(cause).into());
         }
-        Ok(Opened::new(stream::empty()).starting_at(at.offset).size(meta.size).version(version))
+        Ok(without_bytes(at, &meta))
+    }
+
+    /// The answer for a failed request: the version and size, without bytes, if the object ends at or before the
+    /// offset. Stores have no separate error for such a range.
+    async fn past_the_end(&self, at: &OpenAt, cause: Error) -> io::Result<Opened> {
+        // The same version: another one may end elsewhere.
+        match self.look(GetOptions { range: None, ..options(at) }).await {
+            Ok(meta) if meta.size <= at.offset => Ok(without_bytes(at, &meta)),
+            _ => Err(to_io(cause)),
+        }
+    }
+
+    /// The version and the size. Requests no bytes.
+    async fn look(&self, options: GetOptions) -> Result<ObjectMeta, Error> {
+        Ok(self.store.get_opts(&self.path, options.with_head(true)).await?.meta)
     }
 }
 
@@ -84,12 +101,20 @@ impl Source for ObjectSource {
         let result = match self.store.get_opts(&self.path, options(&at)).await {
             Ok(result) => result,
             Err(cause @ Error::Precondition { .. }) => return self.replaced(&at, cause).await,
+            Err(cause @ Error::Generic { .. }) if at.offset > 0 => {
+                return self.past_the_end(&at, cause).await;
+            }
             Err(error) => return Err(to_io(error)),
         };
         let (start, size, version) = (result.range.start, result.meta.size, version(&result.meta));
         let stream = result.into_stream().map(|chunk| chunk.map_err(to_io));
         Ok(Opened::new(stream).starting_at(start).size(size).version(version))
     }
+}
+
+/// An opened object that sends no bytes.
+fn without_bytes(at: &OpenAt, meta: &ObjectMeta) -> Opened {
+    Opened::new(stream::empty()).starting_at(at.offset).size(meta.size).version(version(meta))
 }
 
 /// The request for the range and the version.

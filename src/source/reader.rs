@@ -12,13 +12,11 @@ use tokio_stream::Stream;
 const CHUNK: usize = 64 * 1024;
 
 /// The chunks that `reader` yields. The stream ends when a read returns no bytes.
-pub(crate) fn chunks_of(
-    reader: impl AsyncRead + Send + 'static,
-) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+pub(crate) fn chunks_of<R: AsyncRead>(reader: R) -> Chunks<R> {
     Chunks { reader: Box::pin(reader), buffer: BytesMut::new() }
 }
 
-struct Chunks<R> {
+pub(crate) struct Chunks<R> {
     reader: Pin<Box<R>>,
     buffer: BytesMut,
 }

@@ -31,6 +31,8 @@ mod layering;
 mod lending;
 mod lifecycle;
 mod limits;
+#[cfg(all(unix, feature = "process"))]
+mod processes;
 mod pulling;
 mod random;
 mod reading;

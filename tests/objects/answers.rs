@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use object_store::{
 };
 use streamspool::{ErrorKind, ObjectSource, Retry, StreamBuffer};
 
-/// The answer of the store to one request: an error, or an object of ten bytes with this tag and version.
+/// The answer of the store to one request: an error, or an object with this tag and version.
 type Answer = Result<(Option<&'static str>, Option<&'static str>, &'static [u8])>;
 
 /// A store that answers each request with the next answer.
@@ -23,13 +24,14 @@ type Answer = Result<(Option<&'static str>, Option<&'static str>, &'static [u8])
 struct Scripted {
     answers: Mutex<Vec<Answer>>,
     requests: Mutex<Vec<GetOptions>>,
+    size: AtomicU64,
 }
 
 impl Scripted {
     fn new(answers: impl IntoIterator<Item = Answer>) -> Arc<Self> {
         let mut answers: Vec<_> = answers.into_iter().collect();
         answers.reverse();
-        Arc::new(Self { answers: Mutex::new(answers), requests: Mutex::default() })
+        Arc::new(Self { answers: Mutex::new(answers), requests: Mutex::default(), size: 10.into() })
     }
 
     fn spawn(self: &Arc<Self>) -> streamspool::BufferHandle {
@@ -55,10 +57,11 @@ impl ObjectStore for Scripted {
         };
         self.requests.lock().unwrap().push(options);
         let (e_tag, version, bytes) = self.answers.lock().unwrap().pop().expect("no more requests")?;
+        let size = self.size.load(Ordering::Relaxed);
         let meta = ObjectMeta {
             location: location.clone(),
             last_modified: std::time::SystemTime::UNIX_EPOCH.into(),
-            size: 10,
+            size,
             e_tag: e_tag.map(Into::into),
             version: version.map(Into::into),
         };
@@ -67,7 +70,7 @@ impl ObjectStore for Scripted {
         Ok(GetResult {
             payload: GetResultPayload::Stream(chunks),
             meta,
-            range: start..10,
+            range: start..size,
             attributes: Attributes::new(),
             extensions: Extensions::new(),
         })
@@ -200,6 +203,52 @@ async fn rule_24_errors_of_a_store_are_transient_or_permanent() {
         let store = Scripted::new([Err(error), Ok((Some("a"), None, &b"0123456789"[..]))]);
         assert_eq!(store.spawn().read(0, 10).await.unwrap(), "0123456789");
     }
+}
+
+#[tokio::test]
+async fn rule_1_a_first_read_past_the_end_is_empty_and_costs_one_request_without_content() {
+    let refused = || Error::Generic { store: "S3", source: source("416") };
+    let all = || Ok((Some("a"), None, &b"0123456789"[..]));
+    for start in [10, 11] {
+        let store = Scripted::new([Err(refused()), all(), all()]);
+        let buffer = store.spawn();
+        assert_eq!(buffer.read(start, 5).await.unwrap(), "");
+        assert_eq!(asked(&store), [&format!("bytes={start}-"), "all head"]);
+        assert_eq!(buffer.read(0, 10).await.unwrap(), "0123456789");
+    }
+
+    // The object has these bytes, so the error is a failure, which is retried.
+    let store = Scripted::new([Err(refused()), all(), Ok((Some("a"), None, b"9"))]);
+    assert_eq!(store.spawn().read(9, 5).await.unwrap(), "9");
+    assert_eq!(asked(&store), ["bytes=9-", "all head", "bytes=9-"]);
+
+    // The version that the buffer has is looked at, because another one may end elsewhere.
+    let store = Scripted::new([
+        Ok((None, Some("v1"), &b"0123"[..])),
+        Err(refused()),
+        Ok((None, Some("v1"), b"")),
+        Ok((None, Some("v1"), b"456789")),
+    ]);
+    assert_eq!(store.spawn().read(0, 10).await.unwrap(), "0123456789");
+    assert_eq!(asked(&store)[1..3], ["bytes=4- version v1", "all version v1 head"]);
+
+    // The first failure is reported, and not that of the second request.
+    let failures = (0..3).flat_map(|_| [Err(refused()), Err(precondition())]);
+    let error = Scripted::new(failures).spawn().read(10, 5).await.unwrap_err();
+    assert_eq!(error.io_error().unwrap().to_string(), refused().to_string());
+}
+
+#[tokio::test]
+async fn rule_22_an_object_that_became_shorter_has_changed_though_the_store_ignores_the_condition() {
+    // With a tag the second request asks for the bytes from 4 on. The object has none there now.
+    let refused = Error::Generic { store: "S3", source: source("416") };
+    let store =
+        Scripted::new([Ok((Some("a"), None, &b"0123"[..])), Err(refused), Ok((Some("b"), None, b""))]);
+    let buffer = store.spawn();
+    assert_eq!(buffer.read(0, 4).await.unwrap(), "0123");
+    store.size.store(3, Ordering::Relaxed);
+    assert_eq!(buffer.read(0, 10).await.unwrap_err().kind(), ErrorKind::Changed);
+    assert_eq!(asked(&store), ["all", "bytes=4- tag a", "all tag a head"]);
 }
 
 #[test]

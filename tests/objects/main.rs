@@ -78,6 +78,7 @@ async fn check(store: &Arc<dyn ObjectStore>) {
     goes_on_after_a_break(store).await;
     is_changed_when_it_was_replaced(store).await;
     ends_where_it_is_asked_to(store).await;
+    is_empty_past_its_end(store).await;
     empty_and_missing_objects(store).await;
 }
 
@@ -138,6 +139,21 @@ async fn ends_where_it_is_asked_to(store: &Arc<dyn ObjectStore>) {
         assert!(text.contains(&format!("start: Some({start}), size: Some(300000)")), "{text}");
         let got: Vec<_> = chunks.unwrap().try_collect().await.unwrap();
         assert_eq!(got.concat(), data(1)[start..end.min(SIZE)]);
+    }
+}
+
+/// Rule 1: also if the first read of all starts there.
+async fn is_empty_past_its_end(store: &Arc<dyn ObjectStore>) {
+    for bytes in [data(1), Bytes::from_static(b"0"), Bytes::new()] {
+        let size = bytes.len() as u64;
+        put(store, bytes.clone()).await;
+        for start in [size, size + 1, 1 << 40, i64::MAX as u64 + 1, u64::MAX - 1] {
+            let (openings, buffer) = open_breaking(store, SIZE);
+            assert_eq!(buffer.read(start, 9).await.unwrap(), "", "at {start} of {size}");
+            assert_eq!(openings.lock().unwrap()[..], [start]);
+            assert_eq!(buffer.progress().size, Some(size));
+            assert_eq!(buffer.read(0, usize::MAX).await.unwrap(), bytes);
+        }
     }
 }
 

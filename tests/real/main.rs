@@ -27,6 +27,7 @@ mod limits;
 mod lost_writes;
 mod memory_disks;
 mod runtimes;
+mod saves;
 #[path = "../it/support/mod.rs"]
 mod support;
 mod windows;

@@ -54,8 +54,11 @@ impl BufferHandle {
     ///
     /// [`Save`](crate::ErrorKind::Save) if the file can't be written. An empty path, a directory, a path in
     /// a directory that does not exist or can't be written to, and an existing `path` that is not a
-    /// regular file are refused before anything is loaded. If the last step fails, syncing the directory,
-    /// then `path` is complete, but may be lost in a crash of the system.
+    /// regular file are refused before anything is loaded. On Linux, so is a file that the system lets no program
+    /// replace: a file of another user in a sticky directory such as `/tmp`, an immutable or append-only file,
+    /// and a mount point, such as a single file that is mounted into a container. On other systems, such a file is
+    /// refused only at the end, after everything was loaded. If the last step fails, syncing the directory, then
+    /// `path` is complete, but may be lost in a crash of the system.
     ///
     /// Otherwise as [`read`](Self::read).
     ///
@@ -230,7 +233,12 @@ struct Saving<D: Disk> {
 impl<D: Disk> Saving<D> {
     fn begin(&mut self, existing: Existing) -> io::Result<()> {
         let target = Target::new(&self.path, existing)?;
-        let draft = self.disk.create(&target, target.replaced()?.as_ref())?;
+        let replaced = target.replaced()?;
+        #[cfg(target_os = "linux")]
+        if replaced.is_some() {
+            target.refuse_protected()?;
+        }
+        let draft = self.disk.create(&target, replaced.as_ref())?;
         self.open = Some((draft, target));
         Ok(())
     }

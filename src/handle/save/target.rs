@@ -64,6 +64,30 @@ impl Target {
             Err(error) => Err(error),
         }
     }
+
+    /// Refuses a regular file that the system lets no rename replace: one of another user in a sticky directory, an
+    /// immutable or append-only one, and a mount point. Blocks.
+    #[cfg(target_os = "linux")]
+    pub(super) fn refuse_protected(&self) -> io::Result<()> {
+        use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, rmdir, statx};
+        use rustix::io::Errno;
+
+        // `rmdir` of a file always fails. The system first checks what it checks for a rename over the file, and
+        // returns `NOTDIR` only if a rename would be allowed. So the system itself answers, with all its
+        // capabilities and file systems. Any other error is no answer: then the rename at the end decides.
+        if rmdir(&self.path) == Err(Errno::PERM) {
+            let text = "it must not be replaced: it is immutable or append-only, or belongs to another user in a \
+                        sticky directory";
+            return Err(io::Error::new(ErrorKind::PermissionDenied, text));
+        }
+        // Linux before 5.8 does not report the attribute. Then the rename decides too.
+        match statx(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()) {
+            Ok(found) if found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) => {
+                Err(io::Error::new(ErrorKind::ResourceBusy, "it is a mount point, which cannot be replaced"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The error for a path that must be new.
