@@ -130,8 +130,9 @@ impl Builder {
     /// 0 pulls only the bytes that a read waits for. [`u64::MAX`] pulls everything as fast as the source
     /// sends it, also without a read. With any other value no byte is pulled before the first read.
     ///
-    /// If a [`Source`] has several [streams](Self::streams), each reads ahead of the range that was read there
-    /// last. Read-ahead uses the streams that are open. It never opens one, except for [`u64::MAX`].
+    /// If a [`Source`] can have several [streams](Self::streams), read-ahead counts for each reader. It uses the
+    /// streams that are open. It opens one only with [`u64::MAX`], or for a slow reader in order that will soon have to
+    /// wait.
     pub fn read_ahead(mut self, bytes: u64) -> Self {
         self.limits.read_ahead = bytes;
         self
@@ -148,11 +149,13 @@ impl Builder {
     /// is being opened counts.
     ///
     /// A read that is far ahead of all streams, or behind them, gets a stream of its own. If this many are in
-    /// use, a stream that no read waits for is closed for it. If reads wait for all of them, each stream
-    /// brings 256 KiB before it may be closed. So if there are more distant readers than streams, they share the
-    /// streams in turn. With 1 stream, a far read closes that stream and opens the source elsewhere. With
-    /// [`max_disk(0)`](Self::max_disk), at most two streams and one more for each 256 KiB of
-    /// [`max_memory`](Self::max_memory) are open at once.
+    /// use, readers share them in [turns](crate#sources-that-can-be-opened-again): a stream moves to the reader that
+    /// has waited longest, after it has brought at least 512 KiB, or when its readers have stopped. With 1 stream, a far
+    /// read closes that stream and opens the source elsewhere. Two streams are enough for one player. A server with
+    /// many slow readers waits less with 3 or 4.
+    ///
+    /// With [`max_disk`](Self::max_disk), at most two streams are open at once, and one more for each 256 KiB of
+    /// [`max_memory`](Self::max_memory) and of `max_disk`.
     ///
     /// All this is true only of sources that can be opened [`Anywhere`](crate::Reopen) and whose openings yield a
     /// [`Version`](crate::Version). All others have one stream, which loads from front to back.

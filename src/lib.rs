@@ -206,7 +206,8 @@
 //!     [`save`](BufferHandle::save) writes the whole resource to a path, complete or not at all. It follows
 //!     a symbolic link at the path, and a file that it replaces passes on its permissions.
 //!     [`save_new`](BufferHandle::save_new) saves only to a path that does not exist. A path that cannot be
-//!     saved to is refused before anything is loaded.
+//!     saved to is refused before anything is loaded; on Linux this includes a file that the system lets no program
+//!     replace.
 //! 13. The [store](SpillStore) can be replaced.
 //!
 //! ## Ending
@@ -218,7 +219,9 @@
 //!     its kind. It closes all streams. Bytes that arrived before stay readable, also after a hole, and
 //!     requests that need missing bytes get the error. Transient failures of a source that can be opened
 //!     again are retried first, and are not final (rule 24). A failure is never an end of file: kinds that
-//!     decoders misread [are mapped](Error#as-an-ioerror), for errors of the store and of a save too.
+//!     decoders misread [are mapped](Error#as-an-ioerror), for errors of the store and of a save too. The output of
+//!     a child process (`spawn_child`) ends only if the process exits with success; any other exit is an error of the
+//!     source.
 //! 16. A failed write to the store loses no byte. If memory exceeds its limit then, no stream is opened or
 //!     pulled, and waiting requests get the error; if only a [`spill`](BufferHandle::spill) needed the write,
 //!     reading goes on. Until a write succeeds, [`Progress::store_failing`] and
@@ -228,7 +231,8 @@
 //! 17. After [`close`](BufferHandle::close), the end of the runtime, or any other end of the actor, every
 //!     request is answered with [`Closed`](ErrorKind::Closed). When the last handle is dropped, the source
 //!     and the file are dropped too. A disk thread closes the file and frees large memory. A panic in a
-//!     destructor of a source, a chunk, a store or an error changes none of this.
+//!     destructor of a source, a chunk, a store or an error changes none of this. The end of the buffer kills the
+//!     child process of `spawn_child`.
 //! 18. A seek to a negative position is invalid input; a seek past the end is legal. A seek cancels the
 //!     reader's read in flight.
 //! 19. `Debug` never prints contents. Every error says which operation failed and at which offset. The
@@ -249,71 +253,83 @@
 //!     [`FromStart`](Reopen::FromStart) or [`Anywhere`](Reopen::Anywhere). A stream that starts before the
 //!     requested offset downgrades `Anywhere` to `FromStart`. A stream that starts at 0 as requested does not show
 //!     whether the source obeys offsets. [`Source::open`] is called only while a request waits for a missing
-//!     byte or for the size, or while `read_ahead(u64::MAX)` loads all bytes. It is called for the first
-//!     missing byte that the request needs. Only an `Anywhere` source with versions
+//!     byte or for the size, while `read_ahead(u64::MAX)` loads all bytes, or for a reader that will soon wait
+//!     (rule 26). It is called for the first missing byte that is needed. Only an `Anywhere` source with versions
 //!     can have holes and several streams: at most [`streams`](Builder::streams) are open or being opened at
-//!     once. All others are loaded from front to back by one stream. A stream of an `Anywhere` source from
-//!     which the buffer wanted no byte for 30 s is closed, and the next read opens the source again.
+//!     once, and no more than memory and the store can hold blocks. All others are loaded from front to back by one
+//!     stream. A stream of an `Anywhere` source from which the buffer wanted no byte for 30 s is closed, and the next
+//!     read opens the source again.
 //! 22. Bytes of different versions are never mixed. After each opening, new bytes count only if they are
 //!     proven to belong to the same resource: by an equal [`Version`], or, without versions, by an equal size
 //!     (where it is known) and by up to 64 KiB of received bytes that compare equal. For this comparison, a
 //!     source without versions keeps its last 64 KiB in memory, outside `max_memory`, and is opened that much
 //!     earlier. If its very first opening was past offset 0, that stream is dropped and the source is opened
 //!     at 0, because nothing would prove the bytes before it. A stream that lacks the known version is a
-//!     transient failure. If the resource is another one, all streams are closed, waiting and later requests
-//!     for missing bytes get [`Changed`](ErrorKind::Changed), and loaded bytes stay readable.
+//!     transient failure. A stream that returns when nothing can prove it is dropped, and that is no failure: the
+//!     source is opened where a proof is possible. Without a known version, one stream is open at a time, and it must
+//!     bring all of the last 64 KiB kept. A source without versions keeps its first 4 KiB too, so that a stream that
+//!     starts again with other bytes is `Changed` at once. If the resource is another one, all streams are
+//!     closed, waiting and later requests for missing bytes get [`Changed`](ErrorKind::Changed), and loaded bytes stay readable.
 //! 23. A stream may start before the requested offset. Its bytes that are loaded already are skipped, and
 //!     compared where the kept bytes allow it. If it starts after that offset, the resource has `Changed`.
 //!     Bytes past the size that the source told are cut off.
 //! 24. A transient failure is retried while a request waits for missing bytes. Transient are: all kinds of
 //!     [`io::Error`](std::io::Error) except `NotFound`, `PermissionDenied`, `InvalidInput`, `InvalidData` and
 //!     `Unsupported`; an end before the known size; and an opening or a needed stream that is silent for
-//!     [`stall_timeout`](Retry::stall_timeout). A [`SourceError`] inside the `io::Error` overrides its kind
-//!     and can ask for a longer delay. Panics are permanent. The delay starts at 100 ms and doubles up to
-//!     15 s, less a random part of up to one half. During a delay nothing is opened, and open streams go on.
-//!     After 10 attempts in a row without a *new* byte from any stream, the waiting requests fail with the
-//!     last error, and the next request starts a new series. If all failures of a series were early ends and
-//!     the size is known, this error is [`Truncated`](ErrorKind::Truncated). An end at [`OpenAt::end`] is no
-//!     failure (rule 25). [`Retry`] changes these numbers. If the source tells a size that differs from the
-//!     declared one, the buffer fails at once, with `Truncated` or [`Oversized`](ErrorKind::Oversized). Only
-//!     this, permanent failures and `Changed` are final. Without a timer in the runtime, the first failure
-//!     fails the waiting requests.
-//! 25. Where several streams are possible (rule 21), a waiting request gets a stream of its own if that is
-//!     faster than waiting: if its first missing byte is behind all streams, or further ahead of them than
-//!     the *jump distance*. This is the number of bytes that a stream brings while another one is opened: the
-//!     rate times the time to the first byte. Both are medians of the last five measurements, without the
-//!     time in which the buffer wanted no bytes. The distance is never less than 64 KiB, and 128 KiB until
-//!     both are measured. If all `streams` are in use, one of them moves there. A stream that no request
-//!     waits for moves at once: first one that is not reading ahead, and of these the one whose last new byte
-//!     is the oldest. A stream that a request waits for brings 256 KiB before it moves. The request that has
-//!     waited longest comes first. A stream runs through loaded ranges that are shorter than the jump
-//!     distance: it receives and skips their bytes. It stops before a longer one, before one at whose end
-//!     another stream goes on, and where nothing is missing after it. If such a stop is known at the opening,
-//!     [`OpenAt::end`] is its offset.
-//! 26. Read-ahead counts from the ends of the last ranges delivered, as many as there may be streams; with
-//!     one stream, from the furthest byte delivered. A range that continues another one takes its place. Reads of
-//!     settled bytes do not count, because nothing is missing within the read-ahead after them. Only a stream
-//!     that is open already reads ahead: except for `read_ahead(u64::MAX)`, read-ahead never opens, moves or
-//!     retries one. So a hole that no open stream reaches is filled only by reads,
-//!     [`load`](BufferHandle::load), [`load_range`](BufferHandle::load_range), `save` and
-//!     `read_ahead(u64::MAX)`.
+//!     [`stall_timeout`](Retry::stall_timeout). A [`SourceError`] inside the `io::Error` overrides its kind and can ask
+//!     for a longer delay. Panics are permanent. The delay starts at 100 ms and doubles up to 15 s, less a random part
+//!     of up to one half. During a delay nothing is opened, and open streams go on. Failures of streams and openings
+//!     that were under way when a delay began belong to the same round, and do not count again. A series ends when each
+//!     stream that was opened since its last counted failure has brought a *new* byte; bytes of older streams end none.
+//!     A stream that has brought new bytes and breaks waits only for the first delay, unless the source asked for more;
+//!     other ranges are retried with it. After 10 rounds, the waiting requests that no open stream with new bytes
+//!     serves fail with the last error, and the next request starts a new series. A delay beyond all time never ends.
+//!     If all failures of a series were early ends and the size is known, this error is
+//!     [`Truncated`](ErrorKind::Truncated). An end at [`OpenAt::end`] is no failure (rule 25). [`Retry`] changes these
+//!     numbers. If the source tells a size that differs from the declared one, the buffer fails at once, with
+//!     `Truncated` or [`Oversized`](ErrorKind::Oversized). Only this, permanent failures and `Changed` are final.
+//!     Without a timer in the runtime, the first failure fails the waiting requests.
+//! 25. Where several streams are possible (rule 21), a waiting request gets a stream of its own if that is faster than
+//!     waiting: if its first missing byte is behind all streams, or further ahead of them than the *jump distance*.
+//!     This is the number of bytes that a stream brings while another one is opened: the rate times the time to the
+//!     first byte. Both are medians of the last five measurements, without the time in which the buffer wanted no
+//!     bytes. A rate is measured over at least the time that an opening takes, so that a burst is not taken for it. The
+//!     distance is never less than 64 KiB, and 128 KiB until both are measured. Readers that share few streams take
+//!     turns. The turn of a stream starts with its first byte. It is over when the stream has brought eight jump
+//!     distances of new bytes (at least 512 KiB), or after 2 s or eight openings, whichever is longer. Then the stream
+//!     moves to the request that has waited longest, if no stream serves that request. During its turn a stream moves
+//!     only if its readers have stopped: no request waits for it, and it has answered none for half the time of an
+//!     opening. A reader that is slower than its stream pauses between its requests, so its read-ahead is completed
+//!     first. A new reader, or one that has sought, does not wait for that. Of several streams that may move, one that
+//!     does not read ahead moves first, and then the one whose reader has the most bytes left. A stream runs through
+//!     loaded ranges that are shorter than the jump distance: it receives and skips their bytes. It stops before a
+//!     longer one, before one at whose end another stream goes on, and where nothing is missing after it. If such a
+//!     stop is known at the opening, [`OpenAt::end`] is its offset.
+//! 26. Read-ahead counts from the ends of the last ranges delivered, one for each of up to 64 readers; for a source
+//!     that cannot jump, from the furthest byte delivered. A range that continues another one takes its place. Reads of
+//!     settled bytes do not count, because nothing is missing within the read-ahead after them. A stream that is open
+//!     reads ahead. Read-ahead opens, moves or retries a stream only with `read_ahead(u64::MAX)`, or for a reader that
+//!     reads in order, is slower than its stream, and has less than half of its read-ahead left (at most one turn):
+//!     this reader gets a stream that is not needed elsewhere, before it has to wait. So a hole that no open stream
+//!     reaches is filled only by reads, [`load`](BufferHandle::load), [`load_range`](BufferHandle::load_range), `save`
+//!     and `read_ahead(u64::MAX)`.
 //!
 //! ## Limits
 //!
-//! 27. The store holds at most [`max_disk`](Builder::max_disk) bytes, in whole blocks of 256 KiB; the places of
-//!     blocks that are discarded are used again. `max_disk(0)` makes no file. When the store is full, blocks
-//!     make space for new ones. Bytes of an `Anywhere` source with versions are discarded block by block,
-//!     approximately the one that was not read for the longest time, and are missing again: a request fetches
-//!     them again. All other bytes are discarded from the front and for good: a read or a load that starts
-//!     before [`Progress::start`] fails with [`Discarded`](ErrorKind::Discarded), and
-//!     [`Error::kept_from`] is the first offset that is kept.
-//!     [`skip_discarded`](BufferReader::skip_discarded) moves a reader there. Bytes that no read has got are
-//!     discarded only while a request waits for missing bytes; read-ahead pauses instead. A discarded byte is
-//!     not fetched again by read-ahead. Settled bytes (rule 5) count as read when the store gets a limit. A
-//!     read of any length is answered in parts, so it may be longer than the limits. A
-//!     [`load`](BufferHandle::load) or [`load_range`](BufferHandle::load_range) of a known range of more than `max_memory` and `max_disk` together fails with [`InvalidInput`](ErrorKind::InvalidInput).
-//!     A smaller one ends when each of its bytes has arrived once, even if other requests have discarded some
-//!     of them since. [`spill`](BufferHandle::spill) moves as many bytes as fit.
+//! 27. The store holds at most [`max_disk`](Builder::max_disk) bytes, in whole blocks of 256 KiB; the places of blocks
+//!     that are discarded are used again. `max_disk(0)` makes no file. When the store is full, blocks make space for
+//!     new ones. Bytes of an `Anywhere` source with versions are discarded block by block, approximately the one that
+//!     was not read for the longest time, and are missing again: a request fetches them again. All other bytes are
+//!     discarded from the front and for good: a read or a load that starts before [`Progress::start`] fails with
+//!     [`Discarded`](ErrorKind::Discarded), and [`Error::kept_from`] is the first offset that is kept.
+//!     [`skip_discarded`](BufferReader::skip_discarded) moves a reader there. Bytes that no read has got are discarded
+//!     only while a request waits for missing bytes and memory is full. A stream that only reads ahead pauses instead.
+//!     A discarded byte is not fetched again by read-ahead. Settled bytes (rule 5) count as read when the store gets a
+//!     limit. An exact read gets its bytes in parts, as they arrive, so it may be longer than the limits, and reads do
+//!     not discard each other's bytes. A [`load`](BufferHandle::load) or [`load_range`](BufferHandle::load_range) of a
+//!     known range of more than `max_memory` and `max_disk` together fails with
+//!     [`InvalidInput`](ErrorKind::InvalidInput). A smaller one ends when each of its bytes has arrived once, even if
+//!     other requests have discarded some of them since. [`spill`](BufferHandle::spill) moves as many bytes as fit.
 //! 28. [`set_max_memory`](BufferHandle::set_max_memory) and [`set_max_disk`](BufferHandle::set_max_disk) change
 //!     the limits at any time, and resolve when the new limit is met and the store was told which places are
 //!     free ([`SpillStore::discard`]). A lower limit on disk discards bytes whether they were read or not. A read

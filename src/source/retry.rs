@@ -6,9 +6,9 @@ use std::time::Duration;
 /// [`Builder::retry`](crate::Builder::retry).
 ///
 /// An attempt is made only while a read or a load waits for missing bytes. The delay before an
-/// attempt doubles each time; a random part of up to one half is taken off it. New bytes start the
-/// count and the delay again. After the last attempt the waiting reads fail with the error of the
-/// source, and the next read starts a new series.
+/// attempt doubles each time; a random part of up to one half is taken off it. New bytes of the streams that were
+/// opened since the failure start the count and the delay again. After the last attempt the waiting reads fail with
+/// the error of the source, and the next read starts a new series.
 ///
 /// # Examples
 ///
@@ -46,7 +46,7 @@ impl Retry {
         Self::default().attempts(0)
     }
 
-    /// The number of attempts in a row that bring no new byte; 10 by default.
+    /// The number of attempts in a row that bring no new byte; 10 by default. Streams that fail together count as one.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;

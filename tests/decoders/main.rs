@@ -223,10 +223,10 @@ async fn rule_32_the_format_and_not_the_progress_decides_whether_symphonia_gets_
         ("fLaC", false),
         ("RIFF", false),
     ] {
-        let whole = [magic.as_bytes(), &[0; 100_000]].concat();
+        let whole = [magic.as_bytes(), &vec![0; 100_000]].concat();
         assert_is_told(whole, is_told).await;
     }
-    assert_is_told([&b"\x1a\x45\xdf\xa3"[..], &[0; 100_000]].concat(), true).await;
+    assert_is_told([&b"\x1a\x45\xdf\xa3"[..], &vec![0; 100_000]].concat(), true).await;
     assert_is_told(b"Og".to_vec(), false).await;
 }
 

@@ -11,6 +11,7 @@
 
 #![allow(clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "rates are rounded")]
 
+use super::random::Random;
 use super::*;
 
 /// The least and the most bytes of a turn, where its time allows.
@@ -19,32 +20,6 @@ const TURN_TIME: Duration = Duration::from_secs(2);
 
 /// The bytes of an exact read, and of a place that a scrubbing reader looks at.
 pub(super) const EXACT: u64 = 64 << 10;
-
-/// The splitmix64 generator.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn below(&mut self, most: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % most
-    }
-
-    fn between(&mut self, least: u64, most: u64) -> u64 {
-        least + self.below(most - least + 1)
-    }
-
-    /// Each order of magnitude is equally likely.
-    fn scaled(&mut self, least: u64, most: u64) -> u64 {
-        let scale = (most as f64 / least as f64).powf(self.below(1001) as f64 / 1000.0);
-        (least as f64 * scale) as u64
-    }
-
-    fn one_of<V: Copy>(&mut self, values: &[V]) -> V {
-        values[self.below(values.len() as u64) as usize]
-    }
-}
 
 /// How a reader asks for its bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::crowd::{Crowd, EXACT, Kind, Random};
+use super::crowd::{Crowd, EXACT, Kind};
+use super::random::Random;
 use super::remote::{Remote, told};
 use super::*;
 use crate::source::retry::Retry;

@@ -6,11 +6,12 @@
 //! One seed decides one run. `STREAMSPOOL_RUNS=30000 cargo test --lib sources_at_random` makes more runs, and
 //! `STREAMSPOOL_SEED=77` repeats one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::failures::{ATTEMPTS, Failures};
 use super::remote::Remote;
+use super::server::{Server, bytes_of};
 use super::*;
 use crate::core::OpenedStream;
 use crate::error::ErrorKind;
@@ -19,50 +20,6 @@ use crate::source::Reopen;
 use crate::source::error::SourceError;
 use crate::source::retry::Retry;
 use crate::source::version::Version;
-
-/// A seeded generator (`SplitMix64`).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % limit
-    }
-
-    fn one_in(&mut self, chances: u64) -> bool {
-        self.below(chances) == 0
-    }
-}
-
-/// The bytes of a version of the resource. Every byte of two versions differs.
-fn bytes_of(version: u8, from: u64, to: u64) -> Bytes {
-    source(from, to).iter().map(|byte| byte ^ version).collect()
-}
-
-/// What the source does, by a seed.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts about the source")]
-struct Server {
-    random: Random,
-    size: u64,
-    /// In how many of 4 openings it tells its version.
-    tells_version: u64,
-    /// It can be opened only from the start, and each stream starts with other bytes.
-    is_live: bool,
-    /// Before the first byte its streams often break, each may be one of another version, and openings return late.
-    is_unsettled: bool,
-    tells_size: bool,
-    ignores_offsets: bool,
-    /// How many of 100 steps have a fault.
-    faults: u64,
-    version: u8,
-    /// The version of each open stream.
-    streams: BTreeMap<usize, u8>,
-    /// The version of the bytes that the buffer keeps, once it has some.
-    kept: Option<u8>,
-}
 
 /// A request that waits.
 struct Asked {
@@ -102,28 +59,7 @@ struct Run {
 
 impl Run {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed);
-        let most = [10, 5000, 300_000, 2_000_000][random.below(4) as usize];
-        let mut server = Server {
-            size: 1 + random.below(most),
-            tells_version: [0, 0, 2, 4, 4, 4][random.below(6) as usize],
-            is_live: false,
-            is_unsettled: false,
-            tells_size: !random.one_in(3),
-            ignores_offsets: random.one_in(6),
-            faults: [0, 5, 20, 50][random.below(4) as usize],
-            version: 0,
-            streams: BTreeMap::new(),
-            kept: None,
-            random,
-        };
-        let random = &mut Random(seed ^ 1);
-        if server.tells_version == 0 && random.one_in(3) {
-            (server.is_live, server.ignores_offsets, server.tells_size) = (true, true, false);
-        } else if server.tells_version == 2 && server.faults > 0 {
-            (server.is_unsettled, server.ignores_offsets, server.tells_size) =
-                (true, random.one_in(4), false);
-        }
+        let (server, mut random) = Server::new(seed);
         let max_memory = [0, BLOCK, usize::MAX][random.below(3) as usize];
         let read_ahead = [0, 10_000, 300_000, u64::MAX][random.below(4) as usize];
         let max_disk = [0, BLOCK as u64, 3 * BLOCK as u64, u64::MAX, u64::MAX][random.below(5) as usize];
