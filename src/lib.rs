@@ -386,7 +386,7 @@ pub use crate::handle::{
     BlockingReader, BufferHandle, BufferReader, Chunks, ProgressUpdates, WeakBufferHandle,
 };
 pub use crate::progress::{Location, Progress, Ranges, State};
-#[cfg(feature = "http")]
+#[cfg(feature = "http-client")]
 pub use crate::source::HttpSource;
 #[cfg(feature = "object_store")]
 pub use crate::source::ObjectSource;

@@ -17,7 +17,7 @@ use tokio_util::io::ReaderStream;
 use crate::BoxError;
 use crate::command::Running;
 use crate::pace::{Pace, paced};
-use crate::upstream::{Once, Slow};
+use crate::upstream::{Once, Slow, check_scheme};
 
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
@@ -63,7 +63,9 @@ impl Origin {
         let scheme = argument.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
             Some("http" | "https") => {
-                Ok(Self::Http { url: Url::parse(argument)?, client: client.clone(), once })
+                let url = Url::parse(argument)?;
+                check_scheme(&url)?;
+                Ok(Self::Http { url, client: client.clone(), once })
             }
             Some("file") => {
                 let path = Url::parse(argument)?.to_file_path();

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
+use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
-use streamspool::{OpenAt, Opened, Reopen, Source, SourceError};
+use streamspool::{HttpSource, OpenAt, Opened, Reopen, Source, SourceError};
 use tokio::time::timeout;
 
 use crate::BoxError;
@@ -17,11 +18,26 @@ use crate::pace::{Pace, paced};
 /// How long the server may take to tell the content type.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What is missing for the scheme `https`.
+const NO_TLS: &str =
+    "this build has no TLS: run it with `cargo run --release -p serve --features tls -- https://…`";
+
 /// The client for all HTTP sources. `connect` is the most time for making a connection.
 pub(crate) fn client(connect: Duration) -> Result<Client, BoxError> {
-    // Fails only if a provider is already installed.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(Client::builder().connect_timeout(connect).build()?)
+    // A redirect to `https` would be retried without an end otherwise.
+    let redirects = Policy::custom(|attempt| match check_scheme(attempt.url()) {
+        Ok(()) => Policy::default().redirect(attempt),
+        Err(error) => attempt.error(error),
+    });
+    Ok(HttpSource::client_builder()?.connect_timeout(connect).redirect(redirects).build()?)
+}
+
+/// Refuses `https` if this program was built without TLS.
+pub(crate) fn check_scheme(url: &Url) -> Result<(), BoxError> {
+    if url.scheme() == "https" && !cfg!(feature = "tls") {
+        return Err(NO_TLS.into());
+    }
+    Ok(())
 }
 
 /// A resource at the pace that the page sets.

@@ -1,7 +1,7 @@
 //! Sources that can be opened again, and what an opening yields.
 
 pub(crate) mod error;
-#[cfg(feature = "http")]
+#[cfg(feature = "http-client")]
 pub(crate) mod http;
 #[cfg(feature = "object_store")]
 pub(crate) mod object;
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use tokio_stream::Stream;
 
 pub use self::error::SourceError;
-#[cfg(feature = "http")]
+#[cfg(feature = "http-client")]
 pub use self::http::HttpSource;
 #[cfg(feature = "object_store")]
 pub use self::object::ObjectSource;
