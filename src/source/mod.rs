@@ -242,6 +242,12 @@ impl Opened {
         self
     }
 
+    /// How the resource can be opened again: for sources that wrap another one.
+    #[must_use]
+    pub fn reopens(&self) -> Reopen {
+        self.reopen
+    }
+
     /// How the resource can be opened again; [`Reopen::Anywhere`] by default.
     #[must_use]
     pub fn reopen(mut self, reopen: Reopen) -> Self {
