@@ -137,8 +137,9 @@ impl Resource {
         let find = async {
             let head = match run.buffer.read(0, HEAD).await {
                 Ok(head) => head,
-                // The source has failed. The bytes before that determine the type.
-                Err(error) if error.offset() > 0 => {
+                // The source has failed. The bytes before that determine the type. If the first bytes were
+                // discarded, the name determines it.
+                Err(error) if error.offset() > 0 || error.kind() == ErrorKind::Discarded => {
                     run.buffer.read(0, HEAD.min(usize::try_from(error.offset()).unwrap_or(HEAD))).await?
                 }
                 Err(error) => return Err(error),

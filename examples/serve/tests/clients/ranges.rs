@@ -66,6 +66,8 @@ async fn a_range_that_was_discarded_is_gone_and_the_answer_names_the_first_byte_
         let text = String::from_utf8(body(gone).await.to_vec()).unwrap();
         assert!(text.contains("first byte that is kept is at"), "{text}");
     }
+    let head = in_time("a HEAD", http().head(server.media(NAME)).send()).await.unwrap();
+    assert_eq!(head.status(), 410, "a HEAD has the status of a GET");
     let first = usize::try_from(kept).unwrap();
     let range = format!("bytes={}-3999999", first + 1000);
     let rest = server.get(NAME, &[("range", &range)]).await;
