@@ -154,7 +154,8 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `http` | `HttpSource`, a resource of an HTTP server |
+//! | `http` | `HttpSource`, a resource of an HTTP server, with TLS |
+//! | `http-client` | `HttpSource` with a client of yours, and without TLS of its own |
 //! | `object_store` | `ObjectSource`, an object of S3, Google Cloud Storage, Azure or a folder |
 //! | `process` | `Builder::spawn_child`, the output of a child process |
 //! | `symphonia` | a [`BlockingReader`] is a `MediaSource` of Symphonia |
@@ -404,7 +405,7 @@ pub use crate::handle::{
     BlockingReader, BufferHandle, BufferReader, Chunks, ProgressUpdates, WeakBufferHandle,
 };
 pub use crate::progress::{Location, Progress, Ranges, State};
-#[cfg(feature = "http")]
+#[cfg(feature = "http-client")]
 pub use crate::source::HttpSource;
 #[cfg(feature = "object_store")]
 pub use crate::source::ObjectSource;

@@ -18,13 +18,25 @@ use crate::resource::Run;
 struct Outgoing {
     chunks: Chunks,
     ticket: Ticket,
+    /// An error that is passed on at the next poll. hyper sends what it has before a pause, and drops it at an error.
+    error: Option<Error>,
 }
 
 impl Stream for Outgoing {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = self.chunks.poll_next_unpin(cx);
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let next = match self.chunks.poll_next_unpin(cx) {
+            Poll::Ready(Some(Err(error))) => {
+                self.error = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            next => next,
+        };
         self.ticket.is_at(self.chunks.position(), next.is_pending());
         next
     }
@@ -33,7 +45,7 @@ impl Stream for Outgoing {
 impl Outgoing {
     fn new(run: &Run, label: &str, chunks: Chunks, end: Option<u64>) -> Self {
         let ticket = run.readers.enter(label, chunks.position(), end);
-        Self { chunks, ticket }
+        Self { chunks, ticket, error: None }
     }
 
     fn onward(run: &Run, label: &str, first: u64) -> Self {

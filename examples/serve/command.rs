@@ -2,27 +2,47 @@
 
 use std::io;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 
 use crate::sources::ByteStream;
+
+/// The last bytes of the standard error that a failure repeats: a few lines.
+const TAIL: usize = 1024;
+
+/// How long a failed command may keep its standard error open. A process that it has started may keep it for ever.
+const SOON: Duration = Duration::from_millis(500);
 
 /// A running shell command. If this is dropped before the command has ended, all of its processes get
 /// SIGTERM: a pipeline has more processes than the shell.
 pub(crate) struct Running {
     child: Child,
+    /// The end of its standard error.
+    said: Arc<Mutex<Vec<u8>>>,
+    /// Reads its standard error.
+    repeats: Option<JoinHandle<()>>,
 }
 
 impl Running {
     pub(crate) fn start(command: &str) -> io::Result<Self> {
         let mut shell = Command::new("sh");
-        shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        shell.kill_on_drop(true);
         // A process group of its own, so that one signal reaches all of its processes.
         #[cfg(unix)]
         shell.process_group(0);
-        Ok(Self { child: shell.spawn()? })
+        let mut child = shell.spawn()?;
+        let said = Arc::default();
+        // From the start, because a command whose standard error is a full pipe writes no output.
+        let repeats = child.stderr.take().map(|errors| tokio::spawn(repeat(errors, Arc::clone(&said))));
+        Ok(Self { child, said, repeats })
     }
 
     /// The output of the command. If the command fails, the stream fails, because the output may be incomplete.
@@ -37,10 +57,29 @@ impl Running {
     async fn success(mut self) -> io::Result<()> {
         let status = self.child.wait().await?;
         if status.success() {
-            Ok(())
-        } else {
-            Err(io::Error::other(format!("the command ended with {status}")))
+            return Ok(());
         }
+        if let Some(repeats) = self.repeats.take() {
+            let _ = timeout(SOON, repeats).await;
+        }
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = String::from_utf8_lossy(&said);
+        let said = if said.trim().is_empty() { String::new() } else { format!(": {}", said.trim()) };
+        Err(io::Error::other(format!("the command ended with {status}{said}")))
+    }
+}
+
+/// Repeats the standard error of a command on that of this program, and keeps its last bytes.
+async fn repeat(mut errors: ChildStderr, said: Arc<Mutex<Vec<u8>>>) {
+    let mut piece = [0; TAIL];
+    while let Ok(read @ 1..) = errors.read(&mut piece).await {
+        let piece = piece.get(..read).unwrap_or_default();
+        // Standard error may be closed.
+        let _ = tokio::io::stderr().write_all(piece).await;
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.extend_from_slice(piece);
+        let surplus = said.len().saturating_sub(TAIL);
+        said.drain(..surplus);
     }
 }
 

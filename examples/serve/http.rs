@@ -13,9 +13,10 @@ use futures::stream;
 use serde_json::json;
 use streamspool::{Bytes, Error, ErrorKind, State as BufferState};
 
+use crate::conditions::{self, Validators};
 use crate::ranges::{ENDLESS, Part, Selection, asked, select};
 use crate::report::explain;
-use crate::resource::{Resource, Run};
+use crate::resource::{Content, Resource, Run};
 use crate::{body, save, state};
 
 const HTML: &str = include_str!("page/index.html");
@@ -46,7 +47,12 @@ impl App {
 
 pub(crate) fn routes(resources: Vec<Arc<Resource>>) -> Router {
     let page = |kind, text: &'static str| {
-        let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_SECURITY_POLICY, PAGE_POLICY)];
+        let headers = [
+            (header::CONTENT_TYPE, kind),
+            (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+            // Another version of this program has another page.
+            (header::CACHE_CONTROL, "no-cache"),
+        ];
         get(async move || (headers, text))
     };
     let mut routes = Router::new()
@@ -77,7 +83,8 @@ async fn list(State(app): State<App>) -> Response {
         })
     };
     let list: serde_json::Value = app.resources.iter().map(one).collect();
-    ([(header::CONTENT_TYPE, "application/json")], list.to_string()).into_response()
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (headers, list.to_string()).into_response()
 }
 
 /// A request that changes something. A page of another site cannot send it: because of the header, the browser
@@ -126,11 +133,18 @@ async fn media(
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
     let resource = app.find(&name)?;
-    let run = resource.run();
-    let content_type = resource.content_type(&run).await?;
+    let run = resource.current().await;
+    let content = resource.content(&run).await?;
     let label = label(&headers);
+    let validators = Validators { etag: &run.etag, modified: run.modified };
+    if let Some(status) = conditions::answer(&headers, &validators) {
+        let mut response = status.into_response();
+        describe(response.headers_mut(), &run);
+        return Ok(response);
+    }
 
     let mut response = if method == Method::HEAD {
+        fail_early(&run, 0)?;
         // A HEAD ignores ranges. `Body::empty` would send a length of 0 for an unknown size.
         let mut response = Response::new(Body::from_stream(stream::empty::<Result<Bytes, Error>>()));
         if let Some(size) = run.buffer.progress().size {
@@ -147,7 +161,7 @@ async fn media(
                 }
                 response
             }
-            Selection::Parts { parts, size } => partial(&run, &label, &parts, size, content_type)?,
+            Selection::Parts { parts, size } => partial(&run, &label, &parts, size, &content.kind)?,
             Selection::Onward { first } => {
                 fail_early(&run, first)?;
                 let mut response = Response::new(body::onward(&run, &label, first));
@@ -165,12 +179,24 @@ async fn media(
     };
 
     let headers = response.headers_mut();
-    headers.entry(header::CONTENT_TYPE).or_insert(text(content_type));
+    let Content { kind, encoding } = content;
+    headers.entry(header::CONTENT_TYPE).or_insert(text(kind));
+    if let Some(encoding) = encoding {
+        headers.insert(header::CONTENT_ENCODING, text(encoding));
+    }
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    describe(headers, &run);
+    Ok(response)
+}
+
+/// The headers of a resource that every response of it has, also one without its bytes.
+fn describe(headers: &mut HeaderMap, run: &Run) {
     headers.insert(header::ETAG, text(&run.etag));
+    if let Some(date) = run.modified {
+        headers.insert(header::LAST_MODIFIED, text(&httpdate::fmt_http_date(date)));
+    }
     // The buffer is the cache, so no client needs one.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
 }
 
 fn partial(

@@ -4,7 +4,8 @@
 //! ```text
 //! cargo run --release -p serve                          # the media of the repository
 //! cargo run --release -p serve -- film.mp4 --rate 300   # a file, at 300 KiB/s
-//! cargo run --release -p serve -- https://host/song.mp3 # a resource of another server
+//! cargo run --release -p serve -- http://host/song.mp3  # a resource of another server
+//! cargo run --release -p serve --features tls -- https://host/song.mp3
 //! cat film.webm | cargo run --release -p serve -- -     # standard input
 //! cargo run --release -p serve -- 'exec:ffmpeg -i film.mkv -f webm -'
 //! ```
@@ -13,6 +14,7 @@
 
 mod body;
 mod command;
+mod conditions;
 mod http;
 mod listen;
 mod media_type;
@@ -25,6 +27,8 @@ mod save;
 mod shipped;
 mod sources;
 mod state;
+mod streams;
+mod trouble;
 mod upstream;
 
 use std::io::Write;
@@ -34,6 +38,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 use tokio::net::TcpListener;
@@ -55,6 +60,10 @@ struct Args {
     /// by the first read, and again after a failure.
     #[arg(long)]
     one_way: bool,
+
+    /// A header for the requests to every http(s) source, such as 'Authorization: Bearer abc'. Can be repeated.
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(HeaderName, HeaderValue)>,
 
     /// The size of the source in bytes, if the source does not tell it. A wrong size is an error.
     #[arg(long, value_name = "BYTES")]
@@ -85,6 +94,10 @@ struct Args {
     #[arg(long, value_name = "KIB")]
     read_ahead: Option<u32>,
 
+    /// The most streams of an http(s) source at once, each from a request of its own. Readers far apart get a stream each.
+    #[arg(long, value_name = "NUMBER", value_parser = RangedU64ValueParser::<usize>::new().range(1..1_000))]
+    streams: Option<usize>,
+
     /// The most seconds that connecting to an http(s) source may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     connect_timeout: u64,
@@ -96,6 +109,14 @@ struct Args {
     /// The directory for files that the page's save button writes.
     #[arg(long, value_name = "DIR", default_value = ".")]
     save_to: PathBuf,
+}
+
+/// Parses `Name: value`.
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), BoxError> {
+    let (name, value) = text.split_once(':').ok_or("there is no colon in it")?;
+    let mut value: HeaderValue = value.trim().parse()?;
+    value.set_sensitive(true);
+    Ok((name.trim().parse()?, value))
 }
 
 fn main() -> ExitCode {
@@ -134,6 +155,7 @@ async fn run(args: Args) -> Result<ExitCode, BoxError> {
         memory: args.memory,
         disk: args.disk,
         read_ahead: args.read_ahead,
+        streams: args.streams,
         silence: Duration::from_secs(args.silence_timeout),
     };
     let mut all = Vec::new();
@@ -142,8 +164,12 @@ async fn run(args: Args) -> Result<ExitCode, BoxError> {
     }
     if !args.sources.is_empty() {
         let client = upstream::client(Duration::from_secs(args.connect_timeout))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in args.headers {
+            headers.append(name, value);
+        }
         for source in &args.sources {
-            let origin = Origin::parse(source, &client, args.one_way);
+            let origin = Origin::parse(source, &client, &headers, args.one_way);
             let origin = origin.map_err(|error| format!("can't open {source}: {}", explain(&*error)))?;
             all.push(Described {
                 name: origin.name(),

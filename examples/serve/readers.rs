@@ -54,6 +54,11 @@ impl Readers {
         Ticket { id, readers: Arc::clone(self) }
     }
 
+    /// Whether a reader has not left.
+    pub(crate) fn are_reading(&self) -> bool {
+        self.with(|list| list.readers.values().any(|reader| reader.left.is_none()))
+    }
+
     /// All readers and those that have just left, for the page.
     pub(crate) fn to_json(&self) -> Value {
         let one = |(id, reader): (&u64, &Reader)| {

@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use streamspool::{BufferHandle, Error, StreamBuffer};
+use streamspool::{BufferHandle, Error, ErrorKind, State, StreamBuffer};
 use tokio::sync::{OnceCell, watch};
 
 use crate::pace::Pace;
 use crate::readers::Readers;
 use crate::save::{Saving, free_path};
-use crate::sources::{Options, Origin};
+use crate::sources::{Options, Origin, Stamp};
+use crate::streams::Streams;
 use crate::{BoxError, media_type, report, upstream};
 
 /// The bytes that determine the type. They suffice for the media that browsers play and arrive soon.
@@ -27,6 +28,8 @@ pub(crate) struct Resource {
     pub(crate) save_to: PathBuf,
     options: Options,
     run: Mutex<Arc<Run>>,
+    /// Held while a new version is opened, so that only one request opens it.
+    renewing: tokio::sync::Mutex<()>,
 }
 
 /// A buffer of the resource. Another one replaces it when the resource starts over.
@@ -38,7 +41,20 @@ pub(crate) struct Run {
     /// The version of the bytes. They do not change while the buffer lives. Another run of the server or
     /// another resource may have other bytes, so the value is unique to both.
     pub(crate) etag: String,
-    content_type: OnceCell<String>,
+    /// The start of the run, in whole seconds. `None` if an earlier run has the same.
+    pub(crate) modified: Option<SystemTime>,
+    pub(crate) streams: Arc<Streams>,
+    /// The version of the file that is read.
+    stamp: Option<Stamp>,
+    content: OnceCell<Content>,
+}
+
+/// The headers that describe the bytes.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub(crate) kind: String,
+    /// The origin sends encoded bytes, which are passed on as they are.
+    pub(crate) encoding: Option<String>,
 }
 
 /// The description from which a resource is made.
@@ -59,7 +75,8 @@ impl Resource {
         let pace = Pace::new(pace);
         let run = Run::start(&name, &origin, &options, &pace, &save_to).await?;
         let run = Mutex::new(Arc::new(run));
-        Ok(Self { name, about, source, origin, pace, save_to, options, run })
+        let renewing = tokio::sync::Mutex::default();
+        Ok(Self { name, about, source, origin, pace, save_to, options, run, renewing })
     }
 
     /// The current buffer and its readers.
@@ -67,12 +84,45 @@ impl Resource {
         Arc::clone(&self.run.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The buffer for a new request. If the source has another version by now, and the current buffer can't be
+    /// read any more or has no reader, a new buffer reads the new version. Readers of the old one go on.
+    pub(crate) async fn current(&self) -> Arc<Run> {
+        let run = self.run();
+        if !self.is_outdated(&run).await {
+            return run;
+        }
+        let _turn = self.renewing.lock().await;
+        // Another request has opened the new version meanwhile.
+        if Arc::ptr_eq(&run, &self.run()) {
+            // If the source can't be opened, the old buffer says why.
+            let _ = self.replace(&run).await;
+        }
+        self.run()
+    }
+
+    async fn is_outdated(&self, run: &Run) -> bool {
+        let is_failed = run.buffer.progress().state == State::Failed;
+        let is_other = || run.buffer.error().is_some_and(|error| error.kind() == ErrorKind::Changed);
+        if is_failed && is_other() {
+            return self.origin.can_start_over();
+        }
+        let Some(stamp) = run.stamp else { return false };
+        (is_failed || !run.readers.are_reading()) && self.origin.stamp().await.is_some_and(|now| now != stamp)
+    }
+
     /// Reads the source from its start into an empty buffer, and closes the old one. Its readers get an error.
     pub(crate) async fn start_over(&self) -> Result<(), BoxError> {
-        let next = Run::start(&self.name, &self.origin, &self.options, &self.pace, &self.save_to).await?;
-        let old =
-            std::mem::replace(&mut *self.run.lock().unwrap_or_else(PoisonError::into_inner), Arc::new(next));
+        let old = self.run();
+        self.replace(&old).await?;
         old.buffer.close();
+        Ok(())
+    }
+
+    async fn replace(&self, old: &Run) -> Result<(), BoxError> {
+        let mut next = Run::start(&self.name, &self.origin, &self.options, &self.pace, &self.save_to).await?;
+        // Two runs that started within one second can't be told apart by a date.
+        next.modified = next.modified.filter(|date| old.modified.is_some_and(|old| *date > old));
+        *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         Ok(())
     }
 
@@ -83,25 +133,37 @@ impl Resource {
 
     /// The type: from the first bytes and the name, or else from the server that the resource comes from. The
     /// buffer keeps the bytes for later reads.
-    pub(crate) async fn content_type<'run>(&self, run: &'run Run) -> Result<&'run str, Error> {
+    pub(crate) async fn content<'run>(&self, run: &'run Run) -> Result<&'run Content, Error> {
         let find = async {
             let head = match run.buffer.read(0, HEAD).await {
                 Ok(head) => head,
-                // The source has failed. The bytes before that determine the type.
-                Err(error) => {
-                    run.buffer.read(0, HEAD.min(usize::try_from(error.offset()).unwrap_or(0))).await?
+                // The source has failed. The bytes before that determine the type. If the first bytes were
+                // discarded, the name determines it.
+                Err(error) if error.offset() > 0 || error.kind() == ErrorKind::Discarded => {
+                    run.buffer.read(0, HEAD.min(usize::try_from(error.offset()).unwrap_or(HEAD))).await?
                 }
+                Err(error) => return Err(error),
             };
-            if let Some(kind) = media_type::of(&head, &self.origin.name()) {
-                return Ok(kind.into());
+            let is_coded = run.streams.is_coded();
+            let name = self.origin.name();
+            // The first bytes of an encoded resource don't show its type.
+            let found = if is_coded { None } else { media_type::of(&head, &name) };
+            if let Some(kind) = found {
+                return Ok(Content { kind: kind.into(), encoding: None });
             }
             let declared = match &self.origin {
-                Origin::Http { url, client, .. } => upstream::declared_type(client, url).await,
-                _ => None,
+                Origin::Http { url, client, headers, .. } => {
+                    upstream::declared(client, url, headers, is_coded).await
+                }
+                _ => upstream::Declared::default(),
             };
-            Ok(declared.unwrap_or_else(|| media_type::UNKNOWN.into()))
+            let kind = declared.kind.or_else(|| media_type::of_name(&name).map(str::to_owned));
+            Ok(Content {
+                kind: kind.unwrap_or_else(|| media_type::UNKNOWN.into()),
+                encoding: declared.encoding,
+            })
         };
-        run.content_type.get_or_try_init(|| find).await.map(String::as_str)
+        run.content.get_or_try_init(|| find).await
     }
 }
 
@@ -123,22 +185,28 @@ impl Run {
         if let Some(kib) = options.read_ahead {
             builder = builder.read_ahead(u64::from(kib) * 1024);
         }
-        let buffer = origin.open(builder, options, pace).await?;
+        // Before the file is opened: if it changes in between, the next request opens it again.
+        let stamp = origin.stamp().await;
+        let streams = Arc::default();
+        let buffer = origin.open(builder, options, pace, &streams).await?;
         tokio::spawn(report::failures(name.to_owned(), buffer.downgrade(), buffer.subscribe()));
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self {
             name: name.into(),
-            etag: format!("\"{started:x}-{name}\""),
+            etag: format!("\"{:x}-{name}\"", started.as_nanos()),
+            modified: Some(UNIX_EPOCH + Duration::from_secs(started.as_secs())),
             buffer,
+            streams,
+            stamp,
             readers: Arc::default(),
             saving: watch::Sender::new(Saving::Idle { target: free_path(save_to, name) }),
-            content_type: OnceCell::new(),
+            content: OnceCell::new(),
         })
     }
 
     /// The type, if it is known yet.
     pub(crate) fn known_content_type(&self) -> Option<&str> {
-        self.content_type.get().map(String::as_str)
+        self.content.get().map(|content| content.kind.as_str())
     }
 }
 

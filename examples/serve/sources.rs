@@ -5,19 +5,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::{Stream, StreamExt, stream};
+use reqwest::header::HeaderMap;
 use reqwest::{Client, Url};
 use streamspool::{BufferHandle, Builder, Bytes, HttpSource, Retry};
 use tokio::fs::File;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::ReaderStream;
 
 use crate::BoxError;
 use crate::command::Running;
 use crate::pace::{Pace, paced};
-use crate::upstream::{Once, Slow};
+use crate::shipped::SlowOrigin;
+use crate::streams::Streams;
+use crate::upstream::{Noticed, Once, Shown, check_scheme};
 
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
@@ -26,17 +29,27 @@ const PIECE: usize = 64 * 1024;
 
 /// Where the bytes of a resource come from.
 pub(crate) enum Origin {
-    /// A file of the repository, as a part of this program.
+    /// A file of the repository, as a part of this program, as a stream that only goes forward.
     Shipped(&'static [u8]),
+    /// The same from a slow server in this program, which can be asked for any part.
+    Slow(&'static [u8]),
     Stdin,
     Command(String),
     /// A resource of another server. With `once`, it is requested once, when the server starts.
     Http {
         url: Url,
         client: Client,
+        headers: HeaderMap,
         once: bool,
     },
     File(PathBuf),
+}
+
+/// What tells two versions of a file apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    size: u64,
+    modified: SystemTime,
 }
 
 /// The options of every buffer. The memory, the disk and the read-ahead are in KiB.
@@ -46,13 +59,20 @@ pub(crate) struct Options {
     pub(crate) memory: Option<u32>,
     pub(crate) disk: Option<u32>,
     pub(crate) read_ahead: Option<u32>,
+    /// The most streams of a source at once.
+    pub(crate) streams: Option<usize>,
     /// How long an HTTP source may be silent while its bytes are needed.
     pub(crate) silence: Duration,
 }
 
 impl Origin {
     /// The source that an argument names.
-    pub(crate) fn parse(argument: &str, client: &Client, once: bool) -> Result<Self, BoxError> {
+    pub(crate) fn parse(
+        argument: &str,
+        client: &Client,
+        headers: &HeaderMap,
+        once: bool,
+    ) -> Result<Self, BoxError> {
         if argument == "-" {
             return Ok(Self::Stdin);
         }
@@ -63,7 +83,9 @@ impl Origin {
         let scheme = argument.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
             Some("http" | "https") => {
-                Ok(Self::Http { url: Url::parse(argument)?, client: client.clone(), once })
+                let url = Url::parse(argument)?;
+                check_scheme(&url)?;
+                Ok(Self::Http { url, client: client.clone(), headers: headers.clone(), once })
             }
             Some("file") => {
                 let path = Url::parse(argument)?.to_file_path();
@@ -80,7 +102,7 @@ impl Origin {
     pub(crate) fn name(&self) -> String {
         let last = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         let name = match self {
-            Self::Shipped(_) => None,
+            Self::Shipped(_) | Self::Slow(_) => None,
             Self::Stdin => Some("stdin".into()),
             Self::Command(_) => Some("output".into()),
             Self::Http { url, .. } => last(Path::new(url.path())),
@@ -94,8 +116,15 @@ impl Origin {
         match self {
             Self::Stdin => false,
             Self::File(path) => path.is_file(),
-            Self::Shipped(_) | Self::Command(_) | Self::Http { .. } => true,
+            Self::Shipped(_) | Self::Slow(_) | Self::Command(_) | Self::Http { .. } => true,
         }
+    }
+
+    /// The version of a file now. Two versions of a file differ in size or in the time of their last change.
+    pub(crate) async fn stamp(&self) -> Option<Stamp> {
+        let Self::File(path) = self else { return None };
+        let metadata = tokio::fs::metadata(path).await.ok().filter(std::fs::Metadata::is_file)?;
+        Some(Stamp { size: metadata.len(), modified: metadata.modified().ok()? })
     }
 
     /// Starts to buffer it.
@@ -104,19 +133,28 @@ impl Origin {
         mut builder: Builder,
         options: &Options,
         pace: &Arc<Pace>,
+        streams: &Arc<Streams>,
     ) -> Result<BufferHandle, BoxError> {
+        let shown = |stream| streams.follow(paced(stream, pace), 0);
+        if let Some(most) = options.streams {
+            builder = builder.streams(most);
+        }
         // The size of the command line is compared with that of the source.
         let sized = |builder: Builder, size: Option<u64>| builder.size(options.size.or(size));
         let retry = Retry::default().stall_timeout(options.silence);
         Ok(match self {
             Self::Shipped(bytes) => {
                 let pieces = stream::iter(bytes.chunks(PIECE).map(|piece| Ok(Bytes::from_static(piece))));
-                sized(builder, Some(bytes.len() as u64)).spawn(paced(pieces.boxed(), pace))
+                sized(builder, Some(bytes.len() as u64)).spawn(shown(pieces.boxed()))
             }
-            Self::Stdin => sized(builder, None).spawn(paced(pieces(tokio::io::stdin()), pace)),
+            Self::Slow(bytes) => {
+                let (pace, streams) = (Arc::clone(pace), Arc::clone(streams));
+                builder.spawn_source(Shown { source: SlowOrigin(bytes), pace, streams })
+            }
+            Self::Stdin => sized(builder, None).spawn(shown(pieces(tokio::io::stdin()))),
             Self::Command(command) => {
                 let output = Running::start(command)?.output(PIECE);
-                sized(builder, None).spawn(paced(output, pace))
+                sized(builder, None).spawn(shown(output))
             }
             Self::File(path) => {
                 let file = File::open(path).await?;
@@ -126,24 +164,30 @@ impl Origin {
                 }
                 // The size of a pipe or a device is unknown.
                 let size = metadata.is_file().then_some(metadata.len());
-                sized(builder, size).spawn(paced(pieces(file), pace))
+                // A file that grows meanwhile is read up to the size that it had.
+                let file = file.take(size.unwrap_or(u64::MAX));
+                sized(builder, size).spawn(shown(pieces(file)))
             }
-            Self::Http { url, client, once } => {
+            Self::Http { url, client, headers, once } => {
                 if options.size.is_some() {
                     builder = builder.size(options.size);
                 }
                 if *once {
-                    let source = Once::new(client.clone(), url.clone(), options.silence);
+                    let source = Once::new(client.clone(), url.clone(), headers.clone(), options.silence);
                     // The source itself reports the silence before the response.
                     let retry = Retry::never().stall_timeout(options.silence + Duration::from_secs(1));
-                    let buffer = builder.retry(retry).spawn_source(Slow(source, Arc::clone(pace)));
+                    let (pace, streams) = (Arc::clone(pace), Arc::clone(streams));
+                    let buffer = builder.retry(retry).spawn_source(Shown { source, pace, streams });
                     let start = buffer.clone();
                     // The request is sent now, and its failure is reported by the state of the buffer.
                     tokio::spawn(async move { start.read(0, 1).await });
                     buffer
                 } else {
                     let source = HttpSource::with_client(client.clone(), url.clone())?;
-                    builder.retry(retry).spawn_source(Slow(source, Arc::clone(pace)))
+                    let add = |source: HttpSource, (name, value)| source.header(name, value);
+                    let source = Noticed(headers.iter().fold(source, add), Arc::clone(streams));
+                    let (pace, streams) = (Arc::clone(pace), Arc::clone(streams));
+                    builder.retry(retry).spawn_source(Shown { source, pace, streams })
                 }
             }
         })

@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::http::App;
 use crate::report::explain;
 use crate::resource::{Resource, Run};
+use crate::trouble;
 
 /// The shortest time between two events.
 const BEAT: Duration = Duration::from_millis(80);
@@ -57,6 +58,10 @@ pub(crate) async fn events(
     let start = Watching { resource, run, progress, told: None };
     let stream = unfold(start, async |mut watching| {
         loop {
+            // A new version is read by another buffer.
+            if !Arc::ptr_eq(&watching.run, &watching.resource.run()) {
+                return None;
+            }
             let now = watching.snapshot().await;
             if watching.told.as_ref() != Some(&now) {
                 if watching.told.is_some() {
@@ -103,6 +108,7 @@ async fn snapshot(resource: &Resource, run: &Run, progress: Progress) -> String 
         BufferState::Retrying { attempt, delay } => json!({
             "attempt": attempt,
             "delay_ms": u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+            "what": error.as_ref().map(|error| trouble::what(error, &resource.origin)),
             // Without the error of the buffer itself, which only says where the source failed.
             "cause": error.as_ref().and_then(std::error::Error::source).map(explain),
         }),
@@ -119,8 +125,11 @@ async fn snapshot(resource: &Resource, run: &Run, progress: Progress) -> String 
         // The first byte that is missing.
         "frontier": progress.frontier,
         "streams": progress.streams,
+        // The offset that each stream has reached.
+        "positions": run.streams.positions(),
         "state": state,
-        "error": error.map(|error| explain(&error)),
+        "error": error.as_ref().map(|error| explain(error)),
+        "trouble": error.filter(|_| state == "failed").map(|error| trouble::to_json(&error, &resource.origin)),
         "retry": retry,
         "store_failing": progress.store_failing,
         "store_error": store_error.map(|error| explain(&error)),

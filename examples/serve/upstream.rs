@@ -6,31 +6,67 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RANGE};
+use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
-use streamspool::{OpenAt, Opened, Reopen, Source, SourceError};
+use streamspool::{HttpSource, OpenAt, Opened, Reopen, Source, SourceError};
 use tokio::time::timeout;
 
 use crate::BoxError;
 use crate::pace::{Pace, paced};
+use crate::streams::Streams;
 
-/// How long the server may take to tell the content type.
+/// How long the server may take to tell the type of the content.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is missing for the scheme `https`.
+const NO_TLS: &str =
+    "this build has no TLS: run it with `cargo run --release -p serve --features tls -- https://…`";
 
 /// The client for all HTTP sources. `connect` is the most time for making a connection.
 pub(crate) fn client(connect: Duration) -> Result<Client, BoxError> {
-    // Fails only if a provider is already installed.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(Client::builder().connect_timeout(connect).build()?)
+    // A redirect to `https` would be retried without an end otherwise.
+    let redirects = Policy::custom(|attempt| match check_scheme(attempt.url()) {
+        Ok(()) => Policy::default().redirect(attempt),
+        Err(error) => attempt.error(error),
+    });
+    Ok(HttpSource::client_builder()?.connect_timeout(connect).redirect(redirects).build()?)
 }
 
-/// A resource at the pace that the page sets.
-pub(crate) struct Slow<S>(pub(crate) S, pub(crate) Arc<Pace>);
+/// Refuses `https` if this program was built without TLS.
+pub(crate) fn check_scheme(url: &Url) -> Result<(), BoxError> {
+    if url.scheme() == "https" && !cfg!(feature = "tls") {
+        return Err(NO_TLS.into());
+    }
+    Ok(())
+}
 
-impl<S: Source> Source for Slow<S> {
+/// A resource at the pace that the page sets. Its streams are shown on the page.
+pub(crate) struct Shown<S> {
+    pub(crate) source: S,
+    pub(crate) pace: Arc<Pace>,
+    pub(crate) streams: Arc<Streams>,
+}
+
+impl<S: Source> Source for Shown<S> {
+    async fn open(&self, at: OpenAt) -> io::Result<Opened> {
+        let requested = at.offset;
+        let opened = self.source.open(at).await?;
+        let start = opened.start().unwrap_or(requested);
+        Ok(opened.map_stream(|stream| self.streams.follow(paced(stream, &self.pace), start)))
+    }
+}
+
+/// An [`HttpSource`] that notices an encoded body: only such a body can't be requested again.
+pub(crate) struct Noticed(pub(crate) HttpSource, pub(crate) Arc<Streams>);
+
+impl Source for Noticed {
     async fn open(&self, at: OpenAt) -> io::Result<Opened> {
         let opened = self.0.open(at).await?;
-        Ok(opened.map_stream(|stream| paced(stream, &self.1)))
+        if opened.reopens() == Reopen::Never {
+            self.1.set_coded();
+        }
+        Ok(opened)
     }
 }
 
@@ -38,13 +74,14 @@ impl<S: Source> Source for Slow<S> {
 pub(crate) struct Once {
     client: Client,
     url: Url,
+    headers: HeaderMap,
     silence: Duration,
     requested: AtomicBool,
 }
 
 impl Once {
-    pub(crate) fn new(client: Client, url: Url, silence: Duration) -> Self {
-        Self { client, url, silence, requested: AtomicBool::new(false) }
+    pub(crate) fn new(client: Client, url: Url, headers: HeaderMap, silence: Duration) -> Self {
+        Self { client, url, headers, silence, requested: AtomicBool::new(false) }
     }
 }
 
@@ -53,8 +90,9 @@ impl Source for Once {
         if self.requested.swap(true, Ordering::Relaxed) {
             return Err(permanent("it was requested once, and --one-way allows no second request"));
         }
-        let request = self.client.get(self.url.clone()).header(ACCEPT_ENCODING, "identity").send();
-        let Ok(response) = timeout(self.silence, request).await else {
+        let request = self.client.get(self.url.clone()).headers(self.headers.clone());
+        let request = request.header(ACCEPT_ENCODING, "identity");
+        let Ok(response) = timeout(self.silence, request.send()).await else {
             let text = format!("the server did not answer within {} s", self.silence.as_secs());
             return Err(permanent(io::Error::new(io::ErrorKind::TimedOut, text)));
         };
@@ -85,9 +123,23 @@ fn permanent(cause: impl Into<BoxError>) -> io::Error {
     .into()
 }
 
-/// The content type that the server tells, for a resource whose bytes and name do not show it.
-pub(crate) async fn declared_type(client: &Client, url: &Url) -> Option<String> {
-    let response = timeout(PATIENCE, client.head(url.clone()).send()).await.ok()?.ok()?;
-    let declared = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
-    response.status().is_success().then(|| declared.to_owned())
+/// The type and the encoding of the content as the server tells them, for a resource whose bytes do not show them.
+#[derive(Default)]
+pub(crate) struct Declared {
+    pub(crate) kind: Option<String>,
+    pub(crate) encoding: Option<String>,
+}
+
+/// Asks the server for the headers of the resource. The answer to a HEAD need not have the encoding of a GET, so the
+/// question for an encoding is a GET whose body is not read.
+pub(crate) async fn declared(client: &Client, url: &Url, headers: &HeaderMap, is_coded: bool) -> Declared {
+    let request =
+        if is_coded { client.get(url.clone()).header(RANGE, "bytes=0-") } else { client.head(url.clone()) };
+    let request = request.headers(headers.clone()).header(ACCEPT_ENCODING, "identity");
+    let Ok(Ok(response)) = timeout(PATIENCE, request.send()).await else { return Declared::default() };
+    if !response.status().is_success() {
+        return Declared::default();
+    }
+    let text = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+    Declared { kind: text(CONTENT_TYPE), encoding: text(CONTENT_ENCODING).filter(|_| is_coded) }
 }

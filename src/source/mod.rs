@@ -3,7 +3,7 @@
 #[cfg(feature = "process")]
 pub(crate) mod child;
 pub(crate) mod error;
-#[cfg(feature = "http")]
+#[cfg(feature = "http-client")]
 pub(crate) mod http;
 #[cfg(feature = "object_store")]
 pub(crate) mod object;
@@ -21,7 +21,7 @@ use bytes::Bytes;
 use tokio_stream::Stream;
 
 pub use self::error::SourceError;
-#[cfg(feature = "http")]
+#[cfg(feature = "http-client")]
 pub use self::http::HttpSource;
 #[cfg(feature = "object_store")]
 pub use self::object::ObjectSource;
@@ -242,6 +242,12 @@ impl Opened {
     {
         self.stream = Box::pin(wrap(self.stream));
         self
+    }
+
+    /// How the resource can be opened again: for sources that wrap another one.
+    #[must_use]
+    pub fn reopens(&self) -> Reopen {
+        self.reopen
     }
 
     /// How the resource can be opened again; [`Reopen::Anywhere`] by default.

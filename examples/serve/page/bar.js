@@ -6,8 +6,8 @@ const kinds = { resident: "memory", spilled: "disk", discarded: "discarded" };
 
 // The number of bytes that the width of the bar stands for.
 export function scaleOf(now) {
-  // While the size is unknown, leave space after the loaded bytes.
-  return Math.max(1, now.size ?? now.loaded * 1.2, ...now.readers.map((reader) => reader.position));
+  // While the size is unknown, leave space after the loaded bytes. Bytes before them may be discarded.
+  return Math.max(1, now.size ?? Math.max(now.loaded, now.frontier) * 1.2, ...now.readers.map((reader) => reader.position));
 }
 
 // The end of the loaded bytes before an offset.
@@ -37,6 +37,10 @@ export function drawBar(now, readers, time) {
     child.style.left = percent(reader.before);
     child.style.width = percent(reader.position - reader.before);
   });
+
+  // Where each stream of the source is now.
+  const heads = failed || now.state === "complete" ? [] : now.positions.map((at, index) => ({ id: index, at }));
+  keep($("heads"), heads, () => element("div", "stream"), (child, head) => { child.style.left = percent(head.at); });
 
   // The player knows its position only as a time, so its place on the bar is approximate.
   const hasTime = time !== null && !open;
@@ -71,8 +75,10 @@ export function drawBar(now, readers, time) {
 export const classes = (name, reader) =>
   `${name}${reader.waits && !reader.edge ? " waits" : ""}${reader.edge ? " edge" : ""}${reader.gone ? " gone" : ""}`;
 
-const lanes = 2;
+const gap = 4; // between two labels
 
+// Each label stands above its position. Labels that would cover each other are moved apart, and their words are left
+// out if these do not fit.
 function drawMarks(readers, whole) {
   const marks = $("marks");
   const make = (reader) => {
@@ -83,19 +89,35 @@ function drawMarks(readers, whole) {
     return mark;
   };
   const width = marks.clientWidth;
-  const free = Array(lanes).fill(-Infinity);
-  // From left to right, each label takes the lowest lane where it has space.
-  const sorted = [...readers].sort((a, b) => a.position - b.position);
-  keep(marks, sorted, make, (mark, reader) => {
-    const label = mark.firstChild;
-    const at = Math.min(1, reader.position / whole) * width;
-    const left = Math.max(0, Math.min(width - label.offsetWidth, at - 11));
-    let lane = free.findIndex((end) => end <= left);
-    if (lane < 0) lane = lanes - 1;
-    free[lane] = left + label.offsetWidth + 4;
-    mark.className = classes("mark", reader);
-    mark.style.left = `${at}px`;
-    mark.style.height = `${0.35 + (lane + 1) * 1.55}rem`;
-    label.style.left = `${left - at}px`;
+  const sorted = [...readers].sort((a, b) => a.position - b.position || a.id - b.id);
+  const at = (reader) => Math.min(1, reader.position / whole) * width;
+  marks.classList.remove("letters");
+  keep(marks, sorted, make, (mark, reader) => { mark.className = classes("mark", reader); mark.style.left = `${at(reader)}px`; });
+  const of = (reader) => [...marks.children].find((mark) => mark.dataset.id === String(reader.id)).firstChild;
+  const labels = sorted.map((reader) => ({ label: of(reader), at: at(reader) }));
+  let places = placed(labels, width);
+  if (places.some((left, index) => Math.abs(left - wanted(labels[index], width)) > 1)) {
+    marks.classList.add("letters");
+    places = placed(labels, width);
+  }
+  labels.forEach(({ label, at }, index) => { label.style.left = `${places[index] - at}px`; });
+}
+
+const wanted = ({ label, at }, width) => Math.max(0, Math.min(width - label.offsetWidth, at - 11));
+
+// The left edges of labels in one row, from left to right, none over another.
+function placed(labels, width) {
+  let end = 0;
+  const lefts = labels.map((it) => {
+    const left = Math.max(wanted(it, width), end);
+    end = left + it.label.offsetWidth + gap;
+    return left;
   });
+  let limit = width;
+  for (let index = labels.length - 1; index >= 0; index--) {
+    const own = labels[index].label.offsetWidth;
+    lefts[index] = Math.min(lefts[index], limit - own);
+    limit = lefts[index] - gap;
+  }
+  return lefts;
 }

@@ -1,8 +1,8 @@
 // Shows the state of one buffer and its readers, as the server sends it, and the controls.
 
 import { classes, drawBar, loadedBefore, scaleOf } from "./bar.js";
-import { play, reload, sizeIsKnown, time } from "./player.js";
-import { $, Rate, bytes, capital, element, keep, letter, say, seconds } from "./text.js";
+import { canJump, jumpTo, note, play, reload, sizeIsKnown, sourceFailed, time } from "./player.js";
+import { $, Rate, bytes, duration, element, keep, letter, say, seconds } from "./text.js";
 
 // One resource is shown at a time.
 let resources = [];
@@ -85,8 +85,7 @@ function announce(next) {
 // The next attempt, in words.
 function retryText(now) {
   const left = Math.ceil((retry.until - performance.now()) / 1000);
-  const when = left > 0 ? `in ${left} s` : "now";
-  return `${now.loaded ? "Connection lost" : "No connection"}: ${now.retry.cause ?? "unknown cause"}. Trying again ${when} (attempt ${now.retry.attempt}).`;
+  return `${now.retry.what ?? "The connection broke."} ${left > 0 ? `Next try in ${left} s.` : "Trying again now."}`;
 }
 
 function draw() {
@@ -106,8 +105,12 @@ function draw() {
   $("rate").textContent = (source.value ? `${bytes(source.value)}/s` : "nothing") + streams;
   $("state").dataset.state = now.state;
   say("state", now.state);
+  sourceFailed(now.trouble && { ...now.trouble, detail: now.error });
+  const isRetrying = now.state === "retrying" && retry;
+  note(isRetrying ? `${retryText(now)} It goes on from here once the server answers.` : "");
   tell(now, readers);
   list(readers, scaleOf(now));
+  $("ahead").hidden = !canJump() || !now.size || now.state === "failed" || now.state === "retrying" || largestHole(now).length < 65536;
   saving(now);
   pace(now.pace);
 }
@@ -132,7 +135,8 @@ function tell(now, readers) {
   const first = ahead.sort((a, b) => b.position - a.position)[0];
   let text;
   if (now.state === "failed") {
-    text = `${capital(now.error ?? "the source failed")}. All bytes before that stay readable.`;
+    const kept = now.loaded ? ` The ${bytes(now.loaded)} that have arrived stay readable.` : "";
+    text = `${now.trouble?.what ?? "The source has failed."}${kept}`;
   } else if (now.state === "retrying" && retry) {
     text = retryText(now);
   } else if (first) {
@@ -141,6 +145,8 @@ function tell(now, readers) {
     text = now.streams > 1
       ? `${first.label} (${letter(first)}) has jumped ahead, and the source is opened at its position too.`
       : `${first.label} (${letter(first)}) has jumped ahead and waits for the ${bytes(left)} before its position${soon}.`;
+  } else if (now.streams > 1) {
+    text = `${now.streams} streams of the source bring bytes at once, each where a reader needs them.`;
   } else if (now.state === "complete") {
     text = "All bytes are loaded. Reads are answered at once, from memory or from disk.";
   } else if (readers.some((reader) => reader.edge)) {
@@ -151,11 +157,24 @@ function tell(now, readers) {
     text = "No reader needs more bytes, so the source is not pulled.";
   }
   say("story", text);
+  // The panel in the place of the player has the same details.
+  const cause = now.state === "failed" ? now.error : now.state === "retrying" ? `Attempt ${now.retry.attempt}: ${now.retry.cause ?? "unknown cause"}` : "";
+  $("cause").hidden = !cause || !$("trouble").hidden;
+  say("cause-text", cause ?? "");
   const store = now.store_failing
     ? `The disk can't be written: ${now.store_error ?? "unknown cause"}. The bytes stay in memory, and the write is retried.`
     : "";
   $("store").hidden = !store;
   say("store", store);
+}
+
+// What a reader has got of its range, in words.
+function reading(reader) {
+  const got = reader.position - reader.start;
+  const from = reader.start ? `, from ${bytes(reader.start)} on` : "";
+  if (reader.end === null) return `${bytes(got)} read${from}`;
+  if (got >= reader.end - reader.start) return `all ${bytes(got)} read${from}`;
+  return `${bytes(got)} of ${bytes(reader.end - reader.start)} read${from}`;
 }
 
 function list(readers, whole) {
@@ -175,8 +194,8 @@ function list(readers, whole) {
   keep($("readers"), readers, make, (item, reader) => {
     item.className = classes("", reader).trim();
     const end = Math.min(reader.end ?? whole, whole);
-    item.querySelector(".at").textContent = `at ${bytes(reader.position)} of ${bytes(reader.start)} – ${reader.end === null ? "the end" : bytes(reader.end)}`;
-    item.querySelector(".waited").textContent = reader.waited_ms > 100 ? `waited ${seconds(reader.waited_ms)} in all` : "";
+    item.querySelector(".at").textContent = reading(reader);
+    item.querySelector(".waited").textContent = reader.waited_ms >= 1000 && reader.end !== null ? `waited ${duration(reader.waited_ms)}${reader.gone ? "" : " so far"}` : "";
     item.querySelector(".pace").textContent = reader.gone
       ? "left"
       : reader.edge ? "at the live edge"
@@ -258,7 +277,7 @@ $("save").addEventListener("click", async () => {
   if (!(await ask("POST", "save"))) asked = null;
 });
 $("cancel").addEventListener("click", () => { asked = null; ask("DELETE", "save"); });
-$("reload").addEventListener("click", reload);
+$("reload").addEventListener("click", () => ($("reload").textContent === "Start over" ? $("start-over").click() : reload()));
 $("pace").addEventListener("change", () => ask("PUT", `pace/${$("pace").value}`));
 $("start-over").addEventListener("click", async () => {
   if (await ask("POST", "start-over")) {
@@ -266,6 +285,26 @@ $("start-over").addEventListener("click", async () => {
     listen(shown);
     report("The source is read from its start again.");
   }
+});
+
+// The middle of the largest missing range, as a part of the resource.
+function largestHole(now) {
+  const loaded = [...now.ranges.resident, ...now.ranges.spilled].sort((a, b) => a[0] - b[0]);
+  let best = { length: 0, at: 0 };
+  let end = 0;
+  for (const [start, next] of [...loaded, [now.size, now.size]]) {
+    if (start - end > best.length) best = { length: start - end, at: end + (start - end) / 2 };
+    end = Math.max(end, next);
+  }
+  return best;
+}
+
+$("ahead").addEventListener("click", async () => {
+  const hole = largestHole(latest);
+  if (!canJump()) return;
+  report("Jumping to a part that has not arrived …");
+  const took = await jumpTo(hole.at / latest.size);
+  report(`It plays there after ${seconds(took)}, without the bytes in between.`);
 });
 
 // Adds a reader: requests a range at a random offset, loaded or not.

@@ -7,11 +7,19 @@ export function bytes(count) {
   if (count === null || count === undefined) return "unknown";
   if (count < unit) return `${Math.round(count)} B`;
   if (count < unit * unit) return `${(count / unit).toFixed(count < 10 * unit ? 1 : 0)} KiB`;
-  return `${(count / unit / unit).toFixed(2)} MiB`;
+  if (count < unit ** 3) return `${(count / unit ** 2).toFixed(2)} MiB`;
+  return `${(count / unit ** 3).toFixed(2)} GiB`;
 }
 
 export const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
-export const capital = (text) => `${text[0].toUpperCase()}${text.slice(1)}`;
+
+// A duration as a person says it.
+export function duration(ms) {
+  const whole = Math.max(1, Math.round(ms / 1000));
+  if (whole < 60) return whole === 1 ? "1 second" : `${whole} seconds`;
+  const minutes = Math.round(whole / 60);
+  return minutes === 1 ? "1 minute" : `${minutes} minutes`;
+}
 export const letter = (reader) => String.fromCharCode(65 + ((reader.id - 1) % 26));
 
 export function element(tag, className, text) {

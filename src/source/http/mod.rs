@@ -8,12 +8,14 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(feature = "http")]
+use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use futures::stream;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
-use reqwest::{Client, IntoUrl, Response, Url};
+use reqwest::{Client, ClientBuilder, IntoUrl, Response, Url};
 
 use self::answer::{Asked, Decision, Form, Head};
 use super::{OpenAt, Opened, Source, SourceError};
@@ -23,7 +25,7 @@ const NOT_HTTP: &str = "the address is neither http nor https";
 /// How often in a row a new address is asked for.
 const MAX_NEW_ADDRESSES: u32 = 2;
 
-/// A resource of an HTTP server, as a [`Source`]. Needs the feature `http`.
+/// A resource of an HTTP server, as a [`Source`]. Needs the feature `http`, or `http-client` for a client of yours.
 ///
 /// A buffer of it fetches with range requests. It continues after a broken connection, and it never mixes
 /// two versions of the resource: a strong `ETag` is its [`Version`](super::Version), else a
@@ -108,9 +110,38 @@ impl HttpSource {
     ///
     /// assert!(HttpSource::new("film.mp4").is_err());
     /// ```
+    #[cfg(feature = "http")]
     pub fn new(url: impl IntoUrl) -> io::Result<Self> {
         let url = checked(url)?;
-        Ok(Self::at(default_client()?, Address::Fixed(url)))
+        let client = Self::client_builder()?.build().map_err(body::with_kind)?;
+        Ok(Self::at(client, Address::Fixed(url)))
+    }
+
+    /// The builder of the client that [`HttpSource::new`] makes, for other timeouts or a proxy. Its client works
+    /// without a crypto provider in the process, and sends no `Referer`. Without the feature `http` it sets no TLS.
+    ///
+    /// # Errors
+    ///
+    /// Any kind if the system has no certificate roots.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use streamspool::HttpSource;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = HttpSource::client_builder()?.connect_timeout(Duration::from_secs(10)).build()?;
+    /// let source = HttpSource::with_client(client, "https://example.com/film.mp4")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn client_builder() -> io::Result<ClientBuilder> {
+        let builder = Client::builder();
+        #[cfg(feature = "http")]
+        let builder = builder.tls_backend_preconfigured(tls()?);
+        // An address may be secret. `Referer` would tell it to each host that it redirects to.
+        Ok(builder.referer(false))
     }
 
     /// A resource at this address, with a client that may be shared. Its decompression must be
@@ -301,21 +332,20 @@ fn is_http(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
 }
 
-/// A client that works without a crypto provider in the process, and installs none.
-fn default_client() -> io::Result<Client> {
+/// TLS that works without a crypto provider in the process, and installs none.
+#[cfg(feature = "http")]
+fn tls() -> io::Result<rustls::ClientConfig> {
     let provider = rustls::crypto::CryptoProvider::get_default().cloned();
     let provider = provider.unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()));
     let verifier =
         rustls_platform_verifier::Verifier::new(Arc::clone(&provider)).map_err(io::Error::other)?;
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
+    let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    // An address may be secret. `Referer` would tell it to each host that it redirects to.
-    let client = Client::builder().tls_backend_preconfigured(tls).referer(false);
-    client.build().map_err(body::with_kind)
+    Ok(config)
 }
 
 fn kind_of(status: reqwest::StatusCode) -> io::ErrorKind {
@@ -330,5 +360,5 @@ fn permanent(kind: io::ErrorKind, text: impl Into<String>) -> io::Error {
     SourceError::permanent(io::Error::new(kind, text.into())).into()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "http"))]
 mod tests;

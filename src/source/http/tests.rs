@@ -242,11 +242,12 @@ async fn a_fixed_address_that_is_refused_is_permanent() {
 fn numbered(server: &Server) -> (HttpSource, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let (counter, base) = (Arc::clone(&count), server.url("/"));
-    let source = HttpSource::addressed_by(default_client().unwrap(), move || {
-        let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
-        let url = format!("{base}{number}").parse();
-        async move { url.map_err(io::Error::other) }
-    });
+    let source =
+        HttpSource::addressed_by(HttpSource::client_builder().unwrap().build().unwrap(), move || {
+            let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
+            let url = format!("{base}{number}").parse();
+            async move { url.map_err(io::Error::other) }
+        });
     (source, count)
 }
 
@@ -281,7 +282,7 @@ async fn a_new_address_is_asked_for_twice_in_a_row() {
 #[tokio::test]
 async fn an_error_of_the_address_is_the_error_of_the_opening() {
     // Rule 24.
-    let source = HttpSource::addressed_by(default_client().unwrap(), || async {
+    let source = HttpSource::addressed_by(HttpSource::client_builder().unwrap().build().unwrap(), || async {
         Err(io::Error::from(io::ErrorKind::TimedOut))
     });
     let error = source.open(at(0)).await.unwrap_err();

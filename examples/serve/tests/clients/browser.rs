@@ -84,10 +84,14 @@ async fn a_film_plays_on_after_its_origin_was_stopped_and_started_again() {
     origin.stop().await;
     let counts_down = |story: &Value| {
         let story = story.as_str().unwrap();
-        story.starts_with("Connection lost: ") && story.contains("Trying again in 1 s (attempt ")
+        story.starts_with("The connection to the server broke.") && story.ends_with("Next try in 1 s.")
     };
     browser.until("the page announces the retry", &text_of("story"), counts_down).await;
     browser.until("the state", &text_of("state"), |state| state == "retrying").await;
+    let note = "const note = document.getElementById('note'); return note.hidden ? '' : note.textContent;";
+    let calm =
+        |text: &Value| text.as_str().unwrap().contains("It goes on from here once the server answers.");
+    browser.until("a note over the film", note, calm).await;
     // The player has played all bytes that it has.
     let waits = "const v = document.querySelector('video'); v.playbackRate = 4; return v.readyState < 3;";
     browser.until("the player waits", waits, |waits| waits == true).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::support::{CLIP, PROGRAM, Server, Upstream, clip_path, in_time, pattern};
+use crate::support::{CLIP, PROGRAM, Server, Upstream, clip_path, http, in_time, pattern};
 
 const NAME: &str = "bytes.bin";
 
@@ -62,16 +62,84 @@ async fn a_source_that_ends_early_is_a_broken_transfer_too() {
 
 #[tokio::test]
 async fn a_command_that_fails_is_not_an_end() {
-    let server = Server::start(&["exec:printf 0123456789; exit 3"]).await;
+    let server = Server::start(&["exec:printf 0123456789; echo no space left >&2; exit 3"]).await;
     let whole = server.get("output", &[]).await;
     assert_eq!(until_it_breaks(whole).await, b"0123456789");
     let failed = server.wait_for("output", "the fault", |now| now["state"] == "failed").await;
-    assert!(failed["error"].as_str().unwrap().contains("exit status: 3"), "{failed}");
+    let error = failed["error"].as_str().unwrap();
+    assert!(error.contains("exit status: 3") && error.contains("no space left"), "{failed}");
+    server.reports("no space left").await;
     let past = server.get("output", &[("range", "bytes=10-19")]).await;
     assert_eq!(past.status(), 502);
     let text = in_time("a body", past.text()).await.unwrap();
     assert!(text.contains("offset 10") && text.contains("exit status: 3"), "{text}");
     assert_eq!(failed["size"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn a_command_that_writes_many_errors_goes_on() {
+    let server = Server::start(&["exec:head -c 300000 /dev/zero >&2; printf done"]).await;
+    assert_eq!(in_time("the output", server.get("output", &[]).await.bytes()).await.unwrap(), "done");
+}
+
+#[tokio::test]
+async fn the_head_of_a_source_that_has_failed_has_the_status_of_a_get() {
+    // A 404 before the first byte, and a failure after some of them.
+    let upstream = Upstream::start("film.mp4", Some(CLIP.len())).await;
+    let missing = upstream.url.replace("film", "missing");
+    let server = Server::start(&[&missing]).await;
+    for method in [reqwest::Method::GET, reqwest::Method::HEAD, reqwest::Method::HEAD] {
+        let request = http().request(method.clone(), server.media("missing.mp4")).send();
+        let response = in_time("an answer", request).await.unwrap();
+        assert_eq!(response.status(), 502, "{method}");
+    }
+    let failed = server.wait_for("missing.mp4", "the failure", |now| now["state"] == "failed").await;
+    assert_eq!(failed["trouble"]["what"], "The server does not have this file.");
+}
+
+#[tokio::test]
+async fn a_file_that_has_changed_is_read_anew_once_no_reader_needs_the_old_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(NAME);
+    let bytes = pattern(3_000_000);
+    std::fs::write(&path, &bytes[..1_000_000]).unwrap();
+    let server = Server::start(&[path.to_str().unwrap(), "--rate", "500"]).await;
+    // The first byte is read, and then the file grows.
+    let mut reading = server.get(NAME, &[]).await;
+    let start = in_time("a chunk", reading.chunk()).await.unwrap().unwrap();
+    let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut file, &bytes[1_000_000..]).unwrap();
+    let tag = reading.headers()["etag"].clone();
+    let mut old = start.to_vec();
+    let other = server.get(NAME, &[("range", "bytes=0-9")]).await;
+    assert_eq!(other.headers()["etag"], tag, "the old version has a reader");
+    while let Some(chunk) = in_time("a chunk", reading.chunk()).await.unwrap() {
+        old.extend_from_slice(&chunk);
+    }
+    assert!(old == bytes[..1_000_000], "the old version ends at its size");
+    drop((reading, other));
+    let gone = |now: &serde_json::Value| {
+        now["readers"].as_array().unwrap().iter().all(|reader| reader["gone"] == true)
+    };
+    server.wait_for(NAME, "no reader", gone).await;
+    let new = server.get(NAME, &[]).await;
+    assert_ne!(new.headers()["etag"], tag);
+    assert!(in_time("the new version", new.bytes()).await.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_while_it_was_read_is_readable_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(NAME);
+    std::fs::write(&path, pattern(3_000_000)).unwrap();
+    let server = Server::start(&[path.to_str().unwrap(), "--read-ahead", "0"]).await;
+    let first = server.get(NAME, &[("range", "bytes=0-9")]).await;
+    assert!(in_time("ten bytes", first.bytes()).await.unwrap() == pattern(10));
+    std::fs::write(&path, b"a short text").unwrap();
+    // The old version is asked for before anyone notices, or the new one is already read: both are right.
+    let _ = server.get(NAME, &[("range", "bytes=2000000-")]).await.bytes().await;
+    let whole = server.get(NAME, &[]).await;
+    assert_eq!(in_time("the new version", whole.bytes()).await.unwrap(), "a short text");
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod browser;
 mod codecs;
 mod decoder;
 mod faults;
+mod looks;
 mod marionette;
 mod media;
 mod options;

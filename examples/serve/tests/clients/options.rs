@@ -8,7 +8,7 @@ use axum::http::{Response, header};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-use crate::support::{CLIP, Server, TUNE, clip_path, in_time, pattern, until_text};
+use crate::support::{CLIP, Server, TUNE, clip_path, http, in_time, pattern, until_text};
 
 #[tokio::test]
 async fn a_mistake_in_the_arguments_is_explained() {
@@ -17,10 +17,13 @@ async fn a_mistake_in_the_arguments_is_explained() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let clip = clip_path();
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 12] = [
         (&["--rate", "0"], 2, "0 is not in 1.."),
         (&["--connections", "0"], 2, "0 is not in 1.."),
         (&["--silence-timeout", "0"], 2, "0 is not in 1.."),
+        (&["--streams", "0"], 2, "0 is not in 1.."),
+        (&["--header", "Authorization Bearer abc"], 2, "there is no colon in it"),
+        (&["--header", "a b: c"], 2, "invalid HTTP header name"),
         (&[dir], 1, "it is a directory"),
         (&["/nowhere/film.mp4"], 1, "No such file or directory"),
         (&["ftp://host/film.mp4"], 1, "the scheme ftp is not supported"),
@@ -34,6 +37,64 @@ async fn a_mistake_in_the_arguments_is_explained() {
         assert!(errors.contains(text), "{args:?}: {errors}");
         assert!(!errors.contains("Os {") && !errors.contains("panicked"), "{args:?}: {errors}");
     }
+}
+
+#[cfg(not(feature = "tls"))]
+#[tokio::test]
+async fn without_tls_an_https_address_is_refused_with_the_command_that_works() {
+    let (code, errors) = Server::refuses(&["https://127.0.0.1:1/film.mp4"]).await;
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("cargo run --release -p serve --features tls"), "{errors}");
+
+    // A redirect to such an address is a failure that no other attempt can mend.
+    let moved = Response::builder().status(302).header(header::LOCATION, "https://127.0.0.1:1/film.mp4");
+    let url = upstream(moved.body(Body::empty()).unwrap()).await;
+    let server = Server::start(&[&url]).await;
+    assert_eq!(server.get("thing", &[]).await.status(), 502);
+    let failed = server.wait_for("thing", "the failure", |now| now["state"] == "failed").await;
+    assert!(failed["error"].as_str().unwrap().contains("--features tls"), "{failed}");
+}
+
+#[tokio::test]
+async fn each_request_to_the_origin_has_the_headers_of_the_command_line() {
+    for args in [&[][..], &["--one-way"]] {
+        let seen = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let kept = std::sync::Arc::clone(&seen);
+        let answer = async move |headers: axum::http::HeaderMap| {
+            kept.lock().unwrap().push(headers.get_all("x-key").iter().cloned().collect::<Vec<_>>());
+            // Neither the bytes nor the name show a type, so the server asks for it.
+            "a text"
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/thing", listener.local_addr().unwrap());
+        let routes = Router::new().route("/thing", get(answer));
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let server =
+            Server::start(&[&[&*url, "--header", "X-Key: one", "--header", "x-key:two "], args].concat())
+                .await;
+        let body = in_time("the text", server.get("thing", &[]).await.bytes()).await.unwrap();
+        assert_eq!(body, "a text");
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.len(), 2, "one request for the bytes and one for the type: {args:?}");
+        assert!(seen.iter().all(|values| values == &["one", "two"]), "{args:?}: {seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_encoded_body_is_passed_on_with_its_encoding_and_its_declared_type() {
+    let zipped = Response::builder()
+        .header(header::CONTENT_ENCODING, "gzip")
+        .header(header::CONTENT_TYPE, "text/calendar");
+    let bytes = [b"\x1f\x8b\x08", &pattern(1000)[..]].concat();
+    let url = upstream(zipped.body(Body::from(bytes.clone())).unwrap()).await;
+    let server = Server::start(&[&url]).await;
+    let head = http().head(server.media("thing")).send();
+    for response in [server.get("thing", &[]).await, in_time("a HEAD", head).await.unwrap()] {
+        assert_eq!(response.headers()["content-encoding"], "gzip");
+        assert_eq!(response.headers()["content-type"], "text/calendar");
+    }
+    let body = in_time("the body", server.get("thing", &[]).await.bytes()).await.unwrap();
+    assert!(body == bytes);
 }
 
 #[tokio::test]

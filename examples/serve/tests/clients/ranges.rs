@@ -3,7 +3,7 @@
 
 use streamspool::Bytes;
 
-use crate::support::{Server, Upstream, http, in_time, pattern};
+use crate::support::{Server, Upstream, clip_path, http, in_time, pattern};
 
 const NAME: &str = "bytes.bin";
 
@@ -66,6 +66,8 @@ async fn a_range_that_was_discarded_is_gone_and_the_answer_names_the_first_byte_
         let text = String::from_utf8(body(gone).await.to_vec()).unwrap();
         assert!(text.contains("first byte that is kept is at"), "{text}");
     }
+    let head = in_time("a HEAD", http().head(server.media(NAME)).send()).await.unwrap();
+    assert_eq!(head.status(), 410, "a HEAD has the status of a GET");
     let first = usize::try_from(kept).unwrap();
     let range = format!("bytes={}-3999999", first + 1000);
     let rest = server.get(NAME, &[("range", &range)]).await;
@@ -108,6 +110,47 @@ async fn a_head_has_the_headers_of_a_get_and_no_body() {
     }
     assert!(body(head).await.is_empty());
     assert!(body(get).await == bytes);
+}
+
+#[tokio::test]
+async fn a_conditional_request_is_answered_without_the_bytes() {
+    let bytes = pattern(70_000);
+    let server = serving(&bytes).await;
+    let whole = server.get(NAME, &[]).await;
+    let etag = header(&whole, "etag").unwrap().to_owned();
+    let date = header(&whole, "last-modified").unwrap().to_owned();
+    for (name, value, status) in [
+        ("if-none-match", &*etag, 304),
+        ("if-none-match", "\"other\"", 200),
+        ("if-modified-since", &date, 304),
+        ("if-match", &etag, 200),
+        ("if-match", "\"other\"", 412),
+    ] {
+        for method in [reqwest::Method::GET, reqwest::Method::HEAD] {
+            let request = http().request(method.clone(), server.media(NAME)).header(name, value).send();
+            let response = in_time("an answer", request).await.unwrap();
+            assert_eq!(response.status(), status, "{method} {name}: {value}");
+            assert_eq!(header(&response, "etag"), Some(&*etag));
+            assert_eq!(header(&response, "cache-control"), Some("no-store"));
+            let is_whole = status == 200 && method == reqwest::Method::GET;
+            assert_eq!(body(response).await.len(), if is_whole { 70_000 } else { 0 }, "{method} {name}");
+        }
+    }
+    // A copy of an earlier run is never valid.
+    let server = Server::start(&[&clip_path()]).await;
+    let old = server.get("clip.mp4", &[]).await.headers()["etag"].clone();
+    assert_eq!(server.ask(reqwest::Method::POST, "clip.mp4", "start-over").await, 204);
+    let new = server.get("clip.mp4", &[("if-none-match", old.to_str().unwrap())]).await;
+    assert_eq!(new.status(), 200);
+}
+
+#[tokio::test]
+async fn the_page_is_asked_for_again_after_an_update_of_the_server() {
+    let server = serving(b"bytes").await;
+    for path in ["", "page.js", "bar.js", "player.js", "text.js", "style.css"] {
+        let page = in_time("the page", http().get(format!("{}/{path}", server.url)).send()).await.unwrap();
+        assert_eq!(header(&page, "cache-control"), Some("no-cache"), "{path}");
+    }
 }
 
 #[tokio::test]

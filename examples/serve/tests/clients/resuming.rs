@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::origin::Origin;
-use crate::support::{Server, in_time, pattern};
+use crate::support::{Server, http, in_time, pattern};
 
 const NAME: &str = "bytes.bin";
 
@@ -101,4 +101,29 @@ async fn a_read_far_ahead_gets_its_own_stream_and_the_state_shows_both_ranges() 
         (&now["ranges"]["spilled"], &now["ranges"]["discarded"]),
         (&Value::Array(vec![]), &Value::Array(vec![]))
     );
+}
+
+#[tokio::test]
+async fn as_many_streams_are_open_as_the_option_says() {
+    let bytes = pattern(3_000_000);
+    for (most, expected) in [("1", 1), ("3", 3)] {
+        let origin = Origin::start("bytes.bin", bytes.clone()).await;
+        let server = Server::start(&[&origin.url, "--streams", most, "--read-ahead", "0"]).await;
+        origin.send_to(1000);
+        server.get("bytes.bin", &[("range", "bytes=0-999")]).await.bytes().await.unwrap();
+        let far = [0, 1_000_000, 2_000_000].map(|first| {
+            let range = format!("bytes={}-{}", first + 1000, first + 1999);
+            let (url, range) = (server.media("bytes.bin"), range);
+            tokio::spawn(
+                async move { http().get(url).header("range", range).send().await.unwrap().bytes().await },
+            )
+        });
+        let all = |now: &Value| now["streams"] == expected && now["readers"].as_array().unwrap().len() == 4;
+        server.wait_for("bytes.bin", "the streams", all).await;
+        origin.send_to(bytes.len());
+        for (task, first) in far.into_iter().zip([0, 1_000_000, 2_000_000]) {
+            let found = in_time("a range", task).await.unwrap().unwrap();
+            assert!(found == bytes[first + 1000..first + 2000], "{most} streams, {first}");
+        }
+    }
 }

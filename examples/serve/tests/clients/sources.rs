@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{CLIP, Server, TUNE, Upstream, clip_path, in_time};
+use crate::support::{CLIP, FILM, Server, TUNE, Upstream, clip_path, in_time};
 
 async fn gives_the_clip(server: &Server, name: &str, size_known: bool) {
     let head = in_time("a HEAD", crate::support::http().head(server.media(name)).send()).await.unwrap();
@@ -21,13 +21,29 @@ async fn gives_the_clip(server: &Server, name: &str, size_known: bool) {
 async fn the_shipped_media_arrive_at_their_own_pace() {
     let server = Server::start(&[]).await;
     let tune = server.get("tune.mp3", &[("range", "bytes=0-29999")]);
-    let clip = server.get("clip.mp4", &[("range", "bytes=100000-299999")]);
-    let (tune, clip) = tokio::join!(tune, clip);
+    let film = server.get("one-way.mp4", &[("range", "bytes=10000-99999")]);
+    let (tune, film) = tokio::join!(tune, film);
     assert_eq!(tune.headers()["content-type"], "audio/mpeg");
     assert!(in_time("tune", tune.bytes()).await.unwrap() == TUNE[..30_000]);
-    assert!(in_time("clip", clip.bytes()).await.unwrap() == CLIP[100_000..300_000]);
-    let now = server.wait_for("clip.mp4", "no demand", |now| now["state"] == "waiting").await;
-    assert!(now["loaded"].as_u64().unwrap() < CLIP.len() as u64, "no client asked for all bytes: {now}");
+    assert!(in_time("film", film.bytes()).await.unwrap() == FILM[10_000..100_000]);
+    let now = server.wait_for("one-way.mp4", "no demand", |now| now["state"] == "waiting").await;
+    assert!(now["loaded"].as_u64().unwrap() < FILM.len() as u64, "no client asked for all bytes: {now}");
+}
+
+#[tokio::test]
+async fn the_first_resource_jumps_and_two_streams_move() {
+    let server = Server::start(&["--read-ahead", "4000000"]).await;
+    let start = server.get("film.mp4", &[("range", "bytes=0-")]).await;
+    let far = server.get("film.mp4", &[("range", "bytes=700000-709999")]).await;
+    let two = |now: &serde_json::Value| now["positions"].as_array().unwrap().len() == 2;
+    let before = server.wait_for("film.mp4", "two streams", two).await;
+    assert!(in_time("the far bytes", far.bytes()).await.unwrap() == FILM[700_000..710_000]);
+    let moved = |now: &serde_json::Value| {
+        two(now) && (0..2).all(|at| now["positions"][at].as_u64() > before["positions"][at].as_u64())
+    };
+    let after = server.wait_for("film.mp4", "both streams move", moved).await;
+    assert!(after["frontier"].as_u64().unwrap() < 700_000, "nothing waited for the bytes between: {after}");
+    drop(start);
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) const CLIP: &[u8] = include_bytes!("../../../../assets/clip.mp4");
+pub(crate) const FILM: &[u8] = include_bytes!("../../../../assets/film.mp4");
 pub(crate) const TUNE: &[u8] = include_bytes!("../../../../assets/tune.mp3");
 
 pub(crate) fn clip_path() -> String {
