@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // This one fails after all of its output. The pipe ends in the same way.
     let broken = run("seq 100000; echo 'no space left on device' >&2; exit 3")?;
-    let error = broken.load().await.expect_err("the command has failed");
+    let Err(error) = broken.load().await else { return Err("the command has failed".into()) };
     println!("{error}: {}", error.io_error().map(ToString::to_string).unwrap_or_default());
     println!("bytes before it stay readable: {:?}", broken.read(588_888, 6).await?);
     Ok(())

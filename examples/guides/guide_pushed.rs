@@ -31,7 +31,7 @@ fn produce(sender: &Sender<Pushed>, stops_after: usize) -> Option<()> {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), streamspool::Error> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (sender, chunks) = channel(16);
     let buffer = StreamBuffer::spawn(pushed(chunks));
     thread::spawn(move || produce(&sender, usize::MAX));
@@ -40,7 +40,7 @@ async fn main() -> Result<(), streamspool::Error> {
     let (sender, chunks) = channel(16);
     let buffer = StreamBuffer::spawn(pushed(chunks));
     thread::spawn(move || produce(&sender, 500));
-    let error = buffer.load().await.expect_err("the producer stops early");
+    let Err(error) = buffer.load().await else { return Err("the producer has stopped early".into()) };
     println!("{error}: {}", error.io_error().map(ToString::to_string).unwrap_or_default());
     println!("bytes before it stay readable: {:?}", buffer.read(2495, 4).await?);
     Ok(())
