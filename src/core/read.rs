@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::Ending;
-use super::demand::Delivered;
 use super::layout::{Layout, Part, Place};
 use super::memory::BLOCK;
+use super::readers::Delivered;
 use crate::error::Error;
 
 /// A range that a caller wants.

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::demand::READERS_MOST;
 use super::layout::Layout;
 use super::lent::Found;
 use super::memory::BLOCK;
 use super::read::{Decision, Outcome, Read, decide, missing};
+use super::readers::READERS_MOST;
 use super::{Action, Core, Ending, Limits, Token};
 use crate::error::Error;
 

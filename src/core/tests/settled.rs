@@ -95,7 +95,7 @@ fn bytes_after_a_hole_are_not_settled() {
 fn the_end_of_a_settled_delivery_leaves_before_others() {
     // Rule 26: a reader of settled bytes sends no request until it comes to their end. It takes no read-ahead from
     // another reader then.
-    use crate::core::demand::Delivered;
+    use crate::core::readers::Delivered;
     let mut delivered = Delivered::new();
     let now = Instant::now();
     let note =
