@@ -163,13 +163,13 @@ async fn run(args: Args) -> Result<ExitCode, BoxError> {
         all = shipped::all(&options, args.rate, &save_to);
     }
     if !args.sources.is_empty() {
-        let client = upstream::client(Duration::from_secs(args.connect_timeout))?;
+        let clients = upstream::Clients::new(Duration::from_secs(args.connect_timeout))?;
         let mut headers = HeaderMap::new();
         for (name, value) in args.headers {
             headers.append(name, value);
         }
         for source in &args.sources {
-            let origin = Origin::parse(source, &client, &headers, args.one_way);
+            let origin = Origin::parse(source, &clients, &headers, args.one_way);
             let origin = origin.map_err(|error| format!("can't open {source}: {}", explain(&*error)))?;
             all.push(Described {
                 name: origin.name(),

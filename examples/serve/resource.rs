@@ -12,7 +12,7 @@ use crate::readers::Readers;
 use crate::save::{Saving, free_path};
 use crate::sources::{Options, Origin, Stamp};
 use crate::streams::Streams;
-use crate::{BoxError, media_type, report, upstream};
+use crate::{BoxError, media_type, report};
 
 /// The bytes that determine the type. They suffice for the media that browsers play and arrive soon.
 const HEAD: usize = 512;
@@ -144,19 +144,14 @@ impl Resource {
                 }
                 Err(error) => return Err(error),
             };
-            let is_coded = run.streams.is_coded();
+            let declared = run.streams.declared();
             let name = self.origin.name();
             // The first bytes of an encoded resource don't show its type.
+            let is_coded = declared.encoding.is_some();
             let found = if is_coded { None } else { media_type::of(&head, &name) };
             if let Some(kind) = found {
                 return Ok(Content { kind: kind.into(), encoding: None });
             }
-            let declared = match &self.origin {
-                Origin::Http { url, client, headers, .. } => {
-                    upstream::declared(client, url, headers, is_coded).await
-                }
-                _ => upstream::Declared::default(),
-            };
             let kind = declared.kind.or_else(|| media_type::of_name(&name).map(str::to_owned));
             Ok(Content {
                 kind: kind.unwrap_or_else(|| media_type::UNKNOWN.into()),

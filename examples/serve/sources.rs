@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::{Stream, StreamExt, stream};
+use reqwest::Url;
 use reqwest::header::HeaderMap;
-use reqwest::{Client, Url};
 use streamspool::{BufferHandle, Builder, Bytes, HttpSource, Retry};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -20,7 +20,7 @@ use crate::command::Running;
 use crate::pace::{Pace, paced};
 use crate::shipped::SlowOrigin;
 use crate::streams::Streams;
-use crate::upstream::{Noticed, Once, Shown, check_scheme};
+use crate::upstream::{Clients, Noticed, Once, Shown, check_scheme};
 
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
@@ -38,7 +38,7 @@ pub(crate) enum Origin {
     /// A resource of another server. With `once`, it is requested once, when the server starts.
     Http {
         url: Url,
-        client: Client,
+        clients: Clients,
         headers: HeaderMap,
         once: bool,
     },
@@ -69,7 +69,7 @@ impl Origin {
     /// The source that an argument names.
     pub(crate) fn parse(
         argument: &str,
-        client: &Client,
+        clients: &Clients,
         headers: &HeaderMap,
         once: bool,
     ) -> Result<Self, BoxError> {
@@ -85,7 +85,7 @@ impl Origin {
             Some("http" | "https") => {
                 let url = Url::parse(argument)?;
                 check_scheme(&url)?;
-                Ok(Self::Http { url, client: client.clone(), headers: headers.clone(), once })
+                Ok(Self::Http { url, clients: clients.clone(), headers: headers.clone(), once })
             }
             Some("file") => {
                 let path = Url::parse(argument)?.to_file_path();
@@ -168,25 +168,31 @@ impl Origin {
                 let file = file.take(size.unwrap_or(u64::MAX));
                 sized(builder, size).spawn(shown(pieces(file)))
             }
-            Self::Http { url, client, headers, once } => {
+            Self::Http { url, clients, headers, once } => {
                 if options.size.is_some() {
                     builder = builder.size(options.size);
                 }
                 if *once {
-                    let source = Once::new(client.clone(), url.clone(), headers.clone(), options.silence);
+                    let (client, streams) = (clients.any.clone(), Arc::clone(streams));
+                    let headers = headers.clone();
+                    let source =
+                        Once::new(client, url.clone(), headers, options.silence, Arc::clone(&streams));
                     // The source itself reports the silence before the response.
                     let retry = Retry::never().stall_timeout(options.silence + Duration::from_secs(1));
-                    let (pace, streams) = (Arc::clone(pace), Arc::clone(streams));
+                    let pace = Arc::clone(pace);
                     let buffer = builder.retry(retry).spawn_source(Shown { source, pace, streams });
                     let start = buffer.clone();
                     // The request is sent now, and its failure is reported by the state of the buffer.
                     tokio::spawn(async move { start.read(0, 1).await });
                     buffer
                 } else {
-                    let source = HttpSource::with_client(client.clone(), url.clone())?;
+                    let source = HttpSource::with_client(clients.one_host.clone(), url.clone())?;
+                    let source = source.follow_redirects();
                     let add = |source: HttpSource, (name, value)| source.header(name, value);
-                    let source = Noticed(headers.iter().fold(source, add), Arc::clone(streams));
-                    let (pace, streams) = (Arc::clone(pace), Arc::clone(streams));
+                    let source = headers.iter().fold(source, add);
+                    let (first, streams) = (source.first_answer(), Arc::clone(streams));
+                    let source = Noticed { source, first, streams: Arc::clone(&streams) };
+                    let pace = Arc::clone(pace);
                     builder.retry(retry).spawn_source(Shown { source, pace, streams })
                 }
             }

@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use futures::{Stream, StreamExt};
 use streamspool::Bytes;
 
 use crate::sources::ByteStream;
+use crate::upstream::Declared;
 
 /// What the streams of one buffer show.
 #[derive(Default)]
 pub(crate) struct Streams {
     list: Mutex<List>,
-    /// The origin sends the resource with a `Content-Encoding`.
-    is_coded: AtomicBool,
+    /// What the first answer of an HTTP source says of the content.
+    declared: OnceLock<Declared>,
 }
 
 #[derive(Default)]
@@ -49,12 +49,13 @@ impl Streams {
         self.with(|list| list.positions.values().copied().collect())
     }
 
-    pub(crate) fn set_coded(&self) {
-        self.is_coded.store(true, Ordering::Relaxed);
+    /// Keeps the first answer.
+    pub(crate) fn declare(&self, declared: Declared) {
+        let _ = self.declared.set(declared);
     }
 
-    pub(crate) fn is_coded(&self) -> bool {
-        self.is_coded.load(Ordering::Relaxed)
+    pub(crate) fn declared(&self) -> Declared {
+        self.declared.get().cloned().unwrap_or_default()
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut List) -> T) -> T {

@@ -6,31 +6,47 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
-use streamspool::{HttpSource, OpenAt, Opened, Reopen, Source, SourceError};
+use streamspool::{FirstAnswer, HttpSource, OpenAt, Opened, Reopen, Source, SourceError};
 use tokio::time::timeout;
 
 use crate::BoxError;
 use crate::pace::{Pace, paced};
 use crate::streams::Streams;
 
-/// How long the server may take to tell the type of the content.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// What is missing for the scheme `https`.
 const NO_TLS: &str =
     "this build has no TLS: run it with `cargo run --release -p serve --features tls -- https://…`";
 
-/// The client for all HTTP sources. `connect` is the most time for making a connection.
-pub(crate) fn client(connect: Duration) -> Result<Client, BoxError> {
-    // A redirect to `https` would be retried without an end otherwise.
-    let redirects = Policy::custom(|attempt| match check_scheme(attempt.url()) {
-        Ok(()) => Policy::default().redirect(attempt),
-        Err(error) => attempt.error(error),
-    });
-    Ok(HttpSource::client_builder()?.connect_timeout(connect).redirect(redirects).build()?)
+/// The clients for all HTTP sources.
+#[derive(Clone)]
+pub(crate) struct Clients {
+    /// It follows redirects.
+    pub(crate) any: Client,
+    /// It stops at a redirect to another host. [`HttpSource`] follows that one itself, without the headers of the command
+    /// line, which may be secret.
+    pub(crate) one_host: Client,
+}
+
+impl Clients {
+    /// `connect` is the most time for making a connection.
+    pub(crate) fn new(connect: Duration) -> Result<Self, BoxError> {
+        let client = |stops: bool| -> Result<Client, BoxError> {
+            let redirects = Policy::custom(move |attempt| {
+                // A redirect to `https` would be retried without an end otherwise.
+                if let Err(error) = check_scheme(attempt.url()) {
+                    return attempt.error(error);
+                }
+                let is_other =
+                    attempt.previous().last().is_some_and(|last| last.origin() != attempt.url().origin());
+                if stops && is_other { attempt.stop() } else { Policy::default().redirect(attempt) }
+            });
+            Ok(HttpSource::client_builder()?.connect_timeout(connect).redirect(redirects).build()?)
+        };
+        Ok(Self { any: client(false)?, one_host: client(true)? })
+    }
 }
 
 /// Refuses `https` if this program was built without TLS.
@@ -57,14 +73,18 @@ impl<S: Source> Source for Shown<S> {
     }
 }
 
-/// An [`HttpSource`] that notices an encoded body: only such a body can't be requested again.
-pub(crate) struct Noticed(pub(crate) HttpSource, pub(crate) Arc<Streams>);
+/// An [`HttpSource`] that keeps what its first answer says of the content.
+pub(crate) struct Noticed {
+    pub(crate) source: HttpSource,
+    pub(crate) first: FirstAnswer,
+    pub(crate) streams: Arc<Streams>,
+}
 
 impl Source for Noticed {
     async fn open(&self, at: OpenAt) -> io::Result<Opened> {
-        let opened = self.0.open(at).await?;
-        if opened.reopens() == Reopen::Never {
-            self.1.set_coded();
+        let opened = self.source.open(at).await?;
+        if let Some(answer) = self.first.get() {
+            self.streams.declare(Declared::of(answer.headers()));
         }
         Ok(opened)
     }
@@ -76,12 +96,19 @@ pub(crate) struct Once {
     url: Url,
     headers: HeaderMap,
     silence: Duration,
+    streams: Arc<Streams>,
     requested: AtomicBool,
 }
 
 impl Once {
-    pub(crate) fn new(client: Client, url: Url, headers: HeaderMap, silence: Duration) -> Self {
-        Self { client, url, headers, silence, requested: AtomicBool::new(false) }
+    pub(crate) fn new(
+        client: Client,
+        url: Url,
+        headers: HeaderMap,
+        silence: Duration,
+        streams: Arc<Streams>,
+    ) -> Self {
+        Self { client, url, headers, silence, streams, requested: AtomicBool::new(false) }
     }
 }
 
@@ -108,6 +135,7 @@ impl Source for Once {
                 "the server sent the encoding {encoding:?}, which was not asked for"
             )));
         }
+        self.streams.declare(Declared::of(response.headers()));
         let size = response.content_length();
         let stream = response.bytes_stream().map_err(|error| permanent(error.without_url()));
         Ok(Opened::new(stream).size(size).reopen(Reopen::Never))
@@ -123,23 +151,17 @@ fn permanent(cause: impl Into<BoxError>) -> io::Error {
     .into()
 }
 
-/// The type and the encoding of the content as the server tells them, for a resource whose bytes do not show them.
-#[derive(Default)]
+/// The type and the encoding of the content as the server reports them.
+#[derive(Clone, Default)]
 pub(crate) struct Declared {
     pub(crate) kind: Option<String>,
     pub(crate) encoding: Option<String>,
 }
 
-/// Asks the server for the headers of the resource. The answer to a HEAD need not have the encoding of a GET, so the
-/// question for an encoding is a GET whose body is not read.
-pub(crate) async fn declared(client: &Client, url: &Url, headers: &HeaderMap, is_coded: bool) -> Declared {
-    let request =
-        if is_coded { client.get(url.clone()).header(RANGE, "bytes=0-") } else { client.head(url.clone()) };
-    let request = request.headers(headers.clone()).header(ACCEPT_ENCODING, "identity");
-    let Ok(Ok(response)) = timeout(PATIENCE, request.send()).await else { return Declared::default() };
-    if !response.status().is_success() {
-        return Declared::default();
+impl Declared {
+    fn of(headers: &HeaderMap) -> Self {
+        let text = |name| Some(headers.get(name)?.to_str().ok()?.trim().to_owned());
+        let is_coding = |coding: &String| !["", "identity", "none"].contains(&&*coding.to_ascii_lowercase());
+        Self { kind: text(CONTENT_TYPE), encoding: text(CONTENT_ENCODING).filter(is_coding) }
     }
-    let text = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
-    Declared { kind: text(CONTENT_TYPE), encoding: text(CONTENT_ENCODING).filter(|_| is_coded) }
 }
