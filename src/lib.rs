@@ -405,10 +405,10 @@ pub use crate::handle::{
     BlockingReader, BufferHandle, BufferReader, Chunks, ProgressUpdates, WeakBufferHandle,
 };
 pub use crate::progress::{Location, Progress, Ranges, State};
-#[cfg(feature = "http-client")]
-pub use crate::source::HttpSource;
 #[cfg(feature = "object_store")]
 pub use crate::source::ObjectSource;
+#[cfg(feature = "http-client")]
+pub use crate::source::{FirstAnswer, HttpAnswer, HttpSource};
 pub use crate::source::{OpenAt, Opened, Reopen, Retry, Source, SourceError, Version, source_fn};
 #[cfg(feature = "checksums")]
 pub use crate::store::ChecksummedStore;

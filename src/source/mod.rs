@@ -22,7 +22,7 @@ use tokio_stream::Stream;
 
 pub use self::error::SourceError;
 #[cfg(feature = "http-client")]
-pub use self::http::HttpSource;
+pub use self::http::{FirstAnswer, HttpAnswer, HttpSource};
 #[cfg(feature = "object_store")]
 pub use self::object::ObjectSource;
 pub use self::retry::Retry;

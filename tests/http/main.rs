@@ -11,9 +11,15 @@
     reason = "a test"
 )]
 
+mod answers;
 mod connections;
+mod first;
+mod frames;
 mod odd;
+mod parts;
+mod redirects;
 mod resuming;
+mod scripted;
 mod server;
 #[cfg(target_os = "linux")]
 mod servers;

@@ -1,29 +1,35 @@
 //! A resource of an HTTP server.
 
+mod address;
 mod answer;
 mod body;
+mod content_range;
+mod errors;
+mod first;
+mod learned;
+mod requests;
 mod validators;
 
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 #[cfg(feature = "http")]
 use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use futures::stream;
-use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
-use reqwest::{Client, ClientBuilder, IntoUrl, Response, Url};
+use reqwest::header::{HeaderName, HeaderValue};
+#[cfg(feature = "http")]
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder, IntoUrl, Url};
 
-use self::answer::{Asked, Decision, Form, Head};
-use super::{OpenAt, Opened, Source, SourceError};
+use self::address::{Address, checked};
+use self::errors::permanent;
+pub use self::first::{FirstAnswer, HttpAnswer};
+use self::requests::{Answered, Requests};
+use super::{OpenAt, Opened, Source};
 
-const NOT_HTTP: &str = "the address is neither http nor https";
-
-/// How often in a row a new address is asked for.
-const MAX_NEW_ADDRESSES: u32 = 2;
+/// What a client of the crate sends as `User-Agent`.
+const AGENT: &str = concat!("streamspool/", env!("CARGO_PKG_VERSION"));
 
 /// A resource of an HTTP server, as a [`Source`]. Needs the feature `http`, or `http-client` for a client of yours.
 ///
@@ -77,22 +83,9 @@ const MAX_NEW_ADDRESSES: u32 = 2;
 /// # }
 /// ```
 pub struct HttpSource {
-    client: Client,
-    address: Address,
-    headers: HeaderMap,
+    requests: Requests,
     /// Why a header that the user gave is invalid.
     invalid: Option<&'static str>,
-}
-
-type AskForAddress = dyn Fn() -> Pin<Box<dyn Future<Output = io::Result<Url>> + Send>> + Send + Sync;
-
-enum Address {
-    Fixed(Url),
-    Asked {
-        ask: Box<AskForAddress>,
-        /// The last address, for the next opening.
-        last: Mutex<Option<Url>>,
-    },
 }
 
 impl HttpSource {
@@ -113,12 +106,16 @@ impl HttpSource {
     #[cfg(feature = "http")]
     pub fn new(url: impl IntoUrl) -> io::Result<Self> {
         let url = checked(url)?;
-        let client = Self::client_builder()?.build().map_err(body::with_kind)?;
-        Ok(Self::at(client, Address::Fixed(url)))
+        let client = Self::client_builder()?.redirect(Policy::none()).build().map_err(errors::with_kind)?;
+        let mut source = Self::at(client, Address::Fixed(url));
+        (source.requests.may_be_decoded, source.requests.follows) = (false, true);
+        Ok(source)
     }
 
     /// The builder of the client that [`HttpSource::new`] makes, for other timeouts or a proxy. Its client works
-    /// without a crypto provider in the process, and sends no `Referer`. Without the feature `http` it sets no TLS.
+    /// without a crypto provider in the process, sends no `Referer`, decompresses nothing, and names itself
+    /// `streamspool/VERSION` in `User-Agent`. It follows redirects; that of [`HttpSource::new`] leaves them to the
+    /// source, as [`follow_redirects`](Self::follow_redirects) explains. Without the feature `http` it sets no TLS.
     ///
     /// # Errors
     ///
@@ -141,7 +138,9 @@ impl HttpSource {
         #[cfg(feature = "http")]
         let builder = builder.tls_backend_preconfigured(tls()?);
         // An address may be secret. `Referer` would tell it to each host that it redirects to.
-        Ok(builder.referer(false))
+        let builder = builder.referer(false).user_agent(AGENT);
+        // Ranges count encoded bytes, and another crate may have turned decompression on.
+        Ok(builder.no_gzip().no_brotli().no_deflate().no_zstd())
     }
 
     /// A resource at this address, with a client that may be shared. Its decompression must be
@@ -177,13 +176,15 @@ impl HttpSource {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = io::Result<Url>> + Send + 'static,
     {
-        let ask = Box::new(move || Box::pin(address()) as Pin<Box<dyn Future<Output = _> + Send>>);
-        Self::at(client, Address::Asked { ask, last: Mutex::new(None) })
+        Self::at(client, Address::asked(address))
     }
 
-    /// Adds a header to every request. `Range`, `If-Range` and `Accept-Encoding` are replaced. A redirect
-    /// to another host or port loses `Authorization` and `Cookie`, also those of the address
-    /// (`https://user:password@…`), and keeps all other headers.
+    /// Adds a header to every request. `Range`, `If-Range` and `Accept-Encoding` are replaced.
+    ///
+    /// The header may be a secret, so a redirect to another host or port loses it, as it loses the credentials of
+    /// the address (`https://user:password@…`). Only `User-Agent` is kept. A redirect from http to https on the same
+    /// host keeps all headers. A [client of yours](Self#the-client) that follows redirects itself loses only
+    /// `Authorization` and `Cookie`.
     ///
     /// A name or a value that is no valid header makes every opening fail.
     #[must_use]
@@ -192,34 +193,75 @@ impl HttpSource {
         N: TryInto<HeaderName>,
         V: TryInto<HeaderValue>,
     {
-        match (name.try_into(), value.try_into()) {
-            (Ok(name), Ok(value)) => {
-                self.headers.append(name, value);
-            }
-            (Err(_), _) => self.invalid = Some("the name of a header is invalid"),
-            (_, Err(_)) => self.invalid = Some("the value of a header is invalid"),
+        if let Some((name, value)) = self.valid(name, value) {
+            self.requests.headers.append(name, value);
         }
         self
     }
 
-    fn at(client: Client, address: Address) -> Self {
-        Self { client, address, headers: HeaderMap::new(), invalid: None }
+    /// Adds a header that is sent to each host: to that of the address, and to those that it redirects to. See
+    /// [`header`](Self::header).
+    #[must_use]
+    pub fn header_for_all_hosts<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        if let Some((name, value)) = self.valid(name, value) {
+            self.requests.shared_headers.append(name, value);
+        }
+        self
     }
 
-    async fn send(&self, url: Url, at: &OpenAt, form: Form) -> io::Result<Response> {
-        let mut headers = self.headers.clone();
-        headers.remove(RANGE);
-        headers.remove(IF_RANGE);
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if form != Form::Whole {
-            headers.insert(RANGE, range(at)?);
+    /// The source follows up to ten redirects itself. [`HttpSource::new`] does so. A [client of
+    /// yours](Self#the-client) must be built with `redirect(Policy::none())`: then a
+    /// [`header`](Self::header) is not sent to another host.
+    #[must_use]
+    pub fn follow_redirects(mut self) -> Self {
+        self.requests.follows = true;
+        self
+    }
+
+    /// A handle on the first usable answer: its content type, its tag, its date, its address, and all its headers.
+    /// Keep it before the source is given to a buffer.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use streamspool::{HttpSource, StreamBuffer};
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let source = HttpSource::new("https://example.com/film.mp4")?;
+    /// let answer = source.first_answer();
+    /// let buffer = StreamBuffer::spawn_source(source);
+    /// let start = buffer.read(0, 4096).await?;
+    /// if let Some(answer) = answer.get() {
+    ///     println!("{:?} from {}", answer.content_type(), answer.url());
+    ///     println!("{:?}, {:?}", answer.last_modified(), answer.header("x-cache"));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn first_answer(&self) -> FirstAnswer {
+        FirstAnswer(self.requests.first.subscribe())
+    }
+
+    fn at(client: Client, address: Address) -> Self {
+        Self { requests: Requests::new(client, address), invalid: None }
+    }
+
+    fn valid<N, V>(&mut self, name: N, value: V) -> Option<(HeaderName, HeaderValue)>
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        match (name.try_into(), value.try_into()) {
+            (Ok(name), Ok(value)) => return Some((name, value)),
+            (Err(_), _) => self.invalid = Some("the name of a header is invalid"),
+            (_, Err(_)) => self.invalid = Some("the value of a header is invalid"),
         }
-        if form == Form::Conditional
-            && let Some(condition) = at.version.as_ref().and_then(validators::if_range)
-        {
-            headers.insert(IF_RANGE, condition);
-        }
-        self.client.get(url).headers(headers).send().await.map_err(body::send_error)
+        None
     }
 }
 
@@ -228,80 +270,16 @@ impl Source for HttpSource {
         if let Some(text) = self.invalid {
             return Err(permanent(io::ErrorKind::InvalidInput, text));
         }
-        let mut url = self.address.current().await?;
-        let mut form = Form::Conditional;
-        let mut new_addresses = 0;
-        // This loop ends: each form of a request leads only to a later form, and the number of new addresses is
-        // limited.
-        loop {
-            let answer = self.send(url.clone(), &at, form).await?;
-            let status = answer.status();
-            let is_framed = answer.version() >= reqwest::Version::HTTP_2;
-            let head = Head { status, headers: answer.headers(), is_framed };
-            let asked = Asked { offset: at.offset, end: at.end, known: at.version.as_ref(), form };
-            match answer::decide(head, asked, SystemTime::now()) {
-                Decision::Body(found) => {
-                    return Ok(Opened::new(body::stream(answer, found.part))
-                        .starting_at(found.start)
-                        .size(found.size)
-                        .version(found.version)
-                        .reopen(found.reopen));
-                }
-                Decision::Empty { size, version } => {
-                    return Ok(Opened::new(stream::empty()).size(size).version(version));
-                }
-                Decision::Ask(next) => form = next,
-                Decision::AskForAddress => {
-                    let next =
-                        if new_addresses < MAX_NEW_ADDRESSES { self.address.next().await? } else { None };
-                    let Some(next) = next else {
-                        return Err(permanent(kind_of(status), format!("the server answered {status}")));
-                    };
-                    url = next;
-                    new_addresses += 1;
-                }
-                Decision::Transient { text, retry_after } => {
-                    let error = SourceError::transient(text);
-                    return Err(match retry_after {
-                        Some(delay) => error.retry_after(delay).into(),
-                        None => error.into(),
-                    });
-                }
-                Decision::Refuse { kind, text } => return Err(permanent(kind, text)),
+        Ok(match self.requests.ask(&at).await? {
+            Answered::Body(answer, found) => {
+                Opened::new(body::stream(&self.requests, answer, &found, at.end))
+                    .starting_at(found.start)
+                    .size(found.size)
+                    .version(found.version)
+                    .reopen(found.reopen)
             }
-        }
-    }
-}
-
-impl Address {
-    async fn current(&self) -> io::Result<Url> {
-        match self {
-            Self::Fixed(url) => Ok(url.clone()),
-            Self::Asked { ask, last } => {
-                let known = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                match known {
-                    Some(url) => Ok(url),
-                    None => Self::renew(ask, last).await,
-                }
-            }
-        }
-    }
-
-    /// A new address in place of one that was refused. `None` if there is only one.
-    async fn next(&self) -> io::Result<Option<Url>> {
-        match self {
-            Self::Fixed(_) => Ok(None),
-            Self::Asked { ask, last } => Self::renew(ask, last).await.map(Some),
-        }
-    }
-
-    async fn renew(ask: &AskForAddress, last: &Mutex<Option<Url>>) -> io::Result<Url> {
-        let url = ask().await?;
-        if !is_http(&url) {
-            return Err(permanent(io::ErrorKind::InvalidInput, NOT_HTTP));
-        }
-        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(url.clone());
-        Ok(url)
+            Answered::Empty { size, version } => Opened::new(stream::empty()).size(size).version(version),
+        })
     }
 }
 
@@ -310,26 +288,6 @@ impl fmt::Debug for HttpSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpSource").finish_non_exhaustive()
     }
-}
-
-/// The value of `Range`, also at offset 0: the answer shows whether ranges work.
-fn range(at: &OpenAt) -> io::Result<HeaderValue> {
-    let last = at.end.filter(|end| *end > at.offset).map(|end| end - 1);
-    let value = match last {
-        Some(last) => format!("bytes={}-{last}", at.offset),
-        None => format!("bytes={}-", at.offset),
-    };
-    HeaderValue::try_from(value).map_err(io::Error::other)
-}
-
-fn checked(url: impl IntoUrl) -> io::Result<Url> {
-    let url =
-        url.into_url().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.without_url()))?;
-    if is_http(&url) { Ok(url) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, NOT_HTTP)) }
-}
-
-fn is_http(url: &Url) -> bool {
-    matches!(url.scheme(), "http" | "https")
 }
 
 /// TLS that works without a crypto provider in the process, and installs none.
@@ -346,18 +304,6 @@ fn tls() -> io::Result<rustls::ClientConfig> {
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(config)
-}
-
-fn kind_of(status: reqwest::StatusCode) -> io::ErrorKind {
-    match status.as_u16() {
-        401 | 403 => io::ErrorKind::PermissionDenied,
-        404 | 410 => io::ErrorKind::NotFound,
-        _ => io::ErrorKind::Other,
-    }
-}
-
-fn permanent(kind: io::ErrorKind, text: impl Into<String>) -> io::Error {
-    SourceError::permanent(io::Error::new(kind, text.into())).into()
 }
 
 #[cfg(all(test, feature = "http"))]

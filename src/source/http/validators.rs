@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{DATE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, RETRY_AFTER};
+use reqwest::header::{
+    CONTENT_ENCODING, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, RETRY_AFTER,
+};
 
 use crate::source::Version;
 
@@ -22,7 +24,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// The validators that a [`Version`] of this source consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A strong `ETag`.
+    /// A strong `ETag`. Of an encoded resource: the tag, a space, and the `Content-Encoding`.
     Tag,
     /// A `Last-Modified`.
     Date,
@@ -32,35 +34,81 @@ enum Kind {
 }
 
 /// The version that an answer carries. If a version is known, only a validator of the same kind counts,
-/// because nothing else can be compared with it.
-pub(super) fn version(headers: &HeaderMap, known: Option<&Version>) -> Option<Version> {
+/// because nothing else can be compared with it. `date` is the date that the known version had, if it was strong:
+/// an answer whose tag is weak or missing is proven by it.
+pub(super) fn version(headers: &HeaderMap, known: Option<&Version>, date: Option<&[u8]>) -> Option<Version> {
     let tag = single(headers, &ETAG);
-    let date = single(headers, &LAST_MODIFIED).filter(|date| parse_date(date).is_some());
+    let modified = single(headers, &LAST_MODIFIED).filter(|date| parse_date(date).is_some());
+    if let Some(coding) = coding(headers) {
+        // The date of a file is also the date of its compressed form, which may be made anew for each request.
+        let tag = tag.filter(|tag| is_strong_tag(tag));
+        return tag.map(|tag| Version::strong([tag, b" ", &coding].concat()));
+    }
     let of_kind = |kind| match kind {
         Kind::Tag => tag.filter(|tag| is_strong_tag(tag)).map(<[u8]>::to_vec),
-        Kind::Date => date.map(<[u8]>::to_vec),
-        Kind::WeakTagAndDate => tag.and_then(weak_form).zip(date).map(|(tag, date)| [&tag, date].join(&b' ')),
+        Kind::Date => modified.map(<[u8]>::to_vec),
+        Kind::WeakTagAndDate => {
+            tag.and_then(weak_form).zip(modified).map(|(tag, date)| [&tag, date].join(&b' '))
+        }
     };
     // The date was strong when its version became known, and this needs no second proof: an equal date means the
     // same version, and a different date means a different version.
     if let Some(kind) = known.and_then(kind) {
-        return of_kind(kind).map(Version::strong);
+        let found = of_kind(kind).map(Version::strong);
+        let is_proven = modified.is_some() && modified == date && !has_other_tag(headers, known);
+        return found.or_else(|| known.filter(|_| is_proven).cloned());
     }
     let found = match tag {
         Some(tag) if is_strong_tag(tag) => of_kind(Kind::Tag),
-        Some(_) => of_kind(Kind::WeakTagAndDate).filter(|_| is_old(headers)),
+        Some(tag) if weak_form(tag).is_some() => of_kind(Kind::WeakTagAndDate).filter(|_| is_old(headers)),
         // An answer with two different tags counts as one without a tag. But the resource has a tag, so RFC 9110
         // forbids a date in `If-Range`.
         None if headers.contains_key(ETAG) => None,
-        None => of_kind(Kind::Date).filter(|_| is_old(headers)),
+        // A tag without quotes is no tag.
+        _ => of_kind(Kind::Date).filter(|_| is_old(headers)),
     };
     found.map(Version::strong)
+}
+
+/// Whether an answer has a tag that is not a form of the known one: the resource has changed.
+pub(super) fn has_other_tag(headers: &HeaderMap, known: Option<&Version>) -> bool {
+    let known = known.map(|known| tag_of(known.as_bytes())).and_then(weak_form);
+    let found = single(headers, &ETAG).and_then(weak_form);
+    known.zip(found).is_some_and(|(known, found)| known != found)
+}
+
+/// The `Last-Modified` of an answer, if it is strong.
+pub(super) fn strong_date(headers: &HeaderMap) -> Option<&[u8]> {
+    single(headers, &LAST_MODIFIED).filter(|_| is_old(headers))
+}
+
+/// The `Content-Encoding` of an answer, in lower case. `none` is not registered, but servers send it.
+pub(super) fn coding(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let values = headers.get_all(CONTENT_ENCODING).iter();
+    let codings = values.map(|value| value.as_bytes().trim_ascii().to_ascii_lowercase());
+    let codings: Vec<_> =
+        codings.filter(|coding| ![&b""[..], b"identity", b"none"].contains(&&**coding)).collect();
+    (!codings.is_empty()).then(|| codings.join(&b','))
+}
+
+/// The `Content-Encoding` of the resource with this version.
+pub(super) fn coding_of(version: &Version) -> Option<&[u8]> {
+    let bytes = version.as_bytes();
+    let coding = bytes.get(tag_of(bytes).len()..).filter(|_| bytes.starts_with(b"\""))?;
+    coding.strip_prefix(b" ")
+}
+
+/// The tag at the start of a version: all bytes up to the last quote.
+fn tag_of(version: &[u8]) -> &[u8] {
+    let end = version.iter().rposition(|byte| *byte == b'"').map_or(0, |last| last + 1);
+    version.get(..end).unwrap_or_default()
 }
 
 /// The value of `If-Range` that asks for this version. `None` if RFC 9110 allows none.
 pub(super) fn if_range(version: &Version) -> Option<HeaderValue> {
     match kind(version)? {
-        Kind::Tag | Kind::Date => HeaderValue::from_bytes(version.as_bytes()).ok(),
+        Kind::Tag => HeaderValue::from_bytes(tag_of(version.as_bytes())).ok(),
+        Kind::Date => HeaderValue::from_bytes(version.as_bytes()).ok(),
         Kind::WeakTagAndDate => None,
     }
 }
@@ -92,7 +140,7 @@ pub(super) fn is_sent_date(version: &Version) -> bool {
 
 fn kind(version: &Version) -> Option<Kind> {
     let bytes = version.as_bytes();
-    if is_strong_tag(bytes) {
+    if is_strong_tag(tag_of(bytes)) && bytes.starts_with(b"\"") {
         Some(Kind::Tag)
     } else if bytes.starts_with(b"W/") {
         Some(Kind::WeakTagAndDate)
@@ -170,8 +218,19 @@ mod tests {
             (&format!("Last-Modified: soon\nDate: {LATER}"), None, None),
             (&format!("ETag: W/\"a\"\nLast-Modified: {MODIFIED}\nDate: {LATER}"), Some(&weak), None),
             (&format!("ETag: W/\"a\"\nLast-Modified: {MODIFIED}\nDate: {SOON}"), None, None),
-            (&format!("ETag: a\nLast-Modified: {MODIFIED}\nDate: {LATER}"), None, None),
-            (&format!("ETag: W/a\nLast-Modified: {MODIFIED}\nDate: {LATER}"), None, None),
+            // A tag without quotes is no tag, and hides no date.
+            (&format!("ETag: a\nLast-Modified: {MODIFIED}\nDate: {LATER}"), Some(MODIFIED), Some(MODIFIED)),
+            (&format!("ETag: W/a\nLast-Modified: {MODIFIED}\nDate: {LATER}"), Some(MODIFIED), Some(MODIFIED)),
+            (&format!("ETag: a\nLast-Modified: {MODIFIED}\nDate: {SOON}"), None, None),
+            // The ranges of an encoded resource count encoded bytes. Only a strong tag names these.
+            ("ETag: \"a\"\nContent-Encoding: GZip", Some("\"a\" gzip"), Some("\"a\"")),
+            (
+                "ETag: \"a\"\nContent-Encoding: br\nContent-Encoding: gzip",
+                Some("\"a\" br,gzip"),
+                Some("\"a\""),
+            ),
+            ("ETag: \"a\"\nContent-Encoding: none", Some("\"a\""), Some("\"a\"")),
+            (&format!("Content-Encoding: br\nLast-Modified: {MODIFIED}\nDate: {LATER}"), None, None),
             // Repeated headers.
             ("ETag: \"a\"\nETag: \"a\"", Some("\"a\""), Some("\"a\"")),
             (&format!("ETag: \"a\"\nETag: \"b\"\nLast-Modified: {MODIFIED}\nDate: {LATER}"), None, None),
@@ -179,7 +238,7 @@ mod tests {
             (&format!("Last-Modified: {MODIFIED}\nDate: {LATER}\nDate: {SOON}"), None, None),
             ("", None, None),
         ] {
-            let version = version(&headers(text), None);
+            let version = version(&headers(text), None, None);
             assert_eq!(version, found.map(|found| Version::strong(found.to_owned())), "{text}");
             let condition = version.as_ref().and_then(if_range);
             assert_eq!(condition.as_ref().map(|value| value.to_str().unwrap()), sent, "{text}");
@@ -207,12 +266,13 @@ mod tests {
         ] {
             let known = Version::strong(known.to_owned());
             let found = found.map(|found| Version::strong(found.to_owned()));
-            assert_eq!(version(&headers(text), Some(&known)), found, "{known:?}, {text}");
+            assert_eq!(version(&headers(text), Some(&known), None), found, "{known:?}, {text}");
         }
         // Another tag with the same date is another version.
         let other = version(
             &headers(&format!("ETag: \"b\"\nLast-Modified: {MODIFIED}")),
             Some(&Version::strong(weak)),
+            None,
         );
         assert_eq!(other, Some(Version::strong(format!("W/\"b\" {MODIFIED}"))));
         assert_eq!(if_range(&other_version()), None);
@@ -220,13 +280,45 @@ mod tests {
     }
 
     #[test]
+    fn a_strong_date_proves_a_version_whose_tag_has_become_weak() {
+        // Rule 22.
+        let known = Version::strong("\"a\"");
+        let date = Some(MODIFIED.as_bytes());
+        for (text, is_proven) in [
+            (format!("ETag: W/\"a\"\nLast-Modified: {MODIFIED}"), true),
+            (format!("Last-Modified: {MODIFIED}"), true),
+            (format!("ETag: a\nLast-Modified: {MODIFIED}"), true),
+            (format!("ETag: W/\"a\"\nLast-Modified: {LATER}"), false),
+            (format!("ETag: W/\"b\"\nLast-Modified: {MODIFIED}"), false),
+            ("ETag: W/\"a\"".to_owned(), false),
+        ] {
+            let found = version(&headers(&text), Some(&known), date);
+            assert_eq!(found, is_proven.then(|| known.clone()), "{text}");
+            assert_eq!(version(&headers(&text), Some(&known), None), None, "{text}");
+        }
+        assert!(has_other_tag(&headers("ETag: W/\"b\""), Some(&known)));
+        assert!(!has_other_tag(&headers("ETag: W/\"a\""), Some(&known)));
+        assert!(!has_other_tag(&headers("ETag: b"), Some(&known)));
+        assert!(!has_other_tag(&headers("ETag: W/\"b\""), Some(&Version::strong(MODIFIED))));
+    }
+
+    #[test]
+    fn a_version_names_the_encoding_of_its_resource() {
+        // Rule 22.
+        for (version, coding) in [("\"a\" gzip", Some(&b"gzip"[..])), ("\"a\"", None), (MODIFIED, None)] {
+            assert_eq!(coding_of(&Version::strong(version)), coding, "{version}");
+        }
+        assert_eq!(coding_of(&Version::strong(format!("W/\"a\" {MODIFIED}"))), None);
+    }
+
+    #[test]
     fn a_tag_of_bytes_that_are_not_ascii_is_a_version() {
         // Rule 22. RFC 9110, 8.8.3.
         let tag = HeaderValue::from_bytes(b"\"\xe9\xff\"").unwrap();
         let headers = HeaderMap::from_iter([(ETAG, tag.clone())]);
-        let version = version(&headers, None).unwrap();
+        let version = version(&headers, None, None).unwrap();
         assert_eq!(version.as_bytes(), tag.as_bytes());
-        assert_eq!(super::version(&headers, Some(&version)), Some(version.clone()));
+        assert_eq!(super::version(&headers, Some(&version), None), Some(version.clone()));
         assert_eq!(if_range(&version), Some(tag));
     }
 

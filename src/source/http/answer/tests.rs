@@ -18,7 +18,7 @@ fn known(tag: &str) -> Version {
 }
 
 fn from(offset: u64) -> Asked<'static> {
-    Asked { offset, end: None, known: None, form: Form::Conditional }
+    Asked { offset, end: None, known: None, date: None, form: Form::Conditional, may_refuse_range: true }
 }
 
 fn knowing(offset: u64, known: &Version) -> Asked<'_> {
@@ -27,7 +27,7 @@ fn knowing(offset: u64, known: &Version) -> Asked<'_> {
 
 fn answer(status: u16, text: &str, asked: Asked<'_>) -> Decision {
     let status = StatusCode::from_u16(status).unwrap();
-    decide(Head { status, headers: &headers(text), is_framed: false }, asked, NOW)
+    decide(Head { status, headers: &headers(text), is_framed: false, may_be_decoded: true }, asked, NOW)
 }
 
 fn body(status: u16, text: &str, asked: Asked<'_>) -> Body {
@@ -76,14 +76,22 @@ fn a_206_that_starts_later_or_differs_is_told_as_it_is() {
     assert_eq!(found.version, Some(known("\"b\"")));
 }
 
+/// A request whose range the server must not refuse again.
+fn whole_of(asked: Asked<'_>) -> Asked<'_> {
+    Asked { form: Form::Whole, ..asked }
+}
+
 #[test]
-fn a_206_without_the_known_tag_is_transient() {
+fn a_206_without_the_known_tag_has_no_version_unless_its_date_is_the_known_one() {
     let a = known("\"a\"");
-    for tag in ["", "ETag: W/\"a\"", "Last-Modified: Tue, 24 Nov 2026 12:00:00 GMT"] {
+    let date = "Tue, 24 Nov 2026 12:00:00 GMT";
+    for tag in ["", "ETag: W/\"a\"", &format!("Last-Modified: {date}")] {
         let head = format!("Content-Range: bytes 40-99/100\nContent-Length: 60\n{tag}");
-        let found = answer(206, &head, knowing(40, &a));
-        assert!(matches!(found, Decision::Transient { retry_after: None, .. }), "{found:?}");
+        assert_eq!(body(206, &head, knowing(40, &a)).version, None, "{tag}");
     }
+    let head = format!("Content-Range: bytes 40-99/100\nContent-Length: 60\nLast-Modified: {date}");
+    let dated = Asked { date: Some(date.as_bytes()), ..knowing(40, &a) };
+    assert_eq!(body(206, &head, dated).version, Some(a.clone()));
 }
 
 #[test]
@@ -141,7 +149,7 @@ fn a_206_to_if_range_with_a_date_need_not_have_the_date_and_is_no_proof_without_
     assert_eq!((found.start, found.version), (40, Some(date)));
     // Nothing was said in `If-Range`, so the answer must have both.
     let weak = known("W/\"a\" Tue, 24 Nov 2026 12:00:00 GMT");
-    assert!(matches!(answer(206, head, knowing(40, &weak)), Decision::Transient { .. }));
+    assert_eq!(body(206, head, knowing(40, &weak)).version, None);
 }
 
 #[test]
@@ -210,27 +218,59 @@ fn a_200_of_another_version_is_told_by_its_version() {
     let a = known("\"a\"");
     let found = body(200, "Content-Length: 100\nETag: \"b\"", knowing(40, &a));
     assert_eq!((found.start, found.version), (0, Some(known("\"b\""))));
-    // Without a validator, the version still differs from the known one.
-    for head in ["Content-Length: 100", "Content-Length: 100\nETag: W/\"a\""] {
-        let found = body(200, head, knowing(40, &a));
-        assert!(found.version.is_some_and(|version| version != a), "{head}");
+    // Without a validator, the version still differs from the one that `If-Range` named.
+    let found = body(200, "Content-Length: 100", knowing(40, &a));
+    assert!(found.version.is_some_and(|version| version != a));
+    // No version was named, or the server weakens its tags and cannot compare them. The bytes decide.
+    assert_eq!(body(200, "Content-Length: 100", whole_of(knowing(40, &a))).version, None);
+    assert_eq!(body(200, "Content-Length: 100\nETag: W/\"a\"", knowing(40, &a)).version, None);
+    for form in [Form::Conditional, Form::Whole] {
+        let found = body(200, "Content-Length: 100\nETag: W/\"b\"", Asked { form, ..knowing(40, &a) });
+        assert!(found.version.is_some_and(|version| version != a), "{form:?}");
     }
 }
 
 #[test]
-fn a_200_with_a_content_range_is_refused() {
-    assert!(is_refused(200, "Content-Length: 60\nContent-Range: bytes 40-99/100", from(40)));
-    assert!(is_refused(200, "Content-Length: 100\nContent-Range: nonsense", from(0)));
+fn a_200_with_the_content_range_of_a_part_is_asked_again_without_a_range() {
+    for head in [
+        "Content-Length: 60\nContent-Range: bytes 40-99/100",
+        "Content-Length: 100\nContent-Range: bytes 40-99/100",
+        "Content-Length: 100\nContent-Range: nonsense",
+        "Content-Length: 60\nContent-Range: bytes 0-99/100",
+        "Content-Length: 60\nContent-Range: bytes 0-59/100",
+    ] {
+        assert_eq!(answer(200, head, from(40)), Decision::AskWithoutRange, "{head}");
+    }
+    // The range of the whole resource, and a length that decides.
+    for (head, asked) in [
+        ("Content-Length: 100\nContent-Range: bytes 0-99/100", from(40)),
+        ("Transfer-Encoding: chunked\nContent-Range: bytes 0-99/100", from(40)),
+        ("Content-Length: 100\nContent-Range: bytes 40-99/100", whole_of(from(40))),
+        ("Content-Length: 100\nContent-Range: nonsense", whole_of(from(40))),
+    ] {
+        assert_eq!(body(200, head, asked).start, 0, "{head}");
+    }
+    for head in [
+        "Content-Length: 60\nContent-Range: bytes 0-59/100",
+        "Transfer-Encoding: chunked\nContent-Range: bytes 0-59/100",
+        "Content-Length: 60\nContent-Range: bytes 0-59/*",
+    ] {
+        assert!(is_refused(200, head, whole_of(from(0))), "{head}");
+    }
 }
 
 #[test]
-fn a_206_without_one_valid_range_is_refused() {
+fn a_206_whose_place_is_in_doubt_is_asked_again_without_a_range() {
     for head in [
         "Content-Length: 60",
         "Content-Length: 60\nContent-Range: bytes 40-/100",
         "Content-Length: 60\nContent-Range: bytes 99-40/100",
         "Content-Length: 60\nContent-Range: bytes 40-99/99",
         "Content-Length: 60\nContent-Range: bytes */100",
+        "Content-Length: 0\nContent-Range: bytes */100",
+        "Content-Length: 0\nContent-Range: bytes 100-99/*",
+        "Content-Length: 0\nContent-Range: bytes 40-39/100",
+        "Content-Length: 0",
         "Content-Length: 60\nContent-Range: lines 40-99/100",
         "Content-Length: 60\nContent-Range: bytes 0-18446744073709551615/*",
         "Content-Length: 60\nContent-Range: bytes 40-99/100\nContent-Range: bytes 0-9/100",
@@ -238,37 +278,69 @@ fn a_206_without_one_valid_range_is_refused() {
         "Content-Length: 60\nContent-Range: bytes 40-99/100\nContent-Type: multipart/byteranges; boundary=x",
         "Content-Length: 60\nContent-Type: Multipart/ByteRanges",
     ] {
-        assert!(is_refused(206, head, from(40)), "{head}");
+        assert_eq!(answer(206, head, from(40)), Decision::AskWithoutRange, "{head}");
+        assert!(is_refused(206, head, whole_of(from(40))), "{head}");
     }
-    let head = "Content-Length: 60\nContent-Range: bytes 40-99/100";
-    assert!(is_refused(206, head, Asked { form: Form::Whole, ..from(40) }));
 }
 
 #[test]
-fn a_206_without_a_length_was_decoded() {
+fn a_206_to_a_request_without_a_range_is_read_if_it_starts_at_0() {
+    let whole = "Content-Length: 100\nContent-Range: bytes 0-99/100";
+    assert_eq!(body(206, whole, whole_of(from(40))).start, 0);
+    assert!(is_refused(206, "Content-Length: 60\nContent-Range: bytes 40-99/100", whole_of(from(40))));
+    // The part proves the next ones.
+    let short = "Content-Length: 60\nContent-Range: bytes 0-59/100";
+    let found = body(206, &format!("{short}\nETag: \"a\""), whole_of(from(40)));
+    assert_eq!(found.part, Some(Part { len: 60, is_short: true }));
+    assert!(is_refused(206, short, whole_of(from(40))));
+}
+
+#[test]
+fn an_empty_206_at_the_end_is_the_end() {
+    for range in ["0-0/0", "0--1/0", "*/0", "100-99/100", "100-100/100", "*/100"] {
+        let head = format!("Content-Length: 0\nContent-Range: bytes {range}");
+        let size = if range.ends_with("/0") { 0 } else { 100 };
+        assert_eq!(answer(206, &head, from(100)), Decision::Empty { size, version: None }, "{range}");
+        let a = known("\"a\"");
+        let version = Some(a.clone());
+        assert_eq!(answer(206, &head, knowing(size, &a)), Decision::Empty { size, version }, "{range}");
+    }
+    let head = "Content-Length: 0\nContent-Range: bytes 0-0/0";
+    assert_eq!(answer(206, head, whole_of(from(0))), Decision::Empty { size: 0, version: None });
+}
+
+#[test]
+fn a_206_without_a_length_may_have_been_decoded_by_a_client_of_the_user() {
     let text = "Content-Range: bytes 40-99/100";
-    assert!(is_refused(206, text, from(40)));
+    assert_eq!(answer(206, text, from(40)), Decision::AskWithoutRange);
     assert_eq!(body(206, &format!("{text}\nTransfer-Encoding: chunked"), from(40)).start, 40);
-    let head = Head { status: StatusCode::PARTIAL_CONTENT, headers: &headers(text), is_framed: true };
-    assert!(matches!(decide(head, from(40), NOW), Decision::Body(_)));
+    let headers = headers(text);
+    let head = Head {
+        status: StatusCode::PARTIAL_CONTENT,
+        headers: &headers,
+        is_framed: false,
+        may_be_decoded: true,
+    };
+    for head in [Head { is_framed: true, ..head }, Head { may_be_decoded: false, ..head }] {
+        assert!(matches!(decide(head, from(40), NOW), Decision::Body(_)));
+    }
 }
 
 #[test]
-fn an_encoded_body_can_not_be_opened_again() {
+fn an_encoded_body_without_a_strong_tag_can_not_be_opened_again() {
     let expected = Body { start: 0, size: None, version: None, reopen: Reopen::Never, part: None };
-    let head = "Content-Length: 60\nContent-Encoding: gzip\nETag: \"a\"\nAccept-Ranges: bytes";
-    assert_eq!(body(200, head, from(0)), expected);
-    assert_eq!(body(200, head, from(40)), expected);
-    let all = "Content-Length: 60\nContent-Encoding: gzip\nContent-Range: bytes 0-59/60";
-    let part = Some(Part { len: 60, is_short: false });
-    assert_eq!(body(206, all, from(0)), Body { part, ..expected });
-    // Nothing is to be mixed with bytes of an identity body.
-    let a = known("\"a\"");
-    assert!(is_refused(200, head, knowing(40, &a)));
-    assert!(is_refused(206, all, knowing(0, &a)));
-    for range in ["0-59/61", "0-59/*", "1-60/61"] {
-        let head = format!("Content-Length: 60\nContent-Encoding: br\nContent-Range: bytes {range}");
-        assert!(is_refused(206, &head, from(0)), "{range}");
+    for tag in ["", "ETag: W/\"a\"", "Last-Modified: Tue, 24 Nov 2026 12:00:00 GMT"] {
+        let head = format!("Content-Length: 60\nContent-Encoding: gzip\nAccept-Ranges: bytes\n{tag}");
+        assert_eq!(body(200, &head, from(0)), expected);
+        assert_eq!(body(200, &head, from(40)), expected);
+        let all = format!("{head}\nContent-Range: bytes 0-59/60");
+        let part = Some(Part { len: 60, is_short: false });
+        assert_eq!(body(206, &all, from(0)), Body { part, version: None, ..expected });
+        for range in ["0-59/61", "0-59/*", "1-60/61"] {
+            let head = format!("{head}\nContent-Range: bytes {range}");
+            assert_eq!(answer(206, &head, from(0)), Decision::Ask(Form::Whole), "{range}");
+            assert!(is_refused(206, &head, whole_of(from(0))), "{range}");
+        }
     }
     for value in ["identity", "Identity", "", "None"] {
         let found = body(200, &format!("Content-Length: 60\nContent-Encoding: {value}"), from(0));
@@ -278,6 +350,29 @@ fn an_encoded_body_can_not_be_opened_again() {
         body(200, "Content-Encoding: identity\nContent-Encoding: gzip", from(0)).reopen,
         Reopen::Never
     );
+}
+
+#[test]
+fn an_encoded_body_with_a_strong_tag_is_a_resource_like_any_other() {
+    // Ranges count encoded bytes.
+    let coded = known("\"a\" gzip");
+    let head = "Content-Length: 60\nContent-Range: bytes 40-99/100\nContent-Encoding: gzip\nETag: \"a\"";
+    for asked in [from(40), knowing(40, &coded)] {
+        let found = body(206, head, asked);
+        assert_eq!((found.start, found.size, found.reopen), (40, Some(100), Reopen::Anywhere));
+        assert_eq!(found.version, Some(coded.clone()));
+    }
+    let whole = body(200, "Content-Length: 60\nContent-Encoding: GZIP\nETag: \"a\"", from(0));
+    assert_eq!((whole.size, whole.version, whole.reopen), (Some(60), Some(coded.clone()), Reopen::FromStart));
+    // Nothing is to be mixed with bytes of another encoding.
+    let plain = known("\"a\"");
+    let identity = "Content-Length: 60\nContent-Range: bytes 40-99/100\nETag: \"a\"";
+    for (head, known) in [(head, &plain), (identity, &coded), (&head.replace("gzip", "br"), &coded)] {
+        assert_eq!(answer(206, head, knowing(40, known)), Decision::AskWithoutRange, "{head}");
+        let head = head.replace("Content-Range: bytes 40-99/100", "");
+        assert_eq!(answer(200, &head, knowing(40, known)), Decision::AskWithoutRange, "{head}");
+        assert!(is_refused(200, &head, whole_of(knowing(40, known))), "{head}");
+    }
 }
 
 #[test]
@@ -308,13 +403,13 @@ fn a_416_about_a_resource_that_the_request_did_not_name_is_no_proof() {
 fn a_416_without_a_total_is_asked_again_without_a_range() {
     for head in ["", "Content-Range: bytes */*", "Content-Range: bytes 0-9/10"] {
         for offset in [0, 40] {
-            assert_eq!(answer(416, head, from(offset)), Decision::Ask(Form::Whole), "{head}");
-            assert!(is_refused(416, head, Asked { form: Form::Whole, ..from(offset) }), "{head}");
+            assert_eq!(answer(416, head, from(offset)), Decision::AskWithoutRange, "{head}");
+            assert!(is_refused(416, head, whole_of(from(offset))), "{head}");
         }
     }
     // There is a byte at the requested offset, so the server does not mean the end.
     for offset in [0, 40, 99] {
-        assert_eq!(answer(416, "Content-Range: bytes */100", from(offset)), Decision::Ask(Form::Whole));
+        assert_eq!(answer(416, "Content-Range: bytes */100", from(offset)), Decision::AskWithoutRange);
     }
 }
 
@@ -326,10 +421,27 @@ fn an_address_that_does_not_serve_the_resource_is_replaced() {
 }
 
 #[test]
+fn a_refusal_may_be_due_to_the_range() {
+    let refuses = |status, asked| answer(status, "Content-Length: 0", asked) == Decision::AskWithoutRange;
+    for status in [201, 204, 300, 304, 402, 405, 406, 412, 418, 451, 500, 501, 502, 503, 504, 505, 530] {
+        assert!(refuses(status, from(40)), "{status}");
+        assert!(!refuses(status, whole_of(from(40))), "{status}");
+        // A request without a Range got the same status, or the server has served ranges.
+        assert!(!refuses(status, Asked { may_refuse_range: false, ..from(40) }), "{status}");
+    }
+    for status in [407, 408, 425, 429] {
+        assert!(!refuses(status, from(40)), "{status}");
+    }
+    // The server means a time, and not the range.
+    assert!(matches!(answer(503, "Retry-After: 7", from(40)), Decision::Transient { .. }));
+    assert_eq!(answer(503, "Retry-After: soon", from(40)), Decision::AskWithoutRange);
+}
+
+#[test]
 fn a_busy_server_is_asked_again_when_it_says() {
     for status in [408, 425, 429, 500, 502, 503, 504, 599] {
         for (head, seconds) in [("", None), ("Retry-After: 7", Some(7)), ("Retry-After: 70", Some(60))] {
-            match answer(status, head, from(40)) {
+            match answer(status, head, whole_of(from(40))) {
                 Decision::Transient { retry_after, text } => {
                     assert_eq!(retry_after, seconds.map(Duration::from_secs), "{status}");
                     assert!(text.contains(&status.to_string()));
@@ -342,8 +454,8 @@ fn a_busy_server_is_asked_again_when_it_says() {
 
 #[test]
 fn every_other_status_is_refused() {
-    for status in [201, 202, 203, 204, 205, 207, 300, 302, 304, 402, 405, 406, 412, 418, 451] {
-        let found = answer(status, "Content-Length: 5", from(0));
-        assert!(matches!(found, Decision::Refuse { kind: ErrorKind::Other, .. }), "{status}: {found:?}");
+    for status in [201, 202, 203, 204, 205, 207, 300, 302, 304, 402, 405, 406, 407, 412, 418, 451, 501, 505] {
+        let found = answer(status, "", whole_of(from(0)));
+        assert!(matches!(found, Decision::Refuse { .. }), "{found:?} for {status}");
     }
 }
