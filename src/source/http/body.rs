@@ -17,7 +17,7 @@ use crate::source::{ByteStream, OpenAt, SourceError, Version};
 /// The body of one answer. An end before the end of the body is a transient error.
 struct Body {
     requests: Requests,
-    body: reqwest::Body,
+    frames: reqwest::Body,
     url: reqwest::Url,
     /// The bytes that the headers announce and that have not arrived.
     left: Option<u64>,
@@ -30,12 +30,13 @@ impl Body {
     /// Returns no chunk after the end or an error.
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         while !self.has_ended {
-            match poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(chunk) => return Some(self.count(chunk)),
+            match poll_fn(|cx| Pin::new(&mut self.frames).poll_frame(cx)).await {
+                Some(Ok(frame)) => {
                     // Trailers are not part of the resource.
-                    Err(_) => {}
-                },
+                    if let Ok(chunk) = frame.into_data() {
+                        return Some(self.count(chunk));
+                    }
+                }
                 Some(Err(error)) => return Some(self.fail(SourceError::transient(with_kind(error)).into())),
                 None => {
                     self.has_ended = true;
@@ -69,7 +70,7 @@ impl Body {
             }
             // hyper takes a reset without an error for the end of a body.
             None if self.is_framed
-                && !self.body.is_end_stream()
+                && !self.frames.is_end_stream()
                 && self.requests.shows_ends(&self.url).await? =>
             {
                 Err(unexpected_end(
@@ -122,7 +123,7 @@ fn body(requests: &Requests, answer: reqwest::Response, found: &answer::Body) ->
         is_framed: answer.version() >= reqwest::Version::HTTP_2,
         // Without a Content-Range, hyper compares the length with Content-Length.
         left: found.part.map(|part| part.len),
-        body: reqwest::Body::from(answer),
+        frames: reqwest::Body::from(answer),
         has_ended: false,
     }
 }
