@@ -15,12 +15,14 @@ fn part(from: usize, more: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn rule_21_the_first_usable_answer_is_shown_with_its_headers_and_its_address() {
-    let server = Scripted::start(|request| {
-        if request.path == "/film?secret" {
-            return answer(302, "Location: /there\nContent-Type: text/html\nContent-Length: 0", b"");
+    let server = Scripted::start(|request| match (&*request.path, request.from) {
+        ("/film?secret", _) => {
+            answer(302, "Location: /there\nContent-Type: text/html\nContent-Length: 0", b"")
         }
-        let more = "Content-Type: video/mp4\nLast-Modified: Thu, 01 Jan 1970 00:01:00 GMT\nX-Cache: HIT";
-        part(request.from.unwrap(), if request.from == Some(4) { more } else { "X-Cache: MISS" })
+        (_, from) => {
+            let more = "Content-Type: video/mp4\nLast-Modified: Thu, 01 Jan 1970 00:01:00 GMT\nX-Cache: HIT";
+            part(from.unwrap(), if from == Some(4) { more } else { "X-Cache: MISS" })
+        }
     })
     .await;
     let source = HttpSource::new(server.url("/film?secret")).unwrap();

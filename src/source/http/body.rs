@@ -31,8 +31,8 @@ impl Body {
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         while !self.has_ended {
             match poll_fn(|cx| Pin::new(&mut self.frames).poll_frame(cx)).await {
-                // Trailers are not part of the resource.
                 Some(Ok(frame)) => {
+                    // Trailers are not part of the resource.
                     if let Ok(chunk) = frame.into_data() {
                         return Some(self.count(chunk));
                     }

@@ -57,7 +57,7 @@ fn is_tls_refusal(error: &reqwest::Error) -> bool {
     matches!(found, Some(InvalidCertificate(_) | InvalidMessage(_) | PeerIncompatible(_)))
 }
 
-/// Without TLS of this crate, the errors of another one are not known.
+/// The client of the user may have another TLS, whose errors are not known here.
 #[cfg(not(feature = "http"))]
 fn is_tls_refusal(_: &reqwest::Error) -> bool {
     false

@@ -24,8 +24,6 @@ use reqwest::{Client, ClientBuilder, IntoUrl, Url};
 
 use self::address::{Address, checked};
 use self::errors::permanent;
-#[cfg(feature = "http")]
-use self::errors::with_kind;
 pub use self::first::{FirstAnswer, HttpAnswer};
 use self::requests::{Answered, Requests};
 use super::{OpenAt, Opened, Source};
@@ -43,14 +41,19 @@ const AGENT: &str = concat!("streamspool/", env!("CARGO_PKG_VERSION"));
 /// download starts again at byte 0. Redirects are followed, and each opening starts again at the address
 /// that was given.
 ///
+/// A server that refuses a range, or whose answer leaves the place of its bytes in doubt, is asked once more without
+/// a range. The source remembers the result. If a server ends a part before the requested range ends, the next part
+/// is requested at once. That is no failure.
+///
 /// Which failures are transient: no connection, a body that breaks off or is shorter than its headers
-/// say, and the statuses 408, 425, 429 and 5xx. `Retry-After` is obeyed, up to 60 s. All other answers
-/// that cannot be used are permanent failures. The
-/// [design](crate::docs::design#http) lists the decision for each answer.
+/// say, and the statuses 408, 425, 429 and 5xx except 501 and 505. `Retry-After` is obeyed, up to 60 s. All other
+/// answers that cannot be used, answers that are no HTTP, and invalid certificates are permanent failures. The
+/// [design](crate::docs::design#http) lists the decision for each answer. A connection that breaks before the
+/// answer is replaced at once, once for each request.
 ///
 /// A version is as good as the server's validator. To replace a file on a server, write a new one and rename it:
-/// if a file is overwritten while it is sent, the server itself mixes both versions. A body without a length
-/// ends where its connection ends, so a cut connection looks like the end.
+/// if a file is overwritten while it is sent, the server itself mixes both versions. In HTTP/1, a body without a
+/// length and without `Transfer-Encoding` ends where its connection ends, so a cut connection looks like the end.
 ///
 /// # The client
 ///
@@ -61,10 +64,14 @@ const AGENT: &str = concat!("streamspool/", env!("CARGO_PKG_VERSION"));
 ///
 /// A client with decompression (reqwest's features `gzip`, `brotli`, `deflate`, `zstd`) must be built
 /// with it off, for example with `no_gzip()`: ranges count encoded bytes. `Accept-Encoding: identity` is
-/// sent with every request. A part of a resource that the client has decoded is refused where that
-/// can be seen: its `Content-Length` is missing, or its length is not that of its `Content-Range`.
-/// A body that the server sends encoded nevertheless is passed on as it is; it has no known size and is
-/// not opened again.
+/// sent with every request. A part that a client of yours may have decoded, because it has no length, is not
+/// used; the whole resource is asked for. A part that is longer than its `Content-Range` is refused.
+/// A body that the server sends encoded nevertheless is passed on as it is. With a strong `ETag`, ranges of the
+/// encoded bytes are used. Without one, it has no known size and is not opened again.
+///
+/// A client of yours may use HTTP/2. There, a stream that the server resets is no end of the body. If reqwest was
+/// built with a feature for decompression, a reset without an error cannot be seen, and is taken for the end of a
+/// body without a length.
 ///
 /// A client of yours may send the address in `Referer` when it follows a redirect. If the address is
 /// secret, build the client with `referer(false)`, as [`HttpSource::new`] does.
@@ -108,15 +115,16 @@ impl HttpSource {
     #[cfg(feature = "http")]
     pub fn new(url: impl IntoUrl) -> io::Result<Self> {
         let url = checked(url)?;
-        // The source follows redirects itself, so that it sends the headers of the user to the first host only.
-        let client = Self::client_builder()?.redirect(Policy::none()).build().map_err(with_kind)?;
+        let client = Self::client_builder()?.redirect(Policy::none()).build().map_err(errors::with_kind)?;
         let mut source = Self::at(client, Address::Fixed(url));
         (source.requests.may_be_decoded, source.requests.follows) = (false, true);
         Ok(source)
     }
 
     /// The builder of the client that [`HttpSource::new`] makes, for other timeouts or a proxy. Its client works
-    /// without a crypto provider in the process, and sends no `Referer`. Without the feature `http` it sets no TLS.
+    /// without a crypto provider in the process, sends no `Referer`, decompresses nothing, and names itself
+    /// `streamspool/VERSION` in `User-Agent`. It follows redirects; that of [`HttpSource::new`] leaves them to the
+    /// source, as [`follow_redirects`](Self::follow_redirects) explains. Without the feature `http` it sets no TLS.
     ///
     /// # Errors
     ///
@@ -138,9 +146,10 @@ impl HttpSource {
         let builder = Client::builder();
         #[cfg(feature = "http")]
         let builder = builder.tls_backend_preconfigured(tls()?);
-        // An address may be secret. `Referer` would tell it to each host that it redirects to. Ranges count encoded
-        // bytes, and another crate may have turned decompression on.
-        Ok(builder.referer(false).user_agent(AGENT).no_gzip().no_brotli().no_deflate().no_zstd())
+        // An address may be secret. `Referer` would tell it to each host that it redirects to.
+        let builder = builder.referer(false).user_agent(AGENT);
+        // Ranges count encoded bytes, and another crate may have turned decompression on.
+        Ok(builder.no_gzip().no_brotli().no_deflate().no_zstd())
     }
 
     /// A resource at this address, with a client that may be shared. Its decompression must be
@@ -157,7 +166,8 @@ impl HttpSource {
     ///
     /// The closure is called for the first opening. The address is used until the server answers 400, 401,
     /// 403, 404 or 410. Then the closure is called again, at most twice in a row. If the server still
-    /// answers so, the failure is permanent. An error of the closure fails the opening as an error of
+    /// answers so, the failure is permanent. After each other failure of an opening, such as a refused connection
+    /// or a status 5xx, the next opening calls the closure again: the address may lead to a dead server. An error of the closure fails the opening as an error of
     /// [`Source::open`] does. The client's decompression must be [off](Self#the-client).
     ///
     /// # Examples
