@@ -386,14 +386,14 @@ async fn an_opening_with_an_end_ends_cleanly_only_there() {
         assert_eq!((opened.start, opened.reopen), (Some(40), Reopen::Anywhere));
         assert_eq!(bytes(opened).await, &data()[40..last], "{range}");
     }
-    // A broken connection, and a part that is shorter than the requested range: this server does not answer the
-    // request for the next part.
+    // A broken connection, and a part that is shorter than the requested range.
     for (range, len) in [("40-59/100", 20), ("40-49/100", 10), ("40-49/*", 10)] {
         // The server sends the same part again, which brings nothing new.
         let server = Server::start(vec![part(range, len, &data()[40..50]); 2]).await;
         let source = HttpSource::new(server.url("/film")).unwrap();
         let (found, error) = failure(source.open(to_60.clone()).await.unwrap()).await;
         assert_eq!((found, verdict(&error)), (data()[40..50].to_vec(), TRANSIENT), "{range}");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{range}");
     }
 }
 
