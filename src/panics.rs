@@ -14,9 +14,12 @@ pub(crate) fn catch<T>(culprit: &str, foreign: impl FnOnce() -> io::Result<T>) -
 
 /// Drops a foreign value. Its destructor may panic; the panic is ignored.
 pub(crate) fn drop_quietly<T>(value: T) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        drop_payload(payload);
-    }
+    quietly(|| drop(value));
+}
+
+/// Runs code that calls foreign code, such as the waker of a caller. A panic of it is ignored.
+pub(crate) fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(drop_payload).ok()
 }
 
 /// The error that a caught panic becomes.

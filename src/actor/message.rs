@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 
 use super::shared::Shared;
-use super::sync::{mpsc, oneshot, unconstrained, yield_now};
+use super::sync::{mpsc, oneshot, quietly, unconstrained, yield_now};
 use crate::core::Token;
 use crate::core::lent::Found;
 use crate::core::read::Read;
@@ -37,7 +37,24 @@ pub(crate) enum Request {
 
 /// Where the reply is sent. If it is dropped without a reply, the caller gets
 /// [`Closed`](crate::ErrorKind::Closed). So every end of the actor answers all requests.
-pub(crate) type Reply = oneshot::Sender<Result<Found, Error>>;
+///
+/// A reply wakes its caller. The waker is foreign code, and its panic must not end the buffer for the other callers.
+pub(crate) struct Reply(Option<oneshot::Sender<Result<Found, Error>>>);
+
+impl Reply {
+    /// Sends the reply. A caller that has dropped its request needs none.
+    pub(crate) fn send(mut self, result: Result<Found, Error>) {
+        let sender = self.0.take();
+        quietly(|| sender.map(|sender| sender.send(result)));
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        let sender = self.0.take();
+        quietly(|| drop(sender));
+    }
+}
 
 /// Awaits the reply. Dropping it before the reply withdraws the request.
 pub(crate) struct Answer<S: Deref<Target = Shared>> {
@@ -66,7 +83,7 @@ pub(crate) fn send<S: Deref<Target = Shared>>(
     }
     let (reply, receiver) = oneshot::channel();
     // A closed channel returns the message. Dropping it answers it.
-    let _ = requests.send(Message { request, reply });
+    let _ = requests.send(Message { request, reply: Reply(Some(reply)) });
     Answer { receiver: Some(receiver), shared, offset }
 }
 
@@ -160,6 +177,6 @@ impl Drop for Inbox {
 
 impl Token for Reply {
     fn is_abandoned(&self) -> bool {
-        self.is_closed()
+        self.0.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 }

@@ -26,6 +26,7 @@ use crate::core::lent::Found;
 use crate::core::memory::{BLOCK, Pieces};
 use crate::core::{Action, Core, Event, Token};
 use crate::error::Error;
+use crate::panics;
 use crate::progress::Snapshot;
 use crate::store::SpillStore;
 use crate::store::io::{StoreIo, StoreRead};
@@ -246,7 +247,7 @@ impl StreamBuffer {
             Request::Ranges(ranges) => {
                 // This cannot fail: each request has its own lock, which is empty.
                 let _ = ranges.set(self.core.ranges());
-                return reply(token, Ok(Found::default()));
+                return token.send(Ok(Found::default()));
             }
         };
         if let Some(action) = self.core.handle_event(self.now, event) {
@@ -257,7 +258,7 @@ impl StreamBuffer {
     /// Takes in finished reads and writes of the store.
     fn poll_store(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready((token, result)) = self.store.poll_read(cx) {
-            reply(token, result.map(|bytes| Found::Bytes(Pieces::One(bytes))));
+            token.send(result.map(|bytes| Found::Bytes(Pieces::One(bytes))));
         }
         if let Poll::Ready((offset, result)) = self.store.poll_written(cx) {
             self.handle(match result {
@@ -356,14 +357,15 @@ impl StreamBuffer {
         match action {
             Action::Reply { token, result } => {
                 work.request();
-                reply(token, result);
+                token.send(result);
             }
             Action::ReadStore { token, range, position } => {
                 self.store.read(StoreRead { token, range, position });
             }
             Action::WriteStore(write) => self.store.write(write),
             Action::Publish(snapshot) => {
-                self.snapshots.send_replace(snapshot);
+                // The wakers of subscribers are foreign code, as those of callers are.
+                panics::quietly(|| self.snapshots.send_replace(snapshot));
             }
             Action::OpenStream { stream, at } => {
                 debug!(stream, offset = at.offset, "opening the source");
@@ -400,12 +402,6 @@ impl Drop for StreamBuffer {
     fn drop(&mut self) {
         self.free_memory();
     }
-}
-
-/// Every reply leaves here.
-fn reply(token: Reply, result: Result<Found, Error>) {
-    // A caller that has dropped its request needs no reply.
-    let _ = token.send(result);
 }
 
 impl fmt::Debug for StreamBuffer {

@@ -9,3 +9,5 @@ pub(super) use std::thread::yield_now;
 pub(super) use futures::task::AtomicWaker;
 pub(super) use tokio::sync::{mpsc, oneshot};
 pub(super) use tokio::task::coop::unconstrained;
+
+pub(super) use crate::panics::quietly;

@@ -1,10 +1,10 @@
 //! The clock of the actor, and its one timer.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
 use crate::panics;
@@ -41,25 +41,28 @@ impl Timer {
         if self.deadline != deadline {
             self.set(at);
         }
-        match &mut self.sleep {
-            Some(sleep) if !self.is_missing => sleep.as_mut().poll(cx).map(Ok),
-            _ => Poll::Ready(Err(NoTimer)),
+        // A timer panics once its runtime is gone.
+        let polled = self.sleep.as_mut().and_then(|sleep| panics::quietly(|| sleep.as_mut().poll(cx)));
+        if let Some(polled) = polled {
+            return polled.map(Ok);
         }
+        self.sleep = None;
+        self.is_missing = true;
+        Poll::Ready(Err(NoTimer))
     }
 
     fn set(&mut self, at: Instant) {
         self.deadline = Some(at);
-        let at = tokio::time::Instant::from_std(at);
-        match &mut self.sleep {
-            Some(sleep) => sleep.as_mut().reset(at),
-            // tokio has no other way to ask for a time driver: without one, this panics.
-            None => match catch_unwind(AssertUnwindSafe(|| Box::pin(tokio::time::sleep_until(at)))) {
-                Ok(sleep) => self.sleep = Some(sleep),
-                Err(payload) => {
-                    self.is_missing = true;
-                    panics::drop_quietly(payload);
-                }
-            },
+        // On another executor nothing is asked, because a question to tokio would panic there. A hook of the process
+        // may end it at each panic.
+        if self.is_missing || Handle::try_current().is_err() && self.sleep.is_none() {
+            return;
         }
+        let at = tokio::time::Instant::from_std(at);
+        // tokio tells in no other way whether the runtime has a time driver, or still has one: without one, this panics.
+        self.sleep = match self.sleep.take() {
+            Some(mut sleep) => panics::quietly(|| sleep.as_mut().reset(at)).map(|()| sleep),
+            None => panics::quietly(|| Box::pin(tokio::time::sleep_until(at))),
+        };
     }
 }

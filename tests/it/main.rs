@@ -46,3 +46,4 @@ mod spilling;
 mod stores;
 mod support;
 mod turns;
+mod wakers;

@@ -62,7 +62,7 @@ async fn run(mut inbox: Inbox, treat: Treat, requests: usize) {
                     seen += batch.len();
                     let live = batch.drain(..).map(|message| message.reply).filter(|to| !to.is_abandoned());
                     match treat {
-                        Treat::Reply => live.for_each(|reply| drop(reply.send(Ok(Found)))),
+                        Treat::Reply => live.for_each(|reply| reply.send(Ok(Found))),
                         Treat::Park => parked.extend(live),
                     }
                 }

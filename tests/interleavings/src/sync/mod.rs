@@ -13,6 +13,11 @@ pub(crate) use loom::thread::yield_now;
 
 pub(crate) use self::waker::AtomicWaker;
 
+/// A model has no foreign code. A panic is one of loom, which must not be caught.
+pub(crate) fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
+    Some(work())
+}
+
 /// A model has no task budget.
 pub(crate) fn unconstrained<F>(future: F) -> F {
     future
