@@ -187,7 +187,8 @@ impl Layout {
     /// Takes in as many of the bytes that `stream` has at `at` as its open block has room for. None of
     /// them may be loaded. Returns their number.
     pub(super) fn append(&mut self, stream: usize, at: u64, bytes: &[u8]) -> usize {
-        let taken = self.memory.append(stream, at, bytes);
+        let (_, loaded) = self.loaded.look_up(at);
+        let taken = self.memory.append(stream, at, loaded, bytes);
         self.loaded.insert(at..at + taken as u64);
         taken
     }
@@ -261,8 +262,8 @@ impl Layout {
 
     /// These bytes are in the store now, and leave memory.
     pub(super) fn moved(&mut self, ranges: &[Range<u64>]) {
+        self.memory.forget(ranges);
         for range in ranges {
-            self.memory.forget(range);
             self.stored.insert(range.clone());
         }
     }
@@ -367,7 +368,7 @@ impl Layout {
         let segments = self.memory.segments(number);
         let ranges = segments.iter().map(|segment| segment.start..segment.end()).collect();
         drop(segments);
-        self.memory.forget(&block_range(number));
+        self.memory.forget(&[block_range(number)]);
         self.discard_ranges(ranges, again);
     }
 
@@ -384,7 +385,7 @@ impl Layout {
     /// Discards all bytes before `start` for good.
     fn discard_before(&mut self, start: u64) {
         if start > self.start {
-            self.memory.forget(&(self.start..start));
+            self.memory.forget(&[self.start..start]);
             self.stored.remove(0..start);
             self.loaded.insert(0..start);
             self.start = start;

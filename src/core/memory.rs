@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::slice;
 
 use bytes::{Bytes, BytesMut};
 
@@ -36,6 +37,11 @@ const SPARE_MOST: usize = 2;
 /// The smallest allocation for the first block of a stream.
 const MIN_GROWTH: usize = 1024;
 
+/// What a segment costs besides its bytes: its place in the lists, a block of its own if it is alone there, and the
+/// header of its allocation (`tests/footprint.rs` measures it). It counts only where segments are short: one for
+/// each [`MIN_SEGMENT`] of memory is free, so that blocks full of bytes count as much as their bytes.
+pub(super) const SEGMENT: usize = 128;
+
 struct Block {
     /// It covers the offsets from `number * BLOCK` on.
     number: u64,
@@ -55,12 +61,23 @@ struct Open {
     filled: u64,
     /// The last bytes before `end`, which are not frozen yet, and room for more.
     buffer: BytesMut,
+    /// The offset at which the allocation of the buffer starts, and its size. Frozen bytes before the buffer share it.
+    allocated: (u64, usize),
 }
 
 impl Open {
     /// The offset of the first byte that is not frozen.
     fn start(&self) -> u64 {
         self.end - self.buffer.len() as u64
+    }
+
+    fn new(stream: usize, at: u64) -> Self {
+        Self { stream, end: at, filled: 0, buffer: BytesMut::new(), allocated: (at, 0) }
+    }
+
+    /// Drops the buffer. Even without room left, it would keep the allocation alive.
+    fn drop_buffer(&mut self) {
+        (self.buffer, self.allocated) = (BytesMut::new(), (self.end, 0));
     }
 
     /// Whether the stream is inside this block. At the start of a block it has filled nothing in yet.
@@ -85,7 +102,10 @@ pub(super) struct Memory {
     open: Vec<Open>,
     /// The numbers of all blocks in the order of their arrival, oldest first.
     arrivals: VecDeque<u64>,
+    /// Bytes of memory held, used or not.
     allocated: usize,
+    /// The number of segments of all blocks.
+    segments: usize,
     /// The memory of whole blocks that have left. The next blocks use it again: new memory costs a page fault
     /// for every 4 KiB.
     spare: Vec<BytesMut>,
@@ -94,12 +114,12 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn new() -> Self {
         let (blocks, arrivals) = (VecDeque::new(), VecDeque::new());
-        Self { blocks, open: Vec::new(), arrivals, allocated: 0, spare: Vec::new() }
+        Self { blocks, open: Vec::new(), arrivals, allocated: 0, segments: 0, spare: Vec::new() }
     }
 
-    /// Bytes of memory held, used or not, without spare blocks.
+    /// Bytes of memory held, used or not, and what their segments cost. Without spare blocks.
     pub(super) fn allocated(&self) -> usize {
-        self.allocated
+        with_segments(self.allocated, self.segments)
     }
 
     /// Bytes of the spare blocks.
@@ -114,21 +134,23 @@ impl Memory {
 
     // ---- filling ----
 
-    /// Takes in the first of these bytes, which `stream` has at offset `at`, up to the end of a block.
-    /// Returns their number. None of them may be resident.
-    pub(super) fn append(&mut self, stream: usize, at: u64, bytes: &[u8]) -> usize {
-        let taken = bytes.len().min(room_at(at));
+    /// Takes in the first of these bytes, which `stream` has at offset `at`, up to `to` or the end of a block.
+    /// Returns their number. None of the bytes before `to` may be resident.
+    pub(super) fn append(&mut self, stream: usize, at: u64, to: u64, bytes: &[u8]) -> usize {
+        let room = |at| span(at, next_boundary(at).min(to));
+        let taken = bytes.len().min(room(at));
         let mut rest = bytes.get(..taken).unwrap_or_default();
         let index = self.open_at(stream, at);
         while !rest.is_empty() {
             let Some(open) = self.open.get_mut(index) else { break };
             let free = open.buffer.capacity() - open.buffer.len();
             if free == 0 {
-                self.grow(index, rest.len());
+                let end = open.end;
+                self.grow(index, rest.len(), room(end));
                 continue;
             }
             // The allocator may have given more than a block has room for.
-            let (now, later) = rest.split_at(free.min(room_at(open.end)).min(rest.len()));
+            let (now, later) = rest.split_at(free.min(rest.len()));
             open.buffer.extend_from_slice(now);
             open.end += now.len() as u64;
             open.filled += now.len() as u64;
@@ -148,15 +170,14 @@ impl Memory {
             Some(_) => self.close(stream),
             None => {}
         }
-        self.open.push(Open { stream, end: at, filled: 0, buffer: BytesMut::new() });
+        self.open.push(Open::new(stream, at));
         self.open.len() - 1
     }
 
-    /// Makes room for more in an open buffer.
-    fn grow(&mut self, index: usize, incoming: usize) {
+    /// Makes room for more in an open buffer: `room` bytes at most.
+    fn grow(&mut self, index: usize, incoming: usize, room: usize) {
         self.freeze(index);
         let Some(open) = self.open.get_mut(index) else { return };
-        let room = room_at(open.end);
         // The first block of a stream doubles, so that a small stream costs little more than its size.
         let size = match usize::try_from(open.filled) {
             Ok(filled) if filled < BLOCK => incoming.max(filled).max(MIN_GROWTH).min(room),
@@ -170,6 +191,7 @@ impl Memory {
         });
         // The allocator may have given more than asked for. It is used, so it counts.
         let size = open.buffer.capacity();
+        open.allocated = (open.end, size);
         let number = number_of(open.end);
         self.allocated += size;
         if let Some(block) = self.block_or_new(number) {
@@ -184,35 +206,40 @@ impl Memory {
         let bytes = open.buffer.split().freeze();
         if let Some(block) = self.block_or_new(number_of(start)) {
             block.segments.insert(start, bytes);
+            self.segments += 1;
         }
     }
 
     fn close_buffer(&mut self, index: usize) {
         self.freeze(index);
         if let Some(open) = self.open.get_mut(index) {
-            // Even without room left, the open buffer would keep the allocation of the block alive.
-            open.buffer = BytesMut::new();
+            open.drop_buffer();
         }
     }
 
-    /// The stream has stopped. Gives back the unused room of its block, and joins the segments of the block
-    /// that touch, unless another stream fills it.
+    /// The stream has stopped. Gives back the unused room of its allocation, also if another stream fills the same
+    /// block. If none does, the segments that touch its bytes are joined with them.
     pub(super) fn close(&mut self, stream: usize) {
         let Some(index) = self.open.iter().position(|open| open.stream == stream) else { return };
-        self.close_buffer(index);
-        let number = number_of(self.open.swap_remove(index).end);
-        if is_filled(&self.open, number) {
-            return;
-        }
+        self.freeze(index);
+        let Open { end, allocated: (start, size), .. } = self.open.swap_remove(index);
+        let number = number_of(end);
+        let is_filled = is_filled(&self.open, number);
         let Some(block) = find(&self.blocks, number).ok().and_then(|at| self.blocks.get_mut(at)) else {
             return;
         };
-        let len = block.segments.len();
-        if block.segments.as_slice().len() > 1 || block.allocated > len + len / 8 {
-            block.segments.compact();
-            self.allocated -= block.allocated - len;
-            block.allocated = len;
+        let before = (block.allocated, block.segments.as_slice().len());
+        if size > 0 {
+            block.allocated -= size;
+            block.allocated += block.segments.compact(start..end, !is_filled);
         }
+        let len = block.segments.len();
+        if !is_filled && block.allocated > len + len / 8 {
+            // Some of its bytes were written before, so their part of the allocation is not used.
+            block.allocated = block.segments.compact(block_range(number), false);
+        }
+        self.allocated = self.allocated - before.0 + block.allocated;
+        self.segments = self.segments - before.1 + block.segments.as_slice().len();
     }
 
     /// All streams have stopped.
@@ -282,7 +309,7 @@ impl Memory {
 
     /// Whether memory exceeds `max_memory`, and holds a block that can leave.
     pub(super) fn has_excess(&self, max_memory: usize) -> bool {
-        self.allocated > max_memory && self.arrivals.iter().any(|number| !is_filled(&self.open, *number))
+        self.allocated() > max_memory && self.arrivals.iter().any(|number| !is_filled(&self.open, *number))
     }
 
     /// The numbers of the oldest blocks that must leave to bring memory down to `max_memory`, and of those
@@ -295,19 +322,21 @@ impl Memory {
         all: bool,
         most: usize,
     ) -> Vec<Leaving> {
-        let mut left = self.allocated;
+        let (mut left, mut segments) = (self.allocated, self.segments);
         let mut leaving = Vec::new();
         for number in self.arrivals.iter().copied() {
-            if leaving.len() >= most || left <= max_memory && asked.len() == 0 {
+            let exceeds = with_segments(left, segments) > max_memory;
+            if leaving.len() >= most || !exceeds && asked.len() == 0 {
                 break;
             }
             let is_asked = asked.has_any(block_range(number));
-            let is_excess = left > max_memory && (all || !is_filled(&self.open, number));
+            let is_excess = exceeds && (all || !is_filled(&self.open, number));
             let Some(block) = find(&self.blocks, number).ok().and_then(|at| self.blocks.get(at)) else {
                 continue;
             };
             if is_asked || is_excess {
                 left -= block.allocated;
+                segments -= block.segments.as_slice().len();
                 leaving.push(Leaving { number, is_excess, is_read: block.is_read });
             }
         }
@@ -334,26 +363,31 @@ impl Memory {
         }
     }
 
-    /// Drops all bytes of `range`.
-    pub(super) fn forget(&mut self, range: &Range<u64>) {
-        let mut start = range.start;
-        while start < range.end {
-            let end = next_boundary(start).min(range.end);
-            self.forget_in_block(number_of(start), &(start..end));
-            start = end;
+    /// Drops all bytes of `ranges`. Those that start in one block are together, and sorted.
+    pub(super) fn forget(&mut self, ranges: &[Range<u64>]) {
+        for within in ranges.chunk_by(|one, next| number_of(one.start) == number_of(next.start)) {
+            let (Some(first), Some(last)) = (within.first(), within.last()) else { continue };
+            self.forget_in_block(number_of(first.start), within);
+            // The last one may reach into the next blocks.
+            for number in number_of(first.start) + 1..number_of(last.end.max(1) - 1) + 1 {
+                self.forget_in_block(number, slice::from_ref(last));
+            }
         }
     }
 
-    /// Drops bytes of one block.
-    fn forget_in_block(&mut self, number: u64, range: &Range<u64>) {
+    /// Drops the bytes of one block that are in `ranges`.
+    fn forget_in_block(&mut self, number: u64, ranges: &[Range<u64>]) {
         let Ok(at) = find(&self.blocks, number) else { return };
         for index in 0..self.open.len() {
-            if self.open.get(index).is_some_and(|open| open.start() < range.end && range.start < open.end) {
+            let is_in = |range: &Range<u64>, open: &Open| open.start() < range.end && range.start < open.end;
+            if self.open.get(index).is_some_and(|open| ranges.iter().any(|range| is_in(range, open))) {
                 self.freeze(index);
             }
         }
         let Some(block) = self.blocks.get_mut(at) else { return };
-        let last = block.segments.remove(range);
+        let before = block.segments.as_slice().len();
+        let last = block.segments.remove(ranges);
+        self.segments = self.segments - before + block.segments.as_slice().len();
         let is_used = |open: &Open| number_of(open.start()) == number && !open.buffer.is_empty();
         if !block.segments.is_empty() || self.open.iter().any(is_used) {
             return;
@@ -363,10 +397,8 @@ impl Memory {
         if let Some(index) = self.arrivals.iter().position(|arrived| *arrived == number) {
             self.arrivals.remove(index);
         }
-        for open in self.open.iter_mut().filter(|open| open.fills(number)) {
-            // Its room would keep the allocation of the block alive.
-            open.buffer = BytesMut::new();
-        }
+        // The room of a buffer would keep the allocation of the block alive.
+        self.open.iter_mut().filter(|open| open.fills(number)).for_each(Open::drop_buffer);
         if let Some(last) = last {
             self.keep_spare(last);
         }
@@ -384,6 +416,11 @@ impl Memory {
             }
         }
     }
+}
+
+/// What this many bytes of memory count, with this many segments.
+fn with_segments(allocated: usize, segments: usize) -> usize {
+    allocated + segments.saturating_sub(allocated / MIN_SEGMENT + 1) * SEGMENT
 }
 
 /// Whether a stream is filling this block.
@@ -415,11 +452,6 @@ pub(crate) fn number_of(offset: u64) -> u64 {
 /// The position of `offset` in its block.
 fn within(offset: u64) -> usize {
     span(offset - offset % BLOCK as u64, offset)
-}
-
-/// The number of bytes from `offset` to the end of its block.
-fn room_at(offset: u64) -> usize {
-    BLOCK - within(offset)
 }
 
 /// The end of the block that holds `offset`.

@@ -80,52 +80,76 @@ impl Segments {
         }
     }
 
-    /// Drops the bytes of `range`. Returns the last segment that was dropped, if it was dropped to
+    /// Drops the bytes of `ranges`, which are sorted. Returns the last segment that was dropped, if it was dropped to
     /// its end.
-    pub(super) fn remove(&mut self, range: &Range<u64>) -> Option<Bytes> {
-        let mut last = None;
+    pub(super) fn remove(&mut self, ranges: &[Range<u64>]) -> Option<Bytes> {
+        let (mut last, mut ranges) = (None, ranges.iter().peekable());
         let old = match mem::take(self) {
             Self::One(segment) => vec![segment],
             Self::Many(segments) => segments,
         };
-        for Segment { start, mut bytes } in old {
+        for Segment { mut start, mut bytes } in old {
             let end = start + bytes.len() as u64;
-            if end <= range.start || range.end <= start {
+            while ranges.next_if(|range| range.end <= start).is_some() {}
+            while let Some(range) = ranges.peek().filter(|range| range.start < end && start < end) {
+                if start < range.start {
+                    self.insert(start, bytes.slice(..distance(start, range.start)));
+                }
+                let to = range.end.min(end);
+                if range.end >= end {
+                    last = Some(mem::take(&mut bytes));
+                } else {
+                    bytes.advance(distance(start, to));
+                    ranges.next();
+                }
+                start = to;
+            }
+            if start < end {
                 self.insert(start, bytes);
-                continue;
-            }
-            if start < range.start {
-                self.insert(start, bytes.slice(..distance(start, range.start)));
-            }
-            if range.end < end {
-                bytes.advance(distance(start, range.end));
-                self.insert(range.end, bytes);
-            } else {
-                last = Some(bytes);
             }
         }
         last
     }
 
-    /// Copies all bytes into memory of exactly their size: one segment for each run without a gap.
-    pub(super) fn compact(&mut self) {
-        let old = mem::take(self);
-        let mut rest = old.as_slice();
-        while let Some(first) = rest.first() {
-            let mut end = first.start;
-            let is_next = |segment: &&Segment| {
-                let touches = segment.start == end;
-                end = segment.end();
-                touches
-            };
-            let (run, others) = rest.split_at(rest.iter().take_while(is_next).count().max(1));
-            let mut joined = BytesMut::with_capacity(run.iter().map(|segment| segment.bytes.len()).sum());
-            for segment in run {
-                joined.extend_from_slice(&segment.bytes);
-            }
-            self.insert(first.start, joined.freeze());
+    /// Copies the bytes of the segments of `range` into memory of exactly their size: one segment for each run
+    /// without a gap. With `all`, the segments that touch them are copied, too. Returns the number of bytes of
+    /// `range`.
+    pub(super) fn compact(&mut self, range: Range<u64>, all: bool) -> usize {
+        let old = self.as_slice();
+        let mut first = old.partition_point(|segment| segment.end() <= range.start);
+        let mut after = old.partition_point(|segment| segment.start < range.end);
+        let len = old.get(first..after).unwrap_or_default().iter().map(|segment| segment.bytes.len()).sum();
+        let touch = |at: usize| match (old.get(at.wrapping_sub(1)), old.get(at)) {
+            (Some(left), Some(right)) => left.end() == right.start,
+            _ => false,
+        };
+        while all && first < after && touch(first) {
+            first -= 1;
+        }
+        while all && first < after && touch(after) {
+            after += 1;
+        }
+        let mut joined = Vec::new();
+        let mut rest = old.get(first..after).unwrap_or_default();
+        while let Some(start) = rest.first().map(|first| first.start) {
+            let runs =
+                1 + rest.windows(2).take_while(|two| matches!(two, [a, b] if a.end() == b.start)).count();
+            let (run, others) = rest.split_at(runs);
+            let mut bytes = BytesMut::with_capacity(run.iter().map(|segment| segment.bytes.len()).sum());
+            run.iter().for_each(|segment| bytes.extend_from_slice(&segment.bytes));
+            joined.push(Segment { start, bytes: bytes.freeze() });
             rest = others;
         }
+        let mut segments = match mem::take(self) {
+            Self::One(segment) => vec![segment],
+            Self::Many(segments) => segments,
+        };
+        segments.splice(first..after, joined);
+        *self = match segments.len() {
+            1 => segments.pop().map_or_else(Self::default, Self::One),
+            _ => Self::Many(segments),
+        };
+        len
     }
 }
 
@@ -175,7 +199,7 @@ mod tests {
             (0..12, vec![]),
         ] {
             let mut segments = segments(&[(0, b"abc"), (3, b"de"), (9, b"xyz")]);
-            segments.remove(&range);
+            segments.remove(&[range.clone()]);
             let texts: Vec<_> = expected.iter().map(|(start, text)| (*start, (*text).to_owned())).collect();
             assert_eq!(list(&segments), texts, "{range:?}");
             assert_eq!(segments.is_empty(), expected.is_empty());
@@ -183,9 +207,51 @@ mod tests {
     }
 
     #[test]
+    fn removing_several_ranges_does_what_removing_each_of_them_does() {
+        // All sets of two ranges.
+        let all = || segments(&[(0, b"abc"), (3, b"de"), (9, b"xyz")]);
+        for (a, b, c) in (0..14).flat_map(|a| (a..14).flat_map(move |b| (b..14).map(move |c| (a, b, c)))) {
+            for d in c..14 {
+                let (mut once, mut twice) = (all(), all());
+                let last = once.remove(&[a..b, c..d]);
+                twice.remove(&[a..b]);
+                twice.remove(&[c..d]);
+                assert_eq!(list(&once), list(&twice), "{a}..{b}, {c}..{d}");
+                let dropped =
+                    [5, 12].iter().filter(|end| (**end > a && b >= **end) || (**end > c && d >= **end));
+                let is_dropped = dropped.count() > 0 || a < 3 && b >= 3 || c < 3 && d >= 3;
+                assert_eq!(last.is_some(), is_dropped, "{a}..{b}, {c}..{d}");
+            }
+        }
+    }
+
+    #[test]
+    fn compacting_a_part_copies_its_segments_and_those_that_touch_if_that_is_wanted() {
+        let pieces = [(0, &b"abc"[..]), (3, b"de"), (5, b"fg"), (9, b"xyz")];
+        for (range, all, len, expected) in [
+            (3..5, false, 2, vec![(0, 3), (3, 5), (5, 7), (9, 12)]),
+            (3..5, true, 2, vec![(0, 7), (9, 12)]),
+            (0..5, false, 5, vec![(0, 5), (5, 7), (9, 12)]),
+            (9..12, true, 3, vec![(0, 3), (3, 5), (5, 7), (9, 12)]),
+            (7..9, true, 0, vec![(0, 3), (3, 5), (5, 7), (9, 12)]),
+            (0..0, true, 0, vec![(0, 3), (3, 5), (5, 7), (9, 12)]),
+        ] {
+            let mut segments = segments(&pieces);
+            assert_eq!(segments.compact(range.clone(), all), len, "{range:?}");
+            let bounds: Vec<_> = segments.as_slice().iter().map(|one| (one.start, one.end())).collect();
+            assert_eq!(bounds, expected, "{range:?}");
+            let bytes: Vec<u8> = segments.as_slice().iter().flat_map(|one| one.bytes.to_vec()).collect();
+            assert_eq!(bytes, b"abcdefgxyz");
+        }
+    }
+
+    #[test]
     fn compacting_joins_segments_without_a_gap_between_them() {
         let mut segments = segments(&[(0, b"abc"), (3, b"de"), (9, b"xyz")]);
-        segments.compact();
+        assert_eq!(segments.compact(0..12, false), 8);
         assert_eq!(list(&segments), [(0, "abcde".to_owned()), (9, "xyz".to_owned())]);
+        assert_eq!(segments.compact(0..5, false), 5);
+        segments.remove(&[9..12]);
+        assert!(matches!(&segments, Segments::One(segment) if segment.end() == 5));
     }
 }

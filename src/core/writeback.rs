@@ -155,8 +155,9 @@ impl<T: Token> Writeback<T> {
         if self.writing.is_some() || self.has_failed() {
             return None;
         }
-        // Without room for one more block, the blocks that streams fill must leave too.
-        let all = !self.has_room(layout) && layout.capacity() > 0;
+        // Without room for one more block, the blocks that streams fill must leave too. Without a store, their bytes
+        // are discarded, so the other blocks leave before.
+        let all = !self.has_room(layout) && (layout.capacity() > 0 || !layout.has_excess(self.max_memory));
         let mut write = Write::default();
         let (mut ranges, mut chosen) = (Vec::new(), Vec::new());
         let mut has_places = true;

@@ -18,6 +18,7 @@ mod ending;
 mod failures;
 mod far;
 mod holes;
+mod islands;
 mod jumping;
 mod keeping;
 mod limits;
