@@ -4,6 +4,7 @@
 //! the requested offset, `{last}` the last offset of the resource, and `{rest}` the number of bytes from `{at}` on.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use streamspool::{BufferHandle, Error, HttpSource, Retry, State, StreamBuffer};
@@ -325,6 +326,24 @@ async fn rule_24_a_busy_server_is_asked_without_a_range_once() {
     let buffer = self::buffer(HttpSource::new(server.url("/")).unwrap());
     in_time("the error", buffer.read(0, 1)).await.unwrap_err();
     assert_eq!(server.froms(), [Some(0)]);
+}
+
+#[tokio::test]
+async fn rule_24_a_server_that_is_busy_when_asked_without_a_range_is_asked_so_again() {
+    // The first request without a range gets another status, which says nothing about the range.
+    let plain = AtomicUsize::new(0);
+    let server = Scripted::start(move |request| match request.from {
+        Some(_) => answer(501, "Content-Length: 0", b""),
+        None if plain.fetch_add(1, Ordering::SeqCst) == 0 => {
+            answer(503, "Retry-After: 0\nContent-Length: 0", b"")
+        }
+        None => message(200, "Content-Length: {size}", Body::Whole, 0, ""),
+    })
+    .await;
+    let retry = Retry::default().attempts(1).first_delay(Duration::ZERO);
+    let buffer = StreamBuffer::builder().retry(retry).spawn_source(HttpSource::new(server.url("/")).unwrap());
+    assert!(in_time("the film", buffer.read(0, usize::MAX)).await.unwrap() == film());
+    assert_eq!(server.froms(), [Some(0), None, Some(0), None]);
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ const SENT: &str = "Tue, 24 Nov 2026 12:00:00 GMT";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ranges {
     Ignored,
+    /// Each request with a range is answered with this status.
+    Refused(u16),
     Served,
     /// No part is longer than this.
     Short(usize),
@@ -50,6 +52,20 @@ enum IfRange {
     False,
 }
 
+/// How a server writes `Content-Range`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ContentRange {
+    Valid,
+    /// `bytes=0-9/10`
+    Equals,
+    /// `0-9/10`
+    NoUnit,
+    /// `bytes 0-10/10`, where the part reaches the end.
+    SizeAsLast,
+    /// None at all.
+    Missing,
+}
+
 /// A server, and how often it fails.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is drawn independently of the others")]
@@ -61,6 +77,7 @@ struct Odd {
     is_terse: bool,
     /// Parts tell the size of the resource.
     tells_total: bool,
+    form: ContentRange,
     /// Whole bodies are chunked and have no length.
     is_chunked: bool,
     /// A 416 tells the size of the resource.
@@ -78,8 +95,9 @@ impl Odd {
         let len = rng.usize(0..200_000);
         let other = if rng.bool() { len } else { rng.usize(0..200_000) };
         Self {
-            ranges: match rng.u8(0..6) {
+            ranges: match rng.u8(0..7) {
                 0 => Ranges::Ignored,
+                6 => Ranges::Refused(*rng.choice(&[400, 403, 404, 406, 412, 416, 500, 501, 503]).unwrap()),
                 1 => Ranges::Short(rng.usize(10_000..100_000)),
                 2 => Ranges::Aligned(rng.usize(1..50_000)),
                 _ => Ranges::Served,
@@ -98,6 +116,13 @@ impl Odd {
             },
             is_terse: rng.bool(),
             tells_total: rng.u8(0..4) > 0,
+            form: match rng.u8(0..12) {
+                0 => ContentRange::Equals,
+                1 => ContentRange::NoUnit,
+                2 => ContentRange::SizeAsLast,
+                3 => ContentRange::Missing,
+                _ => ContentRange::Valid,
+            },
             is_chunked: rng.bool(),
             tells_end: rng.bool(),
             accept_ranges: rng.bool(),
@@ -124,6 +149,10 @@ impl Odd {
         format!("Date: {SENT}\r\n{validators}")
     }
 
+    fn refusal(&self) -> Option<u16> {
+        if let Ranges::Refused(status) = self.ranges { Some(status) } else { None }
+    }
+
     fn answer(&self, version: usize, request: &str) -> Vec<u8> {
         let value = |name| {
             let mut lines = request.lines().filter_map(|line| line.split_once(": "));
@@ -145,6 +174,10 @@ impl Odd {
             }
         };
         match range {
+            Some(_) if self.refusal().is_some() => {
+                let status = self.refusal().unwrap_or_default();
+                message(&format!("{status} Text"), "Content-Length: 5\r\n", b"sorry")
+            }
             Some((from, end)) if is_true && self.ranges != Ranges::Ignored => {
                 if from >= film.len() {
                     let total = if self.tells_end {
@@ -159,19 +192,25 @@ impl Odd {
                 let part = &film[from..end.min(from + len)];
                 let total = if self.tells_total { film.len().to_string() } else { "*".into() };
                 let last = from + part.len() - 1;
+                let range = match self.form {
+                    ContentRange::Equals => format!("bytes={from}-{last}/{total}"),
+                    ContentRange::NoUnit => format!("{from}-{last}/{total}"),
+                    ContentRange::SizeAsLast if last + 1 == film.len() && self.tells_total => {
+                        format!("bytes {from}-{total}/{total}")
+                    }
+                    ContentRange::Valid | ContentRange::SizeAsLast => format!("bytes {from}-{last}/{total}"),
+                    ContentRange::Missing => String::new(),
+                };
                 let headers = format!(
-                    "Content-Range: bytes {from}-{last}/{total}\r\nContent-Length: {}\r\n{}",
+                    "Content-Range: {range}\r\nContent-Length: {}\r\n{}",
                     part.len(),
                     self.validators(version, self.is_terse && condition.is_some())
                 );
                 message("206 Text", &headers, part)
             }
             _ => {
-                let ranges = if self.accept_ranges && self.ranges != Ranges::Ignored {
-                    "Accept-Ranges: bytes\r\n"
-                } else {
-                    ""
-                };
+                let is_liar = matches!(self.ranges, Ranges::Ignored | Ranges::Refused(_));
+                let ranges = if self.accept_ranges && !is_liar { "Accept-Ranges: bytes\r\n" } else { "" };
                 let headers = format!("{ranges}{}", self.validators(version, false));
                 if self.is_chunked {
                     let headers = format!("Transfer-Encoding: chunked\r\n{headers}");
@@ -250,7 +289,11 @@ async fn run(seed: u64) {
                 let expected = |offset: usize, len| {
                     &film[offset.min(film.len())..film.len().min(offset.saturating_add(len))]
                 };
-                found.iter().all(|(offset, len, bytes)| bytes == expected(*offset, *len))
+                found.iter().all(|(offset, len, bytes)| {
+                    // Before the first byte has arrived, the resource may have been another one, with another end.
+                    let is_end = films.iter().any(|film| *offset >= film.len() || *len == 0);
+                    bytes == expected(*offset, *len) || bytes.is_empty() && is_end
+                })
             };
             let is_right = is_of(&films[0]) || is_replaced && is_of(&films[1]);
             assert!(is_right, "seed {seed}: wrong bytes of {odd:?}");

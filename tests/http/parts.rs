@@ -72,6 +72,18 @@ async fn rule_24_short_parts_of_an_unknown_total_end_with_the_resource() {
 }
 
 #[tokio::test]
+async fn rule_22_an_end_before_the_bytes_that_arrived_is_not_the_end() {
+    let server = Scripted::start(|request| match request.from {
+        Some(from) if from > 0 => answer(416, "Content-Range: bytes */10\nContent-Length: 0", b""),
+        _ => part(request, "*", "ETag: \"a\""),
+    })
+    .await;
+    let buffer = buffer(&server, Retry::default().first_delay(Duration::ZERO));
+    let error = in_time(buffer.read(0, usize::MAX)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Changed, "{error:?}");
+}
+
+#[tokio::test]
 async fn rule_22_a_part_of_another_version_is_never_appended() {
     // The third part, and what the buffer says of it.
     for (third, total) in [("ETag: \"b\"", LEN), ("ETag: \"a\"", LEN + 1)] {

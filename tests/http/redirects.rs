@@ -78,7 +78,11 @@ async fn rule_21_a_header_is_not_sent_to_another_host_unless_that_is_asked_for()
         let other = Scripted::start(film).await;
         let there = other.url("/b");
         let first = Scripted::start(move |request| match &*request.path {
-            "/a" => answer(302, "Location: /same\nContent-Length: 0", b""),
+            // An address of its own, without the credentials.
+            "/a" => {
+                let host = request.value("host").unwrap();
+                answer(302, &format!("Location: http://{host}/same\nContent-Length: 0"), b"")
+            }
             _ => answer(302, &format!("Location: {there}\nContent-Length: 0"), b""),
         })
         .await;
@@ -95,6 +99,8 @@ async fn rule_21_a_header_is_not_sent_to_another_host_unless_that_is_asked_for()
             let sent = first.each(|request| request.value(name).is_some());
             assert_eq!(sent, [true, true], "{name}");
         }
+        let sent = first.each(|request| request.value("authorization").map(str::to_owned));
+        assert_eq!(sent[0], sent[1], "the user and the password");
         let value = |name: &str| other.each(|request| request.value(name).map(str::to_owned)).remove(0);
         assert_eq!((value("x-api-key"), value("authorization")), (None, None));
         assert_eq!(value("x-trace").as_deref(), Some("7"));

@@ -57,7 +57,7 @@ impl Learned {
         }
     }
 
-    /// The status of a request with `Range` was followed by a refusal of the request without one.
+    /// A request with `Range` and the same request without one got this status.
     pub(super) fn refused_whole(&mut self, status: StatusCode) {
         if !self.refusals.contains(&status) {
             self.refusals.push(status);
@@ -75,5 +75,50 @@ impl Learned {
     pub(super) fn date_of(&self, known: Option<&Version>) -> Option<&[u8]> {
         let (version, date) = self.dated.as_ref()?;
         (Some(version) == known).then_some(date)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MISSING: StatusCode = StatusCode::NOT_FOUND;
+    const BROKEN: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+    const OUTSIDE: StatusCode = StatusCode::RANGE_NOT_SATISFIABLE;
+
+    #[test]
+    fn ranges_are_given_up_unless_the_refusal_may_have_had_another_reason() {
+        // Rule 21.
+        for (refusal, accepts_ranges, gives_up) in [
+            (MISSING, false, true),
+            (MISSING, true, true),
+            (StatusCode::PARTIAL_CONTENT, true, true),
+            (BROKEN, false, true),
+            (BROKEN, true, false),
+            (OUTSIDE, false, true),
+            (OUTSIDE, true, false),
+        ] {
+            let mut learned = Learned::default();
+            learned.served_whole_only(refusal, accepts_ranges);
+            assert_eq!(learned.refuses_ranges(), gives_up, "{refusal} {accepts_ranges}");
+            // A server that has served a part does not refuse ranges.
+            let mut learned = Learned::default();
+            learned.served_part();
+            learned.served_whole_only(refusal, accepts_ranges);
+            assert!(!learned.refuses_ranges(), "{refusal} {accepts_ranges}");
+        }
+    }
+
+    #[test]
+    fn a_status_is_tried_without_a_range_once() {
+        // Rule 24.
+        let mut learned = Learned::default();
+        learned.refused_whole(BROKEN);
+        assert!(!learned.may_refuse_range(BROKEN));
+        assert!(learned.may_refuse_range(MISSING));
+        let mut learned = Learned::default();
+        learned.served_part();
+        assert!(!learned.may_refuse_range(BROKEN));
+        assert!(learned.may_refuse_range(MISSING));
     }
 }

@@ -112,19 +112,21 @@ impl Requests {
                             (form, refusal) = (Form::Whole, Some(status));
                         }
                         None => {
-                            let text = self.note(refusal, format!("the server answered {status}"));
+                            let text = self.note(refusal, status, format!("the server answered {status}"));
                             return Err(permanent(kind_of(status), text));
                         }
                     }
                 }
                 Decision::Transient { text, retry_after } => {
-                    let error = SourceError::transient(self.note(refusal, text));
+                    let error = SourceError::transient(self.note(refusal, status, text));
                     return Err(match retry_after {
                         Some(delay) => error.retry_after(delay).into(),
                         None => error.into(),
                     });
                 }
-                Decision::Refuse { kind, text } => return Err(permanent(kind, self.note(refusal, text))),
+                Decision::Refuse { kind, text } => {
+                    return Err(permanent(kind, self.note(refusal, status, text)));
+                }
             }
         }
     }
@@ -160,9 +162,11 @@ impl Requests {
     }
 
     /// No answer is usable. Notes whether a request without `Range` has shown that.
-    fn note(&self, refusal: Option<StatusCode>, text: String) -> String {
+    fn note(&self, refusal: Option<StatusCode>, status: StatusCode, text: String) -> String {
         let Some(refusal) = refusal else { return text };
-        self.learned().refused_whole(refusal);
+        if status == refusal {
+            self.learned().refused_whole(status);
+        }
         format!("{text} (to a request without Range; to one with Range {refusal})")
     }
 
@@ -296,5 +300,32 @@ fn kind_of(status: StatusCode) -> io::ErrorKind {
         401 | 403 => io::ErrorKind::PermissionDenied,
         404 | 410 => io::ErrorKind::NotFound,
         _ => io::ErrorKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+
+    #[test]
+    fn secrets_stay_with_the_port_of_their_host_or_move_to_https() {
+        // Rule 21.
+        for (first, second, is_same) in [
+            ("http://a/x", "http://a/y", true),
+            ("http://a/x", "http://a:80/y", true),
+            ("http://a/x", "https://a/y", true),
+            ("https://a/x", "http://a/y", false),
+            ("http://a:8080/x", "https://a/y", false),
+            ("http://a/x", "https://a:8443/y", false),
+            ("http://a/x", "http://a:81/y", false),
+            ("http://a/x", "http://b/x", false),
+            ("http://a/x", "https://b/x", false),
+            ("https://a:80/x", "http://a:80/x", false),
+        ] {
+            let found = is_same_host(&first.parse().unwrap(), &second.parse().unwrap());
+            assert_eq!(found, is_same, "{first} {second}");
+        }
     }
 }
