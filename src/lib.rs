@@ -196,7 +196,8 @@
 //! ## Keeping
 //!
 //! 9. Memory holds the bytes that arrived last: at most [`max_memory`](Builder::max_memory) plus 1 MiB plus
-//!    one chunk, however slow the disk is and however many streams are open. Older blocks are moved to the
+//!    one chunk, however slow the disk is and however many streams are open. Many short ranges count what their
+//!    lists cost, too. Older blocks are moved to the
 //!    file, in the order of their arrival (rule 29). A small stream costs little more memory than its size,
 //!    and no file. A reply that is a slice keeps its whole block of up to 256 KiB alive while the caller
 //!    holds it. That memory is not counted.
@@ -229,11 +230,11 @@
 //!     [`store_error`](BufferHandle::store_error) report the failure. The next request that needs missing
 //!     bytes retries the write at once. While bytes are needed, it is also retried in the background, with
 //!     delays that grow up to 15 s. A failed read from the store fails only that read.
-//! 17. After [`close`](BufferHandle::close), the end of the runtime, or any other end of the actor, every
-//!     request is answered with [`Closed`](ErrorKind::Closed). When the last handle is dropped, the source
-//!     and the file are dropped too. A disk thread closes the file and frees large memory. A panic in a
-//!     destructor of a source, a chunk, a store or an error changes none of this. The end of the buffer kills the
-//!     child process of `spawn_child`.
+//! 17. After [`close`](BufferHandle::close), the end of the runtime, or any other end of the actor, every request is
+//!     answered with [`Closed`](ErrorKind::Closed). When the last handle is dropped, the source and the file are
+//!     dropped too. A disk thread closes the file and frees large memory. A panic in a destructor of a source, a chunk,
+//!     a store or an error, or in the waker of a caller, changes none of this. The end of the buffer kills the child
+//!     process of `spawn_child`.
 //! 18. A seek to a negative position is invalid input; a seek past the end is legal. A seek cancels the
 //!     reader's read in flight.
 //! 19. `Debug` never prints contents. Every error says which operation failed and at which offset. The
@@ -250,27 +251,27 @@
 //!
 //! ## Sources that can be opened again
 //!
-//! 21. A source says how it can be opened again: [`Never`](Reopen::Never),
-//!     [`FromStart`](Reopen::FromStart) or [`Anywhere`](Reopen::Anywhere). A stream that starts before the
-//!     requested offset downgrades `Anywhere` to `FromStart`. A stream that starts at 0 as requested does not show
-//!     whether the source obeys offsets. [`Source::open`] is called only while a request waits for a missing
-//!     byte or for the size, while `read_ahead(u64::MAX)` loads all bytes, or for a reader that will soon wait
-//!     (rule 26). It is called for the first missing byte that is needed. Only an `Anywhere` source with versions
-//!     can have holes and several streams: at most [`streams`](Builder::streams) are open or being opened at
-//!     once, and no more than memory and the store can hold blocks. All others are loaded from front to back by one
-//!     stream. A stream of an `Anywhere` source from which the buffer wanted no byte for 30 s is closed, and the next
-//!     read opens the source again.
-//! 22. Bytes of different versions are never mixed. After each opening, new bytes count only if they are
-//!     proven to belong to the same resource: by an equal [`Version`], or, without versions, by an equal size
-//!     (where it is known) and by up to 64 KiB of received bytes that compare equal. For this comparison, a
-//!     source without versions keeps its last 64 KiB in memory, outside `max_memory`, and is opened that much
-//!     earlier. If its very first opening was past offset 0, that stream is dropped and the source is opened
-//!     at 0, because nothing would prove the bytes before it. A stream that lacks the known version is a
-//!     transient failure. A stream that returns when nothing can prove it is dropped, and that is no failure: the
-//!     source is opened where a proof is possible. Without a known version, one stream is open at a time, and it must
-//!     bring all of the last 64 KiB kept. A source without versions keeps its first 4 KiB too, so that a stream that
-//!     starts again with other bytes is `Changed` at once. If the resource is another one, all streams are
-//!     closed, waiting and later requests for missing bytes get [`Changed`](ErrorKind::Changed), and loaded bytes stay readable.
+//! 21. A source says how it can be opened again: [`Never`](Reopen::Never), [`FromStart`](Reopen::FromStart) or
+//!     [`Anywhere`](Reopen::Anywhere). A stream that starts before the requested offset downgrades `Anywhere` to
+//!     `FromStart`. A stream that starts at 0 as requested does not show whether the source obeys offsets.
+//!     [`Source::open`] is called only while a request waits for a missing byte or for the size, while
+//!     `read_ahead(u64::MAX)` loads all bytes, or for a reader that will soon wait (rule 26). It is called for the
+//!     first missing byte that is needed. Only an `Anywhere` source with versions can have holes and several streams:
+//!     at most [`streams`](Builder::streams) are open or being opened at once, and no more than memory and the store
+//!     can hold blocks. All others are loaded from front to back by one stream. A stream of an `Anywhere` source from
+//!     which the buffer wanted no byte for 30 s is closed, and the next read opens the source again. If an HTTP server
+//!     refuses a range, or answers it so that the place of the bytes is in doubt, the whole resource is asked for.
+//! 22. Bytes of different versions are never mixed. After each opening, new bytes count only if they are proven to
+//!     belong to the same resource: by an equal [`Version`], or, without versions, by an equal size (where it is known)
+//!     and by up to 64 KiB of received bytes that compare equal. For this comparison, a source without versions keeps
+//!     its last 64 KiB in memory, outside `max_memory`, and is opened that much earlier. If its very first opening was
+//!     past offset 0, that stream is dropped and the source is opened at 0, because nothing would prove the bytes
+//!     before it. A stream that lacks the known version is a transient failure. A stream that returns when nothing can
+//!     prove it is dropped, and that is no failure: the source is opened where a proof is possible. Without a known
+//!     version, one stream is open at a time, and it must bring all of the last 64 KiB kept. A source without versions
+//!     keeps its first 4 KiB too, so that a stream that starts again with other bytes is `Changed` at once. If the
+//!     resource is another one, all streams are closed, waiting and later requests for missing bytes get
+//!     [`Changed`](ErrorKind::Changed), and loaded bytes stay readable.
 //! 23. A stream may start before the requested offset. Its bytes that are loaded already are skipped, and
 //!     compared where the kept bytes allow it. If it starts after that offset, the resource has `Changed`.
 //!     Bytes past the size that the source told are cut off.
@@ -284,12 +285,13 @@
 //!     stream that was opened since its last counted failure has brought a *new* byte; bytes of older streams end none.
 //!     A stream that has brought new bytes and breaks waits only for the first delay, unless the source asked for more;
 //!     other ranges are retried with it. After 10 rounds, the waiting requests that no open stream with new bytes
-//!     serves fail with the last error, and the next request starts a new series. A delay beyond all time never ends.
-//!     If all failures of a series were early ends and the size is known, this error is
-//!     [`Truncated`](ErrorKind::Truncated). An end at [`OpenAt::end`] is no failure (rule 25). [`Retry`] changes these
-//!     numbers. If the source tells a size that differs from the declared one, the buffer fails at once, with
-//!     `Truncated` or [`Oversized`](ErrorKind::Oversized). Only this, permanent failures and `Changed` are final.
-//!     Without a timer in the runtime, the first failure fails the waiting requests.
+//!     serves fail with the last error, and the next request starts a new series. An HTTP part that ends before the
+//!     requested range, at a place that the server chose, is no failure if it brought new bytes: the next part is
+//!     requested at once. A delay beyond all time never ends. If all failures of a series were early ends and the size
+//!     is known, this error is [`Truncated`](ErrorKind::Truncated). An end at [`OpenAt::end`] is no failure (rule 25).
+//!     [`Retry`] changes these numbers. If the source tells a size that differs from the declared one, the buffer fails
+//!     at once, with `Truncated` or [`Oversized`](ErrorKind::Oversized). Only this, permanent failures and `Changed`
+//!     are final. Without a timer in the runtime, the first failure fails the waiting requests.
 //! 25. Where several streams are possible (rule 21), a waiting request gets a stream of its own if that is faster than
 //!     waiting: if its first missing byte is behind all streams, or further ahead of them than the *jump distance*.
 //!     This is the number of bytes that a stream brings while another one is opened: the rate times the time to the

@@ -369,7 +369,7 @@ impl Memory {
             let (Some(first), Some(last)) = (within.first(), within.last()) else { continue };
             self.forget_in_block(number_of(first.start), within);
             // The last one may reach into the next blocks.
-            for number in number_of(first.start) + 1..number_of(last.end.max(1) - 1) + 1 {
+            for number in number_of(first.start) + 1..=number_of(last.end.max(1) - 1) {
                 self.forget_in_block(number, slice::from_ref(last));
             }
         }

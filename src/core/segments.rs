@@ -136,7 +136,9 @@ impl Segments {
                 1 + rest.windows(2).take_while(|two| matches!(two, [a, b] if a.end() == b.start)).count();
             let (run, others) = rest.split_at(runs);
             let mut bytes = BytesMut::with_capacity(run.iter().map(|segment| segment.bytes.len()).sum());
-            run.iter().for_each(|segment| bytes.extend_from_slice(&segment.bytes));
+            for segment in run {
+                bytes.extend_from_slice(&segment.bytes);
+            }
             joined.push(Segment { start, bytes: bytes.freeze() });
             rest = others;
         }
@@ -199,7 +201,7 @@ mod tests {
             (0..12, vec![]),
         ] {
             let mut segments = segments(&[(0, b"abc"), (3, b"de"), (9, b"xyz")]);
-            segments.remove(&[range.clone()]);
+            segments.remove(std::slice::from_ref(&range));
             let texts: Vec<_> = expected.iter().map(|(start, text)| (*start, (*text).to_owned())).collect();
             assert_eq!(list(&segments), texts, "{range:?}");
             assert_eq!(segments.is_empty(), expected.is_empty());

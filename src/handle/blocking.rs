@@ -32,7 +32,8 @@ impl BufferHandle {
     /// tasks of tokio, even if the bytes are loaded: in a task, a `LocalSet`, or a future in `block_on`. A read
     /// that blocks such a thread stops all tasks of the thread. One of them may be the task that has to bring
     /// the bytes, and then the read would never end. The tasks of other executors are not recognized: do not
-    /// block their threads.
+    /// block their threads. Inside [`unconstrained`](tokio::task::unconstrained), a future in the `block_on` of a
+    /// thread that is no worker is not recognized either.
     ///
     /// # Examples
     ///
