@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("source", &["source::version", "source::retry", "source::error"]),
     ("core", &["error", "panics", "progress", "source::version", "source::retry", "source::error", "source"]),
     ("store", &["error", "panics", "core"]),
-    ("actor::sync", &[]),
+    ("actor::sync", &["panics"]),
     ("actor::shared", &["error", "progress", "actor::sync"]),
     ("actor::message", &["error", "progress", "core", "actor::shared", "actor::sync"]),
     ("handle", &["error", "progress", "core", "store", "actor::shared", "actor::message"]),
