@@ -22,8 +22,11 @@ pub struct Checks {
     setup: Setup,
     /// Failures in a row without a new byte of a stream that was opened after the last of them.
     row: u32,
-    /// The number of openings at the last failure.
+    /// The number of openings at the last failure, and in the rest of that poll of the actor: the actor polls an
+    /// opening first after it has asked for it, so it may have asked for those before the failure.
     row_at: u64,
+    /// Whether something has failed in this poll of the actor.
+    is_failing: bool,
     /// The version of the bytes that count, once there are some.
     pub kept: Option<u8>,
     /// The version that proves a stream, where one was told.
@@ -77,6 +80,7 @@ impl Checks {
             setup: *setup,
             row: 0,
             row_at: 0,
+            is_failing: false,
             kept: None,
             version: None,
             reopen: setup.reopen,
@@ -147,6 +151,7 @@ impl Checks {
     /// The actor is about to be polled.
     pub fn turn_begins(&mut self, is_final: bool) {
         (self.is_final, self.size_before, self.could_jump) = (is_final, self.size, self.can_jump());
+        self.is_failing = false;
     }
 
     /// The buffer has these bytes, or has discarded them for good. `is_settled` says that nothing is left to do.
@@ -200,6 +205,9 @@ impl Checks {
     /// The buffer opens the source.
     pub fn opening(&mut self, at: &OpenAt, held: &[Connection]) {
         self.openings += 1;
+        if self.is_failing {
+            self.row_at = self.openings;
+        }
         self.most_held = self.most_held.max(held.len() + 1);
         let most = self.most();
         self.must(held.len() < most, || format!("{} streams and one more", held.len()));
@@ -331,7 +339,7 @@ impl Checks {
     fn fault(&mut self) {
         self.facts.faults += 1;
         self.row += 1;
-        self.row_at = self.openings;
+        (self.row_at, self.is_failing) = (self.openings, true);
         self.facts.series += u64::from(self.row > self.setup.attempts);
     }
 
