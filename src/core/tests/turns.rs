@@ -196,6 +196,26 @@ fn read_ahead_opens_nothing_for_single_reads() {
 }
 
 #[test]
+fn read_ahead_opens_nothing_for_a_reader_that_was_faster_than_its_stream() {
+    // Rule 26: such a reader asks again at once. It has stopped if it does not.
+    let mut remote = Remote::with(limits(2, MIB as u64), Retry::default());
+    jump(&mut remote, 0);
+    stream(&mut remote, CHUNK, 20 * CHUNK);
+    remote.now += OPENING;
+    jump(&mut remote, 3 * MIB as u64);
+    remote.now += OPENING;
+    jump(&mut remote, 6 * MIB as u64);
+    remote.finish_openings(3);
+    // All windows are filled, so the streams are free.
+    for id in 0..2 {
+        while remote.wants_of(id) {
+            remote.send_of(id, CHUNK);
+        }
+    }
+    remote.finish_openings(3);
+}
+
+#[test]
 fn a_stream_in_constant_use_is_not_closed() {
     // Rule 21: its chunks are ready at the first poll, so the buffer never waits for it.
     let mut remote = Remote::with(limits(2, 0), Retry::default());

@@ -10,7 +10,6 @@ use super::need::Need;
 use super::server::{Connection, Flow, version_of};
 use super::steps::{Break, Setup};
 use crate::asks::Again;
-use crate::support::BLOCK;
 use crate::support::ranges::Ranges;
 
 /// The bytes that prove a stream without a version.
@@ -131,12 +130,10 @@ impl Checks {
         if self.setup.has_versions { self.setup.streams } else { 1 }
     }
 
-    /// Whether a request may wait for the turn of another reader: no stream more may be open. Each stream may fill a
-    /// block of its own, in memory or in the store.
+    /// Whether a request may wait for the turn of another reader: no stream more may be open. With limits, which may
+    /// change, each stream needs space for a block, and two streams always have it.
     pub fn takes_turns(&self, held: usize) -> bool {
-        let blocks = |bytes: u64| usize::try_from(bytes / BLOCK as u64).unwrap_or(usize::MAX);
-        let store = self.setup.max_disk.map_or(usize::MAX, blocks);
-        let fit = (2 + self.setup.max_memory / BLOCK).saturating_add(store);
+        let fit = if self.setup.max_disk.is_some() { 2 } else { usize::MAX };
         self.setup.has_versions && held >= self.most().min(fit)
     }
 
