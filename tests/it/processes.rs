@@ -114,6 +114,36 @@ async fn rule_19_the_error_of_a_child_ends_with_its_last_messages() {
 }
 
 #[tokio::test]
+async fn rule_19_a_child_that_has_exited_fails_only_after_the_last_message_of_its_own_children() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    // The child of the child keeps the standard error open, and no other pipe.
+    command.args(["-c", "mkfifo go; printf 0; { read go <go; echo late >&2; } <&- >&- & exit 3"]);
+    command.current_dir(dir.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let buffer = spawn(child);
+    assert_eq!(prompt(buffer.read(0, 1)).await.unwrap(), "0");
+    let load = tokio::spawn({
+        let buffer = buffer.clone();
+        async move { buffer.load().await }
+    });
+    // More than the pipe holds, so this fails when the child exits.
+    prompt(stdin.write_all(&vec![0; 1_000_000])).await.unwrap_err();
+    // The runtime sees the exit of this later child only after that of the first one.
+    prompt(shell("exit 0").wait()).await.unwrap();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    let is_early = load.is_finished();
+    // Before the assertion, so that no process stays behind.
+    let go = dir.path().join("go");
+    prompt(tokio::task::spawn_blocking(move || std::fs::write(go, "go\n"))).await.unwrap().unwrap();
+    assert!(!is_early, "the buffer failed before the last message");
+    assert_fails(&buffer, "the child process ended with exit status: 3: late").await;
+}
+
+#[tokio::test]
 async fn rule_17_a_child_that_reads_its_input_to_the_end_ends() {
     assert_eq!(prompt(spawn(shell("cat; printf end")).load()).await.unwrap(), 3);
 }
