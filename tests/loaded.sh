@@ -37,6 +37,7 @@ done
 cargo test --locked --no-run "$@"
 
 logs=$(mktemp -d)
+printf 'the output of the runs that fail, or are interrupted: %s\n' "$logs"
 # Each job is a process group: this ends the tests of a run, and the programs that these tests have started.
 set -m
 jobs=()
@@ -93,5 +94,4 @@ fi
 sort "$logs"/*.names | uniq -c | sort -rn | while read -r count name; do
     printf '| %s | %s |\n' "$name" "$count"
 done
-printf '\nthe output of each failed run: %s\n' "$logs"
 exit 1
