@@ -41,6 +41,9 @@ enum Kind {
 struct Run {
     remote: Remote,
     server: Server,
+    reads_backwards: bool,
+    /// Whether chunks bring no more than the last request needs, and take no time.
+    sends_little: bool,
     asked: Vec<Asked>,
     abandoned: BTreeSet<usize>,
     openings: usize,
@@ -59,17 +62,26 @@ struct Run {
 
 impl Run {
     fn new(seed: u64) -> Self {
-        let (server, mut random) = Server::new(seed);
+        let (mut server, mut random) = Server::new(seed);
+        let reads_backwards = random.one_in(100);
         let max_memory = [0, BLOCK, usize::MAX][random.below(3) as usize];
         let read_ahead = [0, 10_000, 300_000, u64::MAX][random.below(4) as usize];
         let max_disk = [0, BLOCK as u64, 3 * BLOCK as u64, u64::MAX, u64::MAX][random.below(5) as usize];
         let streams = 1 + random.below(4) as usize;
-        let limits = Limits { max_memory, max_disk, read_ahead, streams, ..PLAIN };
+        let mut limits = Limits { max_memory, max_disk, read_ahead, streams, ..PLAIN };
+        if reads_backwards {
+            // Each read opens the source again in the same block.
+            (server.size, server.tells_version, server.ignores_offsets) = (2_000_000, 4, false);
+            (server.is_live, server.is_unsettled) = (false, false);
+            (limits.read_ahead, limits.max_memory) = (0, max_memory.min(BLOCK));
+        }
         let mut remote = Remote::with(limits, Retry::default().attempts(ATTEMPTS));
         remote.pump();
         Self {
             remote,
             server,
+            reads_backwards,
+            sends_little: false,
             asked: Vec::new(),
             abandoned: BTreeSet::new(),
             openings: 0,
@@ -122,6 +134,10 @@ impl Run {
             2 => Kind::Other,
             _ => Kind::Read,
         };
+        self.request(range, want, kind);
+    }
+
+    fn request(&mut self, range: Range<u64>, want: Want, kind: Kind) {
         let token = self.remote.ticket();
         self.asked.push(Asked {
             id: token.id,
@@ -131,7 +147,7 @@ impl Run {
             gone: Rc::clone(&token.gone),
         });
         let (offset, len) = (range.start, range.end - range.start);
-        let read = Read { offset, len, want, borrow: server.random.one_in(2) };
+        let read = Read { offset, len, want, borrow: self.server.random.one_in(2) };
         self.remote.event(match kind {
             Kind::Read => Event::Read { read, token },
             Kind::Load => Event::Load { range, token },
@@ -189,7 +205,9 @@ impl Run {
 
     /// An opening or a stream goes on, if the core wants that.
     fn go_on(&mut self, stream: usize, fault: bool) {
-        self.remote.now += Duration::from_micros(self.server.random.below(2000));
+        if !self.sends_little {
+            self.remote.now += Duration::from_micros(self.server.random.below(2000));
+        }
         let at = self.remote.streams[&stream];
         match at {
             // Most far openings return late.
@@ -217,7 +235,7 @@ impl Run {
         let start = match server.random.below(4) {
             _ if server.ignores_offsets => 0,
             0 if fault => asked.offset + 1 + server.random.below(10),
-            1 if server.random.one_in(5) => server.random.below(asked.offset + 1),
+            1 if !self.reads_backwards && server.random.one_in(5) => server.random.below(asked.offset + 1),
             _ => asked.offset,
         };
         if (server.is_live || server.is_unsettled) && server.faults > 0 {
@@ -257,7 +275,11 @@ impl Run {
             return self.remote.ends_of(stream);
         }
         let most = [10, 3000, 100_000, 600_000][random.below(4) as usize];
-        let len = (1 + random.below(most)).min(left);
+        let len = match self.asked.last() {
+            Some(last) if self.sends_little => last.range.end.saturating_sub(at).max(1),
+            _ => 1 + random.below(most),
+        };
+        let len = len.min(left);
         let before = self.remote.published.loaded;
         let version = self.server.streams[&stream];
         self.remote.send_bytes_of(stream, bytes_of(version, at, at + len));
@@ -394,6 +416,11 @@ impl Run {
         self.server.faults = 0;
         self.server.version = self.server.kept.unwrap_or(self.server.version);
         self.ask();
+        self.work();
+    }
+
+    /// The source and the disk work until every request is answered.
+    fn work(&mut self) {
         for _ in 0..100_000 {
             self.check();
             if self.asked.is_empty() {
@@ -414,6 +441,21 @@ impl Run {
             }
         }
         panic!("the series of attempts does not end");
+    }
+
+    /// A caller reads backwards in small steps. The source and the disk work, so a read waits for its turn at most, and
+    /// for no timeout.
+    fn read_backwards(&mut self) {
+        self.sends_little = true;
+        let most = self.server.random.below(self.server.size);
+        for offset in (0..most).rev().step_by(64).take(1000) {
+            let before = self.remote.now;
+            self.request(offset..offset + 16, Want::Exact, Kind::Read);
+            self.work();
+            let waited = self.remote.now - before;
+            assert!(waited < Duration::from_secs(20), "the read at {offset} has waited for {waited:?}");
+        }
+        self.sends_little = false;
     }
 
     /// All bytes that are loaded now are those of one version.
@@ -459,6 +501,9 @@ fn sources_at_random_lose_no_byte_and_mix_no_versions() {
                 run.step();
             }
             run.heal();
+            if run.reads_backwards {
+                run.read_backwards();
+            }
             run.read_all();
             run
         };
