@@ -195,12 +195,11 @@
 //!
 //! ## Keeping
 //!
-//! 9. Memory holds the bytes that arrived last: at most [`max_memory`](Builder::max_memory) plus 1 MiB plus
-//!    one chunk, however slow the disk is and however many streams are open. Many short ranges count what their
-//!    lists cost, too. Older blocks are moved to the
-//!    file, in the order of their arrival (rule 29). A small stream costs little more memory than its size,
-//!    and no file. A reply that is a slice keeps its whole block of up to 256 KiB alive while the caller
-//!    holds it. That memory is not counted.
+//! 9. Memory holds the bytes that arrived last: at most [`max_memory`](Builder::max_memory) plus 1 MiB plus one chunk,
+//!    however slow the disk is and however many streams are open. Many short ranges count 128 bytes more each. The
+//!    list of loaded ranges is not counted. Older blocks are moved to the file, in the order of their arrival (rule
+//!    29). A small stream costs little more memory than its size, and no file. A reply that is a slice keeps its whole
+//!    block of up to 256 KiB alive while the caller holds it. That memory is not counted.
 //! 10. Bytes are readable at all times, also while they are written to the file.
 //! 11. The file has no name, is private to the user (where the file system has permissions), and is made
 //!     when it is first needed. By default it [avoids a tmpfs](TempFileStore#where-the-file-is).
@@ -321,9 +320,9 @@
 //!
 //! 27. The store holds at most [`max_disk`](Builder::max_disk) bytes, in whole blocks of 256 KiB; the places of blocks
 //!     that are discarded are used again. `max_disk(0)` makes no file. When the store is full, blocks make space for
-//!     new ones. Bytes of an `Anywhere` source with versions are discarded block by block, approximately the one that
-//!     was not read for the longest time, and are missing again: a request fetches them again. All other bytes are
-//!     discarded from the front and for good: a read or a load that starts before [`Progress::start`] fails with
+//!     new ones. Bytes of an `Anywhere` source with versions are discarded block by block, first the one that arrived
+//!     or was read least recently, and are missing again: a request fetches them again. All other bytes are discarded
+//!     from the front and for good: a read or a load that starts before [`Progress::start`] fails with
 //!     [`Discarded`](ErrorKind::Discarded), and [`Error::kept_from`] is the first offset that is kept.
 //!     [`skip_discarded`](BufferReader::skip_discarded) moves a reader there. Bytes that no read has got are discarded
 //!     only while a request waits for missing bytes and memory is full. A stream that only reads ahead pauses instead.

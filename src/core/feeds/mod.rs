@@ -27,6 +27,9 @@ use crate::source::retry::Retry;
 use crate::source::version::Version;
 use crate::source::{OpenAt, Reopen};
 
+/// The most islands that are looked at for the end of an opening. A stop behind them is found when the stream gets there.
+const ISLANDS_MOST: usize = 64;
+
 /// How long a stream may be unused before it is closed: a paused player holds no connection.
 const UNUSED_MOST: Duration = Duration::from_secs(30);
 
@@ -248,7 +251,8 @@ impl Feeds {
     /// The start of the first island before which a stream from `from` on will stop, if there is one.
     fn end_for(&self, from: u64, layout: &Layout) -> Option<u64> {
         let mut at = from;
-        while self.can_jump() {
+        // Otherwise each opening before many short islands would walk over all of them.
+        for _ in 0..ISLANDS_MOST {
             let (_, start) = layout.look_up(at);
             let (true, end) = layout.look_up(start) else { break };
             if self.is_stop(&(start..end)) {

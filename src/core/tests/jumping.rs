@@ -269,6 +269,26 @@ fn a_stream_that_is_asked_to_end_before_an_island_ends_there_without_a_failure()
 }
 
 #[test]
+fn an_opening_looks_for_its_end_behind_few_islands_only() {
+    // Rule 25: a walk over all islands for each opening would be quadratic.
+    for (islands, end) in [(63, Some(1_000_000)), (64, None)] {
+        let mut remote = Remote::with(Limits { streams: 1, ..PLAIN }, Retry::default());
+        remote.read(1_000_000, FIRST);
+        remote.opened(versioned());
+        remote.send(FIRST);
+        for n in 0..islands {
+            remote.now += Duration::from_secs(3);
+            remote.read(900_000 - 1000 * n, 1);
+            remote.opened(versioned());
+            remote.send(1);
+        }
+        remote.now += Duration::from_secs(3);
+        remote.read(0, 1);
+        assert_eq!((remote.last_opening().offset, remote.last_opening().end), (0, end), "{islands} islands");
+    }
+}
+
+#[test]
 fn no_demand_means_no_pulling() {
     // Rule 6.
     let mut remote = started(PLAIN, 1000);
