@@ -306,7 +306,7 @@
 //!     does not read ahead moves first, and then the one whose reader has the most bytes left. A stream runs through
 //!     loaded ranges that are shorter than the jump distance: it receives and skips their bytes. It stops before a
 //!     longer one, before one at whose end another stream goes on, and where nothing is missing after it. If such a
-//!     stop is known at the opening, [`OpenAt::end`] is its offset.
+//!     stop is among the next 64 loaded ranges at the opening, [`OpenAt::end`] is its offset.
 //! 26. Read-ahead counts from the ends of the last ranges delivered, one for each of up to 64 readers; for a source
 //!     that cannot jump, from the furthest byte delivered. A range that continues another one takes its place. Reads of
 //!     settled bytes do not count, because nothing is missing within the read-ahead after them. A stream that is open
