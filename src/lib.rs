@@ -265,8 +265,11 @@
 //!     and by up to 64 KiB of received bytes that compare equal. For this comparison, a source without versions keeps
 //!     its last 64 KiB in memory, outside `max_memory`, and is opened that much earlier. If its very first opening was
 //!     past offset 0, that stream is dropped and the source is opened at 0, because nothing would prove the bytes
-//!     before it. A stream that lacks the known version is a transient failure. A stream that returns when nothing can
-//!     prove it is dropped, and that is no failure: the source is opened where a proof is possible. Without a known
+//!     before it. A stream that lacks the known version is a transient failure. After two openings in a row that lack
+//!     it, the source counts as one without versions, until it tells this version again: the last bytes before the first
+//!     missing one that are in memory, up to 64 KiB, are compared. If none is there, the source has failed. A stream
+//!     that returns when nothing can prove it is dropped, and that is no failure: the source is opened where a proof is
+//!     possible. Without a known
 //!     version, one stream is open at a time, and it must bring all of the last 64 KiB kept. A source without versions
 //!     keeps its first 4 KiB too, so that a stream that starts again with other bytes is `Changed` at once. If the
 //!     resource is another one, all streams are closed, waiting and later requests for missing bytes get

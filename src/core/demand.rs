@@ -143,7 +143,7 @@ impl<T: Token> Core<T> {
         };
         let at = self.feeds.start_for(offset, &self.layout);
         self.stop(id);
-        let at = self.feeds.open(self.now, id, at, &self.layout);
+        let at = self.feeds.open(self.now, id, at, &mut self.layout);
         Some(Action::OpenStream { stream: id, at })
     }
 

@@ -164,6 +164,14 @@ impl Layout {
         loaded.map(|range| range.start.max(self.start)..range.end).filter(|range| !range.is_empty())
     }
 
+    /// The last bytes in memory before the first missing byte: at most this many.
+    pub(super) fn last_resident(&self, most: u64) -> Range<u64> {
+        let end = self.first_missing(self.start);
+        let from = end.saturating_sub(most).max(self.start);
+        let stored = self.stored.within(from..end).last();
+        stored.map_or(from, |stored| stored.end)..end
+    }
+
     /// The ranges of loaded bytes.
     pub(super) fn ranges(&self) -> Ranges {
         Ranges { resident: self.resident().collect(), spilled: self.stored.iter().collect() }

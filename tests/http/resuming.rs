@@ -52,6 +52,28 @@ async fn without_a_version_the_overlap_is_compared() {
 }
 
 #[tokio::test]
+async fn a_tag_that_becomes_weak_for_good_is_replaced_by_the_overlap() {
+    // Rule 22: no date proves the version either.
+    let (strong, weak) = ("ETag: \"a\"", "ETag: W/\"a\"");
+    let overlap = 70_000 - 65_536;
+    for is_conditional in [false, true] {
+        // A server that compares the tags sends all bytes: the weak tag does not match `If-Range`.
+        let refused = || {
+            if is_conditional {
+                return answer(200, &format!("Content-Length: 100000\n{weak}"), &data());
+            }
+            part(70_000, 100_000, weak)
+        };
+        let script = [part(0, 70_000, strong), refused(), refused(), part(overlap, 100_000, weak)];
+        let server = Server::start(script).await;
+        assert_eq!(spawn(&server).read(0, 100_000).await.unwrap(), data());
+        let ranges = ["bytes=0-", "bytes=70000-", "bytes=70000-", "bytes=4464-"];
+        assert_eq!(server.sent("range"), some(&ranges));
+        assert_eq!(server.sent("if-range")[3], None);
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_ignores_ranges_is_read_again_from_the_start() {
     // Rules 21, 23.
     for tag in ["ETag: \"a\"", ""] {

@@ -54,6 +54,8 @@ pub(super) struct Feeds {
     has_bytes: bool,
     /// The version of the bytes that were received.
     version: Option<Version>,
+    /// How many openings in a row have told no version, although one is known.
+    untold: u32,
     /// The size of the resource, as the source told it.
     size: Option<u64>,
     /// Bytes that were received, if no version proves that a new stream has them too.
@@ -82,6 +84,7 @@ impl Feeds {
             pace: Pace::default(),
             has_bytes: false,
             version: None,
+            untold: 0,
             size: None,
             kept: Kept::default(),
         }
@@ -202,7 +205,7 @@ impl Feeds {
 
     /// Whether the source can be opened at any offset, with a proof that its bytes are the same.
     pub(super) fn can_jump(&self) -> bool {
-        self.reopen == Reopen::Anywhere && self.version.is_some()
+        self.reopen == Reopen::Anywhere && self.version.is_some() && !self.has_lost_version()
     }
 
     /// The number of new bytes in a turn of a stream.
@@ -282,11 +285,13 @@ impl Feeds {
     }
 
     /// Starts an opening, in place of the stream with this number. `offset` is missing.
-    pub(super) fn open(&mut self, now: Instant, id: usize, offset: u64, layout: &Layout) -> OpenAt {
+    pub(super) fn open(&mut self, now: Instant, id: usize, offset: u64, layout: &mut Layout) -> OpenAt {
         let round = self.series.attempt();
         self.drop_stream(id);
+        self.keep_for_opening(layout);
         let mut at = OpenAt::new(offset - self.kept.overlap());
-        at.version.clone_from(&self.version);
+        // A source that is asked for a version it does not tell any more may send all bytes from the start on.
+        at.version = self.version.clone().filter(|_| !self.has_lost_version());
         at.end = self.end_for(offset, layout);
         let stream = Some(Stream::opening(now, at.offset, at.end, round));
         match self.streams.get_mut(id) {
@@ -327,7 +332,7 @@ impl Feeds {
         self.reopen = if from_start { Reopen::FromStart } else { reopen };
         match proof {
             // There are no bytes of another version.
-            Proof::First => (self.size, self.version) = (size, version.clone()),
+            Proof::First => (self.size, self.version, self.untold) = (size, version.clone(), 0),
             // An equal version proves the size too.
             Proof::Version => self.size = self.size.or(size),
             Proof::Kept => {}

@@ -5,6 +5,7 @@ use std::io;
 
 use super::{Fault, Feeds};
 use crate::core::layout::Layout;
+use crate::source::error::SourceError;
 use crate::source::version::Version;
 
 /// How many of the last bytes are kept, to prove that a new stream has the same bytes.
@@ -13,6 +14,10 @@ const TAIL: usize = 64 * 1024;
 /// How many of the first bytes are kept. A stream that starts again with other bytes, as a radio does, differs
 /// here. Without them, all of its bytes up to the last kept ones would be received first.
 const HEAD: usize = 4 * 1024;
+
+/// After this many openings in a row without a version, a source counts as one that tells none. One such opening
+/// may be from another server of the same resource.
+const UNTOLD_MOST: u32 = 2;
 
 /// Why a stream is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +37,7 @@ impl Feeds {
     /// Without a known version, only one stream is open: the version that a stream tells is known from its first
     /// new byte on, and no other stream may depend on the kept bytes then.
     pub(super) fn prove(
-        &self,
+        &mut self,
         start: u64,
         size: Option<u64>,
         version: Option<&Version>,
@@ -51,14 +56,57 @@ impl Feeds {
             return Err(Fault::Changed("it is shorter than the bytes received before"));
         }
         match (&self.version, version) {
-            (Some(known), Some(version)) if known == version => Ok(Some(Proof::Version)),
-            (Some(_), Some(_)) => Err(Fault::Changed("its version differs")),
-            (Some(_), None) => {
-                let message = "the source gave no version, so its bytes cannot be proven";
-                Err(Fault::Io(io::Error::other(message)))
+            (Some(known), Some(version)) if known == version => {
+                self.untold = 0;
+                Ok(Some(Proof::Version))
             }
-            (None, _) if is_alone && self.kept.are_passed_from(start) => Ok(Some(Proof::Kept)),
-            (None, _) => Ok(None),
+            (Some(_), Some(_)) => Err(Fault::Changed("its version differs")),
+            (known, _) => {
+                self.untold += u32::from(known.is_some());
+                if is_alone && self.kept.are_passed_from(start) {
+                    return Ok(Some(Proof::Kept));
+                }
+                self.unproven(layout)
+            }
+        }
+    }
+
+    /// A stream has neither the known version, nor bytes that can be compared.
+    fn unproven(&self, layout: &Layout) -> Result<Option<Proof>, Fault> {
+        if self.version.is_none() {
+            return Ok(None);
+        }
+        if !self.has_lost_version() {
+            let message = "the source gave no version, so its bytes cannot be proven";
+            return Err(Fault::Io(io::Error::other(message)));
+        }
+        if layout.last_resident(TAIL as u64).is_empty() {
+            let message = "the source gives no version any more, and no byte to compare is in memory";
+            return Err(Fault::Io(SourceError::permanent(message).into()));
+        }
+        Ok(None)
+    }
+
+    /// Whether the source has told versions before and does not any more. Then it is read as a source without
+    /// versions, until it tells the known one again.
+    pub(super) fn has_lost_version(&self) -> bool {
+        self.version.is_some() && self.untold >= UNTOLD_MOST
+    }
+
+    /// Chooses the kept bytes for an opening. With a known version, bytes are kept only once it is lost.
+    pub(super) fn keep_for_opening(&mut self, layout: &mut Layout) {
+        if self.version.is_none() {
+            return;
+        }
+        self.kept = Kept::default();
+        let range = layout.last_resident(TAIL as u64);
+        if self.has_lost_version() && !range.is_empty() {
+            let (start, end) = (range.start, range.end);
+            let mut at = start;
+            for piece in layout.slice(range, end) {
+                self.kept.extend(at, &piece);
+                at += piece.len() as u64;
+            }
         }
     }
 }

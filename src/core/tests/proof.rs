@@ -184,3 +184,97 @@ fn a_stream_of_a_versioned_source_is_not_compared() {
     remote.send(1);
     assert_eq!(remote.published.loaded, 1001);
 }
+
+/// A source that has told a version and does not any more. The stream breaks after 500,000 bytes, and the next two
+/// openings tell no version.
+fn lost(limits: Limits) -> Remote {
+    let mut remote = Remote::with(limits, Retry::default());
+    remote.read(0, SIZE);
+    remote.opened(versioned());
+    remote.send(500_000);
+    remote.breaks();
+    for _ in 0..2 {
+        remote.wait();
+        assert_eq!(remote.last_opening().offset, 500_000);
+        assert!(remote.last_opening().version.is_some());
+        remote.opened(told(None, Some(SIZE)));
+    }
+    remote
+}
+
+#[test]
+fn a_source_that_tells_no_version_any_more_is_proven_by_the_last_bytes_in_memory() {
+    // Rule 22.
+    let overlap = 64 * 1024;
+    let mut remote = lost(PLAIN);
+    for from in [500_000, 1_000_000] {
+        // At once, and again after each break.
+        let opening = remote.last_opening();
+        assert_eq!((opening.offset, opening.version), (from - overlap, None));
+        remote.opened(told(None, Some(SIZE)));
+        remote.send(overlap + 500_000);
+        assert_eq!(remote.published.loaded, from + 500_000);
+        remote.breaks();
+        remote.wait();
+    }
+    // The buffer jumps again once the source tells the version again.
+    let far = remote.read(2_900_000, 10);
+    assert!(remote.last_opening().offset < 2_900_000, "without a version it does not jump");
+    remote.opened(versioned());
+    assert_eq!(remote.last_opening().offset, 2_900_000);
+    remote.opened(versioned());
+    remote.send_of(remote.last_opened(), 10);
+    assert_eq!(remote.answer().0, far);
+}
+
+#[test]
+fn other_bytes_of_a_source_that_tells_no_version_any_more_are_changed() {
+    // Rule 22.
+    for wrong in [0, 64 * 1024 - 1] {
+        let mut remote = lost(PLAIN);
+        remote.opened(told(None, Some(SIZE)));
+        let mut bytes = source(500_000 - 64 * 1024, 600_000).to_vec();
+        bytes[wrong] ^= 1;
+        remote.send_bytes(bytes.into());
+        assert_eq!(remote.error().kind(), ErrorKind::Changed);
+        assert_eq!(remote.published.loaded, 500_000);
+    }
+}
+
+#[test]
+fn without_a_byte_in_memory_a_source_that_tells_no_version_any_more_fails_at_once() {
+    // Rules 22 and 24: no attempt can mend that.
+    let mut remote = Remote::with(Limits { max_memory: 0, ..PLAIN }, Retry::default());
+    remote.read(0, SIZE);
+    remote.opened(versioned());
+    remote.send(500_000);
+    remote.breaks();
+    while remote.writing.is_some() {
+        remote.write_succeeds();
+    }
+    for _ in 0..2 {
+        remote.wait();
+        remote.opened(told(None, Some(SIZE)));
+    }
+    let error = remote.error();
+    assert_eq!(error.kind(), ErrorKind::Source);
+    assert!(error.to_string().contains("500000"), "{error}");
+    assert_eq!(remote.published.state, State::Failed);
+}
+
+#[test]
+fn one_opening_without_a_version_is_a_fault_that_passes() {
+    // Rules 22 and 24: another server of the resource may have answered it.
+    let mut remote = Remote::halfway(versioned(), 1000);
+    for _ in 0..3 {
+        remote.breaks();
+        remote.wait();
+        remote.opened(told(None, Some(SIZE)));
+        assert!(matches!(remote.published.state, State::Retrying { attempt: 2, .. }));
+        assert!(remote.streams.is_empty() && remote.answers.is_empty());
+        remote.wait();
+        assert_eq!(remote.last_opening().offset, remote.published.loaded);
+        remote.opened(versioned());
+        remote.send(1000);
+    }
+}

@@ -122,22 +122,6 @@ fn a_stream_of_another_version_size_or_start_is_a_changed_resource() {
 }
 
 #[test]
-fn a_stream_without_the_known_version_is_not_proven_and_tried_again() {
-    // Rule 22.
-    let mut remote = Remote::halfway(versioned(), 1_000_000);
-    remote.breaks();
-    for attempt in 2..=5 {
-        remote.wait();
-        remote.opened(told(None, Some(SIZE)));
-        assert!(matches!(remote.published.state, State::Retrying { attempt: n, .. } if n == attempt));
-        assert!(remote.at().is_none() && remote.answers.is_empty());
-    }
-    remote.wait();
-    remote.opened(versioned());
-    remote.finish();
-}
-
-#[test]
 fn a_stream_that_starts_early_is_skipped_to_the_first_missing_byte() {
     // Rule 23.
     let loaded = 200_000;
