@@ -23,6 +23,8 @@ use crate::core::{Core, Limits};
 use crate::handle::BufferHandle;
 use crate::source::reader::chunks_of;
 use crate::source::{Retry, Source};
+use crate::store::io::StoreIo;
+use crate::store::threads::Spawner;
 use crate::store::{Guarded, SpillStore, TempFileStore};
 
 /// Enough for a song or a picture: such small resources never touch the disk.
@@ -60,6 +62,7 @@ pub struct Builder {
     limits: Limits,
     retry: Retry,
     store: Option<Arc<dyn SpillStore>>,
+    spawner: Spawner,
 }
 
 impl Builder {
@@ -71,7 +74,7 @@ impl Builder {
             read_ahead: READ_AHEAD,
             streams: STREAMS,
         };
-        Self { name: None, limits, retry: Retry::default(), store: None }
+        Self { name: None, limits, retry: Retry::default(), store: None, spawner: Spawner::default() }
     }
 
     /// The size that the stream is expected to have, in bytes, if you know: a `u64` or an
@@ -178,6 +181,16 @@ impl Builder {
     /// detected; [`SpillStore`] says why.
     pub fn store(mut self, store: impl SpillStore) -> Self {
         self.store = Some(Arc::new(Guarded::new(store)));
+        self
+    }
+
+    /// Gives each job of the disk, which may block, to `run`. By default they run on threads of the process.
+    ///
+    /// This is for the tests of this repository: it is not part of the stable API, and may change in any
+    /// release. `run` may run a job on any thread and at any time. A job that is dropped counts as failed.
+    #[doc(hidden)]
+    pub fn disk_spawner(mut self, run: impl Fn(Box<dyn FnOnce() + Send>) + Send + Sync + 'static) -> Self {
+        self.spawner = Spawner::new(run);
         self
     }
 
@@ -357,6 +370,7 @@ impl Builder {
         // enough of those would lock out all others.
         let (requests, received) = mpsc::unbounded_channel();
         let shared = Arc::<Shared>::default();
+        let store = StoreIo::new(store, self.spawner);
         let (snapshots, lender, actor) =
             StreamBuffer::new(received, streams, core, store, Arc::clone(&shared), span);
         (BufferHandle::new(requests, snapshots, shared, lender), actor)

@@ -28,10 +28,9 @@ use crate::core::{Action, Core, Event, Token};
 use crate::error::Error;
 use crate::panics;
 use crate::progress::Snapshot;
-use crate::store::SpillStore;
 use crate::store::io::{StoreIo, StoreRead};
 use crate::store::lender::Lender;
-use crate::store::threads::{self, Job};
+use crate::store::threads::Job;
 
 /// The most requests that are taken from the channel at a time. Many at a time make each one cheap.
 const BATCH: usize = 64;
@@ -75,13 +74,13 @@ impl StreamBuffer {
         requests: mpsc::UnboundedReceiver<Message>,
         streams: Streams,
         core: Core<Reply>,
-        store: Arc<dyn SpillStore>,
+        store: StoreIo<Reply>,
         shared: Arc<Shared>,
         span: Span,
     ) -> (watch::Receiver<Snapshot>, Arc<Lender>, Self) {
         let snapshot = Snapshot { progress: core.published(), source_error: None, store_error: None };
         let (snapshots, published) = watch::channel(snapshot);
-        let (inbox, store) = (Inbox::new(requests, Arc::clone(&shared)), StoreIo::new(store));
+        let inbox = Inbox::new(requests, Arc::clone(&shared));
         let (timer, now) = (Timer::default(), timer::now());
         let lender = store.lender();
         let actor = Self { inbox, streams, core, store, snapshots, shared, span, timer, now };
@@ -393,7 +392,8 @@ impl StreamBuffer {
 
     /// Frees the memory on a disk thread, if that takes long.
     fn free_memory(&mut self) -> Option<Job<()>> {
-        (self.core.held() >= FREE_LATER).then(|| threads::drop_later(self.core.take_memory()))
+        let is_large = self.core.held() >= FREE_LATER;
+        is_large.then(|| self.store.spawner().drop_later(self.core.take_memory()))
     }
 }
 

@@ -15,7 +15,7 @@ use super::SpillStore;
 use super::access::{read_range, write_all};
 use super::lender::Lender;
 use super::owned::Owned;
-use super::threads::{self, Job};
+use super::threads::{Job, Spawner};
 use crate::core::{Token, Write};
 use crate::error::Error;
 use crate::panics;
@@ -64,10 +64,10 @@ pub(crate) struct StoreIo<T> {
 }
 
 impl<T: Token> StoreIo<T> {
-    pub(crate) fn new(store: Arc<dyn SpillStore>) -> Self {
-        let store = Arc::new(Owned::new(store));
+    pub(crate) fn new(store: Arc<dyn SpillStore>, spawner: Spawner) -> Self {
+        let store = Arc::new(Owned::new(store, spawner.clone()));
         Self {
-            lender: Arc::new(Lender::new(&store)),
+            lender: Arc::new(Lender::new(&store, spawner)),
             store,
             writing: None,
             held: None,
@@ -80,6 +80,11 @@ impl<T: Token> StoreIo<T> {
     /// Reads slices of the store for the handles.
     pub(crate) fn lender(&self) -> Arc<Lender> {
         Arc::clone(&self.lender)
+    }
+
+    /// What runs the disk work of the buffer.
+    pub(crate) fn spawner(&self) -> &Spawner {
+        self.lender.spawner()
     }
 
     /// The store gets a limit. From now on callers ask for each read.
@@ -110,7 +115,7 @@ impl<T: Token> StoreIo<T> {
             }
             let (store, position) = (self.store.share(), read.position);
             let len = length(&read.range);
-            let job = threads::spawn(move || read_range(&*store, position, len));
+            let job = self.spawner().spawn(move || read_range(&*store, position, len));
             self.reading.push((read, job));
         }
     }
@@ -146,7 +151,8 @@ impl<T: Token> StoreIo<T> {
             self.lender.announce(generation, write.places());
         }
         let (store, offset) = (self.store.share(), write.offset);
-        self.writing = Some((offset, threads::spawn(move || write_all(&*store, &write))));
+        let job = self.spawner().spawn(move || write_all(&*store, &write));
+        self.writing = Some((offset, job));
     }
 
     /// The offset and the result of the running write, once it has ended. To be called after `poll_read`,
@@ -243,7 +249,7 @@ mod tests {
             let (go_on, end) = std::sync::mpsc::channel();
             let slow = Slow { calls: std::sync::Mutex::default(), end: std::sync::Mutex::new(end) };
             let (slow, mut order) = (Arc::new(slow), Vec::new());
-            let mut store = StoreIo::new(Arc::clone(&slow) as Arc<dyn SpillStore>);
+            let mut store = StoreIo::new(Arc::clone(&slow) as Arc<dyn SpillStore>, Spawner::default());
             store.read(ask(4096));
             store.write(write);
             assert!(store.poll_read(&mut Context::from_waker(Waker::noop())).is_pending());

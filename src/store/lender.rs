@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 
 use super::access::try_read;
 use super::owned::Owned;
+use super::threads::Spawner;
 use crate::core::lent::Lent;
 use crate::core::memory::number_of;
 
@@ -30,16 +31,23 @@ pub(crate) struct Lender {
     generations: [AtomicU64; ENTRIES],
     /// The end of the settled bytes, as far as the actor has reported it with a slice; or `LIMITED`.
     settled: AtomicU64,
+    spawner: Spawner,
 }
 
 impl Lender {
-    pub(super) fn new(store: &Arc<Owned>) -> Self {
+    pub(super) fn new(store: &Arc<Owned>, spawner: Spawner) -> Self {
         Self {
             store: Arc::downgrade(store),
             can_try: AtomicBool::new(true),
             generations: Default::default(),
             settled: AtomicU64::new(0),
+            spawner,
         }
+    }
+
+    /// What runs the disk work of the buffer.
+    pub(crate) fn spawner(&self) -> &Spawner {
+        &self.spawner
     }
 
     /// Whether it is worth asking for a slice.

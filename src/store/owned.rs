@@ -7,24 +7,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::SpillStore;
-use super::threads::{self, Job};
+use super::threads::{Job, Spawner};
 use crate::panics;
 
 /// The store of one buffer. If it was written to, a disk thread drops it, whoever the last owner is: to close
 /// a large file takes long.
 pub(super) struct Owned {
     store: Arc<dyn SpillStore>,
+    spawner: Spawner,
     is_written: AtomicBool,
 }
 
 impl Owned {
-    pub(super) fn new(store: Arc<dyn SpillStore>) -> Self {
-        Self { store, is_written: AtomicBool::new(false) }
+    pub(super) fn new(store: Arc<dyn SpillStore>, spawner: Spawner) -> Self {
+        Self { store, spawner, is_written: AtomicBool::new(false) }
     }
 
     /// Takes the place of a store that was dropped.
     pub(super) fn gone() -> Self {
-        Self::new(Arc::new(Gone))
+        Self::new(Arc::new(Gone), Spawner::default())
     }
 
     /// The store, for work on a disk thread. The work must end before this is dropped.
@@ -41,7 +42,7 @@ impl Owned {
     pub(super) fn release(&mut self) -> Option<Job<()>> {
         let store = mem::replace(&mut self.store, Arc::new(Gone));
         if mem::take(self.is_written.get_mut()) {
-            return Some(threads::drop_later(store));
+            return Some(self.spawner.drop_later(store));
         }
         panics::drop_quietly(store);
         None

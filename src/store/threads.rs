@@ -27,16 +27,34 @@ const IDLE_TIME: Duration = Duration::from_secs(5);
 
 static THREADS: Threads = Threads::new(IDLE_TIME);
 
-/// Runs `work` on a thread that may block. If no thread can be started, `work` is dropped here and the
-/// job resolves to the error.
-pub(crate) fn spawn<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Job<R> {
-    THREADS.spawn(work)
-}
+/// What runs the disk work of a buffer, or of many buffers: the disk threads of the process, unless a test
+/// gives another one.
+#[derive(Clone, Default)]
+pub(crate) struct Spawner(Option<Arc<Run>>);
 
-/// Drops a value whose drop may take long: on a disk thread, or here if no thread can be started. The
-/// job resolves when it is dropped.
-pub(crate) fn drop_later<T: Send + 'static>(value: T) -> Job<()> {
-    spawn(move || drop(value))
+/// Runs a job, anywhere and at any time.
+type Run = dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync;
+
+impl Spawner {
+    /// A spawner that gives each job to `run`.
+    pub(crate) fn new(run: impl Fn(Box<dyn FnOnce() + Send>) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(run)))
+    }
+
+    /// Runs `work` where it may block. If it is dropped instead, because no thread can be started, the job resolves
+    /// to an error.
+    pub(crate) fn spawn<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Job<R> {
+        let Some(run) = &self.0 else { return THREADS.spawn(work) };
+        let (task, job) = task(work);
+        run(Box::new(move || task(Ok(&|| {}))));
+        job
+    }
+
+    /// Drops a value whose drop may take long: on a disk thread, or here if no thread can be started. The
+    /// job resolves when it is dropped.
+    pub(crate) fn drop_later<T: Send + 'static>(&self, value: T) -> Job<()> {
+        self.spawn(move || drop(value))
+    }
 }
 
 /// Work on another thread. Dropping the job does not stop the work.
@@ -47,13 +65,36 @@ impl<R> Future for Job<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let result = ready!(Pin::new(&mut self.0).poll(cx));
-        Poll::Ready(result.unwrap_or_else(|_| Err(io::Error::other("the disk thread gave no result"))))
+        Poll::Ready(result.unwrap_or_else(|_| Err(io::Error::other("no disk thread has done the work"))))
     }
 }
 
-/// Work with the place where its result is sent. A thread calls it; if there is no thread for it, it is called with
-/// the error.
-type Task = Box<dyn FnOnce(io::Result<&Worker<'_>>) + Send>;
+/// Work with the place where its result is sent. A thread calls it, with what is to be called when the work is
+/// done and its result is not sent yet. If there is no thread for it, it is called with the error.
+type Task = Box<dyn FnOnce(io::Result<&dyn Fn()>) + Send>;
+
+/// Makes a task of `work`, and the job of its caller.
+fn task<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> (Task, Job<R>) {
+    let (reply, result) = oneshot::channel();
+    let trace = Trace::start();
+    let task = Box::new(move |thread: io::Result<&dyn Fn()>| {
+        let result = match thread {
+            Ok(done) => {
+                let result = trace.enter(|| panics::catch("disk work", || Ok(work())));
+                done();
+                result
+            }
+            Err(error) => {
+                panics::drop_quietly(work);
+                Err(error)
+            }
+        };
+        // The caller may have dropped its job.
+        let _ = reply.send(result);
+        drop(trace);
+    });
+    (task, Job(result))
+}
 
 struct Threads {
     /// The threads without work, in the order of their last use. So the oldest ones can end.
@@ -82,26 +123,9 @@ impl Threads {
     }
 
     fn spawn<R: Send + 'static>(&'static self, work: impl FnOnce() -> R + Send + 'static) -> Job<R> {
-        let (reply, result) = oneshot::channel();
-        let trace = Trace::start();
-        self.run(Box::new(move |worker| {
-            let result = match worker {
-                Ok(worker) => {
-                    let result = trace.enter(|| panics::catch("disk work", || Ok(work())));
-                    // This is done before the reply, so that work that follows from the reply finds this thread idle.
-                    worker.rest();
-                    result
-                }
-                Err(error) => {
-                    panics::drop_quietly(work);
-                    Err(error)
-                }
-            };
-            // The caller may have dropped its job.
-            let _ = reply.send(result);
-            drop(trace);
-        }));
-        Job(result)
+        let (task, job) = task(work);
+        self.run(task);
+        job
     }
 
     /// Gives a task to an idle thread, or to a new one if there is none.
@@ -127,7 +151,8 @@ impl Threads {
             let worker = Worker { threads: self, slot, has_rested: Cell::new(false) };
             // Only a waker or a subscriber of `tracing` can panic here.
             let _ = panics::catch("disk thread", || {
-                task(Ok(&worker));
+                // The thread rests before the reply, so that work that follows from the reply finds it idle.
+                task(Ok(&|| worker.rest()));
                 Ok(())
             });
             worker.rest();
@@ -238,6 +263,12 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().build()?.block_on(job)
     }
 
+    /// A spawner whose jobs wait until the test runs or drops them.
+    fn queue() -> (Spawner, mpsc::Receiver<Box<dyn FnOnce() + Send>>) {
+        let (queue, jobs) = mpsc::channel();
+        (Spawner::new(move |job| queue.send(job).unwrap()), jobs)
+    }
+
     fn id() -> ThreadId {
         thread::current().id()
     }
@@ -342,6 +373,41 @@ mod tests {
         }
         wait(threads.spawn(|| ())).unwrap();
         assert_eq!(threads.lock().len(), 1);
+    }
+
+    #[test]
+    fn a_job_runs_when_and_where_its_spawner_runs_it() {
+        let (spawner, jobs) = queue();
+        let mut first = spawner.spawn(id);
+        let second = spawner.clone().spawn(|| panic!("as the test asked"));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(first.poll_unpin(&mut cx).is_pending());
+        jobs.recv().unwrap()();
+        assert_eq!(wait(first).unwrap(), id());
+        jobs.recv().unwrap()();
+        assert_eq!(wait(second).unwrap_err().to_string(), "the disk work panicked: as the test asked");
+        assert!(jobs.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_job_that_its_spawner_drops_fails_and_drops_what_it_holds() {
+        let (spawner, jobs) = queue();
+        let held = Arc::new(());
+        let (work, value) = (Arc::clone(&held), Arc::clone(&held));
+        for job in [spawner.spawn(move || drop(work)), spawner.drop_later(value)] {
+            drop(jobs.recv().unwrap());
+            assert_eq!(wait(job).unwrap_err().to_string(), "no disk thread has done the work");
+        }
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+
+    #[test]
+    fn a_spawner_runs_a_job_whose_caller_has_left() {
+        let (spawner, jobs) = queue();
+        let (sender, receiver) = mpsc::channel();
+        drop(spawner.spawn(move || sender.send(1)));
+        jobs.recv().unwrap()();
+        assert_eq!(receiver.recv().unwrap(), 1);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Disk work runs on threads of its own, so it depends neither on a runtime nor on its blocking pool.
 
 use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -8,12 +9,14 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use futures::future::join;
-use streamspool::StreamBuffer;
+use streamspool::{Error, ErrorKind, StreamBuffer};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use crate::support::disk::Disk;
 use crate::support::source::ready;
-use crate::support::{MIB, assert_bytes, data};
+use crate::support::store::Control;
+use crate::support::{MIB, assert_bytes, assert_data, chain, data};
 
 /// Runs a future on this thread, without any runtime.
 fn block_on<F: Future>(future: F) -> F::Output {
@@ -94,4 +97,37 @@ fn rules_12_and_17_spilling_reading_back_and_saving_need_no_runtime() {
         assert_bytes(&std::fs::read(&path).unwrap(), &data(0, 4 * MIB), 0);
     };
     block_on(join(client, actor.run()));
+}
+
+#[tokio::test]
+async fn rules_16_and_17_disk_work_that_is_never_done_fails_its_request_and_holds_up_nothing() {
+    let disk = Disk::default();
+    // This store reads nothing without a disk job.
+    let builder = disk.serve(StreamBuffer::builder().store(Control::default().store()));
+    let (buffer, actor) = builder.build(ready(MIB as u64, 64 * 1024));
+    let actor = tokio::spawn(actor.run());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("saved");
+    let check = |error: Error, kind| {
+        assert_eq!(error.kind(), kind);
+        assert_eq!(chain(&error)[1], "no disk thread has done the work");
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::Other, "readers must not try again");
+    };
+    assert_data(&buffer.read(0, MIB).await.unwrap(), 0);
+    check(disk.while_dropping(buffer.spill()).await.unwrap_err(), ErrorKind::Spill);
+    assert_eq!(buffer.progress().spilled, 0);
+    disk.while_running(buffer.spill()).await.unwrap();
+    assert_eq!(buffer.progress().resident, 0);
+    let error = disk.while_dropping(buffer.read(5, 10)).await.unwrap_err();
+    assert_eq!(error.offset(), 5);
+    check(error, ErrorKind::Spill);
+    assert_data(&disk.while_running(buffer.read(5, 10)).await.unwrap(), 5);
+    check(disk.while_dropping(buffer.save(&path)).await.unwrap_err(), ErrorKind::Save);
+    assert!(!path.exists());
+    assert_eq!(disk.while_running(buffer.save(&path)).await.unwrap(), MIB as u64);
+    assert_bytes(&std::fs::read(&path).unwrap(), &data(0, MIB), 0);
+    drop(buffer);
+    // The store is dropped with the job that was to drop it.
+    disk.while_dropping(actor).await.unwrap();
+    assert_eq!(disk.waiting(), 0);
 }

@@ -15,7 +15,7 @@ use super::BufferHandle;
 use crate::core::lent::Found;
 use crate::error::Error;
 use crate::store::lender::Lender;
-use crate::store::threads;
+use crate::store::threads::Spawner;
 
 /// The most bytes that are written at a time. They are enough to make the way to a disk thread cheap, and few
 /// enough to let the progress move while a slow source arrives.
@@ -198,7 +198,8 @@ impl BufferHandle {
         disk: impl Disk,
         mut on_written: impl FnMut(u64) + Send,
     ) -> Result<u64, Error> {
-        let mut saving = Saving { disk, path: path.to_path_buf(), open: None, written: 0 };
+        let (path, spawner) = (path.to_path_buf(), self.lender.spawner().clone());
+        let mut saving = Saving { disk, path, spawner, open: None, written: 0 };
         saving = on_thread(saving, move |saving| saving.begin(existing)).await?;
         let mut borrow = self.lender.can_lend();
         loop {
@@ -225,6 +226,7 @@ struct Saving<D: Disk> {
     disk: D,
     /// The path as the caller wrote it, for messages.
     path: PathBuf,
+    spawner: Spawner,
     /// From the first step to the last.
     open: Option<(D::Draft, Target)>,
     written: u64,
@@ -301,7 +303,7 @@ impl<D: Disk> Drop for Saving<D> {
     /// Removing a large file takes long, so a disk thread does it.
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
-            drop(threads::drop_later(open));
+            drop(self.spawner.drop_later(open));
         }
     }
 }
@@ -311,8 +313,8 @@ async fn on_thread<D: Disk>(
     mut saving: Saving<D>,
     step: impl FnOnce(&mut Saving<D>) -> io::Result<()> + Send + 'static,
 ) -> Result<Saving<D>, Error> {
-    let (path, offset) = (saving.path.clone(), saving.written);
-    let job = threads::spawn(move || {
+    let (path, spawner, offset) = (saving.path.clone(), saving.spawner.clone(), saving.written);
+    let job = spawner.spawn(move || {
         let result = step(&mut saving);
         (saving, result)
     });

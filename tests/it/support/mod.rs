@@ -4,6 +4,8 @@
 #[path = "../../../src/core/tests/demand.rs"]
 pub mod demand;
 #[allow(dead_code, reason = "each test binary uses a part")]
+pub mod disk;
+#[allow(dead_code, reason = "each test binary uses a part")]
 pub mod jobs;
 #[allow(dead_code, reason = "each test binary uses a part")]
 pub mod places;
