@@ -2,42 +2,39 @@
 //! have a binary of their own, and run one after the other.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
 
-#[path = "it/support/jobs.rs"]
+#[path = "it/support/mod.rs"]
 #[allow(
     dead_code,
     unreachable_pub,
-    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
     clippy::missing_panics_doc,
+    clippy::panic,
     reason = "shared with other tests"
 )]
-mod jobs;
+mod support;
 
 use std::future::Future;
 use std::io;
-use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use peak_alloc::PeakAlloc;
-use streamspool::{SpillStore, StreamBuffer};
+use streamspool::StreamBuffer;
 use tokio::io::AsyncReadExt;
 
-use crate::jobs::Origin;
+use crate::support::disk::Disk;
+use crate::support::scripted_store::{Access, Act, Script};
+use crate::support::{KIB, MIB, poll_once};
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
-
-const KIB: usize = 1024;
-const MIB: usize = 1024 * KIB;
 
 /// Runs one test at a time, on a current-thread runtime that was used before.
 fn alone(test: impl Future<Output = ()>) {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    jobs::watch();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let buffer = StreamBuffer::spawn(zeros(10, 10));
@@ -56,16 +53,15 @@ async fn turns() {
     }
 }
 
-/// Polls a future once, as a `select!` would.
-fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
-}
-
 /// Chunks that allocate nothing, so that only the memory of the buffer is counted.
 fn zeros(size: usize, chunk: usize) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    static ZEROS: [u8; 64 * KIB] = [0; 64 * KIB];
     let sizes = (0..size).step_by(chunk).map(move |start| chunk.min(size - start));
-    futures::stream::iter(sizes.map(|len| Ok(Bytes::from_static(ZEROS.get(..len).unwrap()))))
+    futures::stream::iter(sizes.map(|len| Ok(zero_bytes(0, len))))
+}
+
+fn zero_bytes(_: u64, len: usize) -> Bytes {
+    static ZEROS: [u8; 4 * MIB] = [0; 4 * MIB];
+    Bytes::from_static(ZEROS.get(..len).unwrap())
 }
 
 #[test]
@@ -107,44 +103,21 @@ fn rule_7_a_burst_of_abandoned_reads_leaves_memory_flat() {
     });
 }
 
-/// A store of zeros that keeps no bytes. A read waits for the lock. While the test holds the lock, the disk
-/// hangs.
-#[derive(Default)]
-struct ZeroStore {
-    disk: Arc<Mutex<()>>,
-    /// The number of reads that have started.
-    reads: Arc<AtomicUsize>,
-}
-
-impl SpillStore for ZeroStore {
-    fn write_at(&self, _: u64, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn read_at(&self, _: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.reads.fetch_add(1, Ordering::SeqCst);
-        let _works = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
-        buf.fill(0);
-        Ok(buf.len())
-    }
-
-    fn try_read_at(&self, _: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let Ok(_works) = self.disk.try_lock() else { return Err(io::ErrorKind::WouldBlock.into()) };
-        buf.fill(0);
-        Ok(buf.len())
-    }
+/// A store of zeros, which are all cached.
+fn zero_store() -> Script {
+    let script = Script::of(zero_bytes);
+    script.tries(|_| Act::WORKS);
+    script
 }
 
 #[test]
-#[expect(clippy::await_holding_lock, reason = "this is the disk that hangs; no task waits for the lock")]
 fn rule_7_a_million_abandoned_reads_on_a_hanging_disk_leave_memory_flat() {
     alone(async {
-        let disk = Arc::new(Mutex::new(()));
-        let store = ZeroStore { disk: Arc::clone(&disk), ..ZeroStore::default() };
-        let buffer = StreamBuffer::builder().store(store).spawn(zeros(MIB, 64 * KIB));
+        let script = zero_store();
+        let buffer = StreamBuffer::builder().store(script.store()).spawn(zeros(MIB, 64 * KIB));
         buffer.load().await.unwrap();
         buffer.spill().await.unwrap();
-        let hangs = disk.lock().unwrap();
+        let hangs = script.hang();
         let leave = async |count: usize, at_once: usize| {
             for _ in 0..count / at_once {
                 let mut reads: Vec<_> = (0..at_once).map(|n| Box::pin(buffer.read(n as u64, 1000))).collect();
@@ -170,16 +143,14 @@ fn rule_7_a_million_abandoned_reads_on_a_hanging_disk_leave_memory_flat() {
 }
 
 #[test]
-#[expect(clippy::await_holding_lock, reason = "this is the disk that hangs; no task waits for the lock")]
 fn rule_9_reads_that_wait_for_the_disk_hold_no_blocks() {
     alone(async {
         for abandon in [true, false] {
             let before = HEAP.current_usage();
-            let disk = Arc::new(Mutex::new(()));
-            let store = ZeroStore { disk: Arc::clone(&disk), ..ZeroStore::default() };
+            let script = zero_store();
             let stream = zeros(400 * MIB, 64 * KIB);
-            let buffer = StreamBuffer::builder().max_memory(MIB).store(store).spawn(stream);
-            let hangs = disk.lock().unwrap();
+            let buffer = StreamBuffer::builder().max_memory(MIB).store(script.store()).spawn(stream);
+            let hangs = script.hang();
             let mut reads = Vec::new();
             for n in 1..=200 {
                 // The blocks that the last read asked for leave memory.
@@ -216,19 +187,17 @@ fn idle_buffers_cost_little() {
 }
 
 #[test]
-#[expect(clippy::await_holding_lock, reason = "this is the disk that hangs; no task waits for the lock")]
 fn rule_9_long_reads_that_wait_for_the_disk_hold_a_part_each() {
     alone(async {
-        let (disk, reads) = (Arc::new(Mutex::new(())), Arc::<AtomicUsize>::default());
-        let store = ZeroStore { disk: Arc::clone(&disk), reads: Arc::clone(&reads) };
-        let (buffer, actor) = StreamBuffer::builder().store(store).build(zeros(64 * MIB, 64 * KIB));
+        let script = zero_store();
+        let (buffer, actor) = StreamBuffer::builder().store(script.store()).build(zeros(64 * MIB, 64 * KIB));
         let actor = tokio::spawn(actor.run());
         buffer.load().await.unwrap();
         buffer.spill().await.unwrap();
         let before = HEAP.current_usage();
-        let hangs = disk.lock().unwrap();
+        let hangs = script.hang();
         let mut asked: Vec<_> = (0..20).map(|_| Box::pin(buffer.read(0, 64 * MIB))).collect();
-        while reads.load(Ordering::SeqCst) < 8 {
+        while script.count(Access::Read) < 8 {
             for read in &mut asked {
                 assert!(poll_once(read).is_pending());
             }
@@ -306,16 +275,14 @@ fn rule_9_a_small_stream_costs_little_over_its_size() {
 fn rule_17_the_memory_of_a_buffer_is_not_freed_on_the_async_thread() {
     alone(async {
         let size = 64 * MIB;
-        let jobs = Origin::here();
+        let disk = Disk::default();
         let before = HEAP.current_usage();
         let held = || HEAP.current_usage().saturating_sub(before);
         for abort in [false, true] {
             let stream = zeros(size, 64 * KIB);
-            let (buffer, actor) = StreamBuffer::builder().max_memory(usize::MAX).build(stream);
+            let (buffer, actor) = disk.serve(StreamBuffer::builder().max_memory(usize::MAX)).build(stream);
             let actor = tokio::spawn(actor.run());
             buffer.load().await.unwrap();
-            // From now on no disk thread does any work.
-            jobs.step(true);
             if abort {
                 actor.abort();
             } else {
@@ -324,9 +291,8 @@ fn rule_17_the_memory_of_a_buffer_is_not_freed_on_the_async_thread() {
             turns().await;
             assert_eq!(actor.is_finished(), abort);
             assert!(held() >= size, "{} of {size} bytes are held", held());
-            jobs.rest();
+            assert_eq!(disk.run_all(), 1);
             assert!(held() < MIB, "{} of {size} bytes are held", held());
-            jobs.step(false);
             assert_eq!(actor.await.is_err(), abort);
         }
     });

@@ -7,8 +7,9 @@ use streamspool::{State, StreamBuffer};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::time::timeout;
 
+use crate::support::disk::Disk;
+use crate::support::scripted_store::{Access, Script};
 use crate::support::source::{ready, source};
-use crate::support::store::Control;
 use crate::support::{BLOCK, MIB, assert_bytes, assert_data, data, on_both_runtimes, poll_once, settled};
 
 #[tokio::test(start_paused = true)]
@@ -124,7 +125,7 @@ async fn rule_7_a_reader_whose_read_was_dropped_loses_and_repeats_no_byte() {
 #[tokio::test(start_paused = true)]
 async fn rule_7_dropped_long_reads_and_loads_stop_pulling() {
     let (mut feed, stream) = source();
-    let buffer = StreamBuffer::builder().read_ahead(0).spawn(stream);
+    let buffer = Disk::running().serve(StreamBuffer::builder().read_ahead(0)).spawn(stream);
     for _ in 0..20 {
         feed.chunk(MIB);
     }
@@ -153,27 +154,29 @@ async fn rule_7_dropped_long_reads_and_loads_stop_pulling() {
 #[test]
 fn rule_7_reads_dropped_during_their_disk_read_are_harmless() {
     on_both_runtimes(|| async {
-        let control = Control::default();
+        let script = Script::default();
         let size = 2 * MIB as u64;
-        let buffer = StreamBuffer::builder().max_memory(0).store(control.store()).spawn(ready(size, BLOCK));
+        let disk = Disk::running();
+        let builder = StreamBuffer::builder().max_memory(0).store(script.store());
+        let buffer = disk.serve(builder).spawn(ready(size, BLOCK));
         buffer.load().await.unwrap();
         buffer.spill().await.unwrap();
         // From now on it is known that this store cannot be read without waiting.
         buffer.read(0, 1).await.unwrap();
-        control.hold_reads(true);
-        let before = control.look(|seen| seen.calls);
+        disk.hold();
+        let before = script.count(Access::Read);
         for n in 0..100 {
             let mut read = Box::pin(buffer.read(n, 1000));
             assert!(poll_once(&mut read).is_pending());
             // After this round trip the actor has taken in the read.
             buffer.read(0, 0).await.unwrap();
         }
-        control.until_held().await;
-        assert!(control.calls_waiting() <= 8, "{} reads at once", control.calls_waiting());
-        control.hold_reads(false);
+        disk.until_waiting().await;
+        assert!(disk.waiting() <= 8, "{} reads at once", disk.waiting());
+        disk.go_on();
         assert_bytes(&buffer.read(77, 1000).await.unwrap(), &data(77, 1000), 77);
         // The reads that had a thread, and the last one.
-        let calls = control.look(|seen| seen.calls) - before;
+        let calls = script.count(Access::Read) - before;
         assert!(calls <= 9, "{calls} reads of the disk");
     });
 }

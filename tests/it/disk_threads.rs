@@ -14,8 +14,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::support::disk::Disk;
+use crate::support::scripted_store::Script;
 use crate::support::source::ready;
-use crate::support::store::Control;
 use crate::support::{MIB, assert_bytes, assert_data, chain, data};
 
 /// Runs a future on this thread, without any runtime.
@@ -101,9 +101,10 @@ fn rules_12_and_17_spilling_reading_back_and_saving_need_no_runtime() {
 
 #[tokio::test]
 async fn rules_16_and_17_disk_work_that_is_never_done_fails_its_request_and_holds_up_nothing() {
-    let disk = Disk::default();
+    let disk = Disk::running();
     // This store reads nothing without a disk job.
-    let builder = disk.serve(StreamBuffer::builder().store(Control::default().store()));
+    let script = Script::default();
+    let builder = disk.serve(StreamBuffer::builder().store(script.store()));
     let (buffer, actor) = builder.build(ready(MIB as u64, 64 * 1024));
     let actor = tokio::spawn(actor.run());
     let dir = tempfile::tempdir().unwrap();
@@ -113,21 +114,36 @@ async fn rules_16_and_17_disk_work_that_is_never_done_fails_its_request_and_hold
         assert_eq!(chain(&error)[1], "no disk thread has done the work");
         assert_eq!(io::Error::from(error).kind(), io::ErrorKind::Other, "readers must not try again");
     };
+    // Drops the next job without running it.
+    let dropping = async || {
+        disk.until_waiting().await;
+        drop(disk.take(0));
+    };
     assert_data(&buffer.read(0, MIB).await.unwrap(), 0);
-    check(disk.while_dropping(buffer.spill()).await.unwrap_err(), ErrorKind::Spill);
+    disk.hold();
+    let (spill, ()) = join(buffer.spill(), dropping()).await;
+    check(spill.unwrap_err(), ErrorKind::Spill);
     assert_eq!(buffer.progress().spilled, 0);
-    disk.while_running(buffer.spill()).await.unwrap();
+    disk.go_on();
+    buffer.spill().await.unwrap();
     assert_eq!(buffer.progress().resident, 0);
-    let error = disk.while_dropping(buffer.read(5, 10)).await.unwrap_err();
+    disk.hold();
+    let (read, ()) = join(buffer.read(5, 10), dropping()).await;
+    let error = read.unwrap_err();
     assert_eq!(error.offset(), 5);
     check(error, ErrorKind::Spill);
-    assert_data(&disk.while_running(buffer.read(5, 10)).await.unwrap(), 5);
-    check(disk.while_dropping(buffer.save(&path)).await.unwrap_err(), ErrorKind::Save);
+    let (save, ()) = join(buffer.save(&path), dropping()).await;
+    check(save.unwrap_err(), ErrorKind::Save);
+    disk.go_on();
+    assert_data(&buffer.read(5, 10).await.unwrap(), 5);
     assert!(!path.exists());
-    assert_eq!(disk.while_running(buffer.save(&path)).await.unwrap(), MIB as u64);
+    assert_eq!(buffer.save(&path).await.unwrap(), MIB as u64);
     assert_bytes(&std::fs::read(&path).unwrap(), &data(0, MIB), 0);
-    drop(buffer);
     // The store is dropped with the job that was to drop it.
-    disk.while_dropping(actor).await.unwrap();
-    assert_eq!(disk.waiting(), 0);
+    disk.hold();
+    drop(buffer);
+    let (ended, ()) = join(actor, dropping()).await;
+    ended.unwrap();
+    assert!(script.is_dropped());
+    assert_eq!((disk.waiting(), script.seen().wrong), (0, vec![]));
 }

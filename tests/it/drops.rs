@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures::{Stream, StreamExt};
-use streamspool::{Bytes, ErrorKind, SpillStore, StreamBuffer, TempFileStore};
+use streamspool::{Bytes, ErrorKind, StreamBuffer, TempFileStore};
 
+use crate::support::disk::Disk;
+use crate::support::scripted_store::{Act, Script};
 use crate::support::source::{ready, source};
-use crate::support::store::Control;
 use crate::support::{MIB, assert_bytes, chain, data, on_both_runtimes, settled};
 
 /// Panics when it is dropped, and counts how often that happens.
@@ -82,75 +83,48 @@ fn rule_17_a_panic_payload_that_panics_again_is_an_error_of_the_source() {
     });
 }
 
-/// Panics or fails in each call with a value whose destructor panics. Its own destructor panics too.
-struct Hostile {
-    bomb: Bomb,
-    mode: Arc<AtomicUsize>,
-    file: TempFileStore,
-    #[allow(dead_code, reason = "it is only dropped")]
-    own: Armed,
-}
-
-const WORKS: usize = 0;
-const PANICS: usize = 1;
-const FAILS: usize = 2;
-const IS_INTERRUPTED: usize = 3;
-
-impl Hostile {
-    fn call<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        match self.mode.load(Ordering::SeqCst) {
-            WORKS => work(),
-            PANICS => panic_any(self.bomb.armed()),
-            FAILS => Err(io::Error::other(self.bomb.armed())),
-            _ => Err(io::Error::new(io::ErrorKind::Interrupted, self.bomb.armed())),
-        }
-    }
-}
-
-impl SpillStore for Hostile {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        self.call(|| self.file.write_at(offset, bytes))
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.call(|| self.file.read_at(offset, buf))
-    }
-
-    fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.call(|| self.file.read_at(offset, buf))
-    }
-}
-
 #[test]
 fn rule_17_a_store_whose_panics_and_errors_panic_again_fails_only_its_calls() {
     on_both_runtimes(|| async {
-        for bad in [PANICS, FAILS, IS_INTERRUPTED] {
+        for bad in ["panics", "fails", "is interrupted"] {
             let (bomb, own) = (Bomb::default(), Bomb::default());
-            let mode = Arc::new(AtomicUsize::new(bad));
-            let store = Hostile {
-                bomb: bomb.clone(),
-                mode: Arc::clone(&mode),
-                file: TempFileStore::new(),
-                own: own.armed(),
+            let script = Script::cached();
+            // Each call panics or fails with a value whose destructor panics. That of the store panics too.
+            let detonate = || {
+                let bomb = bomb.clone();
+                let act = move |_| match bad {
+                    "panics" => Act::Panics(Box::new(bomb.armed())),
+                    "fails" => Act::Fails(io::Error::other(bomb.armed())),
+                    _ => Act::Fails(io::Error::new(io::ErrorKind::Interrupted, bomb.armed())),
+                };
+                script.writes(act.clone());
+                script.reads(act.clone());
+                script.tries(act);
             };
+            let works = || {
+                script.heal();
+                script.tries(|_| Act::WORKS);
+            };
+            detonate();
+            let store = script.store_with(own.armed());
             let (buffer, actor) = StreamBuffer::builder().store(store).build(ready(1000, 100));
             let actor = tokio::spawn(actor.run());
             buffer.load().await.unwrap();
             let error = buffer.spill().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Spill);
-            let cause = if bad == PANICS { "the spill store panicked: (no message)" } else { "armed" };
+            let cause = if bad == "panics" { "the spill store panicked: (no message)" } else { "armed" };
             assert_eq!(chain(&error)[1..], [cause]);
             drop(error);
-            mode.store(WORKS, Ordering::SeqCst);
+            works();
             buffer.spill().await.unwrap();
-            mode.store(bad, Ordering::SeqCst);
+            detonate();
             // The attempt without waiting fails first.
             let before = bomb.drops();
             let error = buffer.read(0, 1000).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Spill);
             drop(error);
             assert!(bomb.drops() > before + 1, "{}", bomb.drops());
-            mode.store(WORKS, Ordering::SeqCst);
+            works();
             assert_bytes(&buffer.read(0, 1000).await.unwrap(), &data(0, 1000), 0);
             drop(buffer);
             actor.await.expect("no panic in the actor");
@@ -161,18 +135,8 @@ fn rule_17_a_store_whose_panics_and_errors_panic_again_fails_only_its_calls() {
 
 #[tokio::test(start_paused = true)]
 async fn rule_17_a_panic_in_the_drop_of_a_store_is_ignored_wherever_it_happens() {
-    /// Takes all bytes.
-    struct Sink(#[allow(dead_code, reason = "it is only dropped")] Armed);
-    impl SpillStore for Sink {
-        fn write_at(&self, _: u64, bytes: &[u8]) -> io::Result<usize> {
-            Ok(bytes.len())
-        }
-        fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
-            Ok(0)
-        }
-    }
     let bomb = Bomb::default();
-    let builder = || StreamBuffer::builder().store(Sink(bomb.armed()));
+    let builder = || StreamBuffer::builder().store(Script::default().store_with(bomb.armed()));
     drop(builder());
     assert_eq!(bomb.drops(), 1);
     drop(builder().store(TempFileStore::new()));
@@ -192,44 +156,32 @@ async fn rule_17_a_panic_in_the_drop_of_a_store_is_ignored_wherever_it_happens()
 
 #[test]
 fn rule_17_a_panic_in_the_drop_of_an_error_is_ignored_while_the_actor_ends() {
-    /// Waits while the test holds it, then fails with an error whose destructor panics.
-    struct Held {
-        control: Control,
-        writes_fail: bool,
-        bomb: Bomb,
-    }
-    impl SpillStore for Held {
-        fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-            let written = self.control.store().write_at(offset, bytes)?;
-            if self.writes_fail { Err(io::Error::other(self.bomb.armed())) } else { Ok(written) }
-        }
-        fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-            let _ = self.control.store().read_at(offset, buf);
-            Err(io::Error::other(self.bomb.armed()))
-        }
-    }
     on_both_runtimes(|| async {
         for writes_fail in [false, true] {
-            let (control, bomb) = (Control::default(), Bomb::default());
-            let store = Held { control: control.clone(), writes_fail, bomb: bomb.clone() };
-            let (buffer, actor) = StreamBuffer::builder().store(store).build(ready(1000, 100));
+            let (disk, script, bomb) = (Disk::running(), Script::default(), Bomb::default());
+            let builder = disk.serve(StreamBuffer::builder().store(script.store()));
+            let (buffer, actor) = builder.build(ready(1000, 100));
             let actor = tokio::spawn(actor.run());
             buffer.load().await.unwrap();
+            let (armed, fails) =
+                (bomb.clone(), move |bomb: &Bomb| Act::Fails(io::Error::other(bomb.armed())));
             let held = if writes_fail {
-                control.hold_writes(true);
+                script.writes(move |_| fails(&armed));
+                disk.hold();
                 let buffer = buffer.clone();
                 tokio::spawn(async move { buffer.spill().await.map(drop) })
             } else {
                 buffer.spill().await.unwrap();
-                control.hold_reads(true);
+                script.reads(move |_| fails(&armed));
+                disk.hold();
                 let buffer = buffer.clone();
                 tokio::spawn(async move { buffer.read(0, 1000).await.map(drop) })
             };
-            control.until_held().await;
+            disk.until_waiting().await;
             buffer.close();
             assert_eq!(held.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
-            control.hold_writes(false);
-            control.hold_reads(false);
+            assert_eq!(bomb.drops(), 0);
+            disk.go_on();
             actor.await.expect("no panic in the actor");
             assert_eq!(bomb.drops(), 1);
         }
@@ -275,11 +227,11 @@ async fn rules_14_and_17_a_chunk_whose_owner_panics_is_cut_at_the_declared_size(
 #[tokio::test(start_paused = true)]
 async fn rule_17_a_panic_in_the_drop_of_a_chunk_is_ignored_while_it_arrives() {
     for aborts in [false, true] {
-        let (bomb, control) = (Bomb::default(), Control::default());
-        control.hold_writes(true);
+        let (bomb, disk, script) = (Bomb::default(), Disk::running(), Script::default());
+        disk.hold();
         let (mut feed, stream) = source();
-        let (buffer, actor) =
-            StreamBuffer::builder().max_memory(0).read_ahead(u64::MAX).store(control.store()).build(stream);
+        let builder = StreamBuffer::builder().max_memory(0).read_ahead(u64::MAX).store(script.store());
+        let (buffer, actor) = disk.serve(builder).build(stream);
         let actor = tokio::spawn(actor.run());
         feed.bytes(bomb.chunk(0, 5 * MIB));
         while buffer.progress().loaded < MIB as u64 {
@@ -294,7 +246,7 @@ async fn rule_17_a_panic_in_the_drop_of_a_chunk_is_ignored_while_it_arrives() {
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
-        control.hold_writes(false);
+        disk.go_on();
         let ended = actor.await;
         assert!(if aborts { ended.unwrap_err().is_cancelled() } else { ended.is_ok() });
         // An aborted actor leaves its memory to a disk thread.

@@ -4,10 +4,11 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io::{self, Read};
 
-use streamspool::{BufferHandle, Bytes, Error, ErrorKind, SpillStore, StreamBuffer, TempFileStore};
+use streamspool::{BufferHandle, Bytes, Error, ErrorKind, StreamBuffer};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::SyncIoBridge;
 
+use crate::support::scripted_store::{Act, Fault, Script};
 use crate::support::source::{ready, source};
 use crate::support::{assert_bytes, chain, data, on_both_runtimes};
 
@@ -74,42 +75,21 @@ fn rule_15_a_failed_source_is_no_end_and_no_endless_loop_for_blocking_readers() 
     });
 }
 
-/// Takes all bytes, and fails all reads or all writes with one kind.
-struct Failing {
-    file: TempFileStore,
-    writes: Option<io::ErrorKind>,
-    reads: Option<io::ErrorKind>,
-}
-
-impl SpillStore for Failing {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        match self.writes {
-            Some(kind) => Err(io::Error::new(kind, "as the test asked")),
-            None => self.file.write_at(offset, bytes),
-        }
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        match self.reads {
-            Some(kind) => Err(io::Error::new(kind, "as the test asked")),
-            None => self.file.read_at(offset, buf),
-        }
-    }
-}
-
 #[test]
 fn rules_15_and_16_a_failed_store_is_no_end_and_no_endless_loop() {
     on_both_runtimes(|| async {
         for (kind, shown) in MISREAD {
-            let store = Failing { file: TempFileStore::new(), writes: Some(kind), reads: None };
-            let buffer = StreamBuffer::builder().store(store).spawn(ready(1000, 100));
+            let script = Script::default();
+            script.writes(move |_| Act::fails(kind));
+            let buffer = StreamBuffer::builder().store(script.store()).spawn(ready(1000, 100));
             buffer.load().await.unwrap();
             let error = buffer.spill().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Spill);
             assert_mapped(&error.into(), kind, shown);
 
-            let store = Failing { file: TempFileStore::new(), writes: None, reads: Some(kind) };
-            let buffer = StreamBuffer::builder().store(store).spawn(ready(1000, 100));
+            let script = Script::default();
+            script.reads(move |_| Act::fails(kind));
+            let buffer = StreamBuffer::builder().store(script.store()).spawn(ready(1000, 100));
             buffer.load().await.unwrap();
             buffer.spill().await.unwrap();
             let error = buffer.reader().read_exact(&mut [0; 100]).await.unwrap_err();
@@ -162,9 +142,9 @@ fn rule_19_a_chain_of_causes_says_each_text_once() {
         let error = buffer.load().await.unwrap_err();
         assert_chain(&error, &["the source ended at offset 2, before its declared size of 3 bytes"]);
 
-        let full = Some(io::ErrorKind::StorageFull);
-        let store = Failing { file: TempFileStore::new(), writes: full, reads: None };
-        let buffer = StreamBuffer::builder().store(store).spawn(ready(1000, 100));
+        let script = Script::default();
+        script.fault(Fault::NoSpace);
+        let buffer = StreamBuffer::builder().store(script.store()).spawn(ready(1000, 100));
         buffer.load().await.unwrap();
         let error = buffer.spill().await.unwrap_err();
         let message = "could not move bytes from memory to the spill store at offset 0";

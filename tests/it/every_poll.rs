@@ -11,8 +11,9 @@ use futures::StreamExt;
 use streamspool::{BufferHandle, ErrorKind, State, StreamBuffer};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt};
 
+use crate::support::disk::Disk;
+use crate::support::scripted_store::Script;
 use crate::support::source::{Feed, source};
-use crate::support::store::Control;
 use crate::support::{KIB, MIB, assert_bytes, data, poll_once, settled};
 
 type Request = Pin<Box<dyn Future<Output = ()>>>;
@@ -34,7 +35,8 @@ struct Trial {
 impl Trial {
     async fn new(chunk: usize, max_memory: usize) -> Self {
         let (feed, stream) = source();
-        let buffer = StreamBuffer::builder().read_ahead(0).max_memory(max_memory).spawn(stream);
+        let builder = StreamBuffer::builder().read_ahead(0).max_memory(max_memory);
+        let buffer = Disk::running().serve(builder).spawn(stream);
         let mut trial = Self { feed, fed: 0, chunk, buffer, dir: tempfile::tempdir().unwrap() };
         trial.step();
         trial.buffer.read(0, chunk).await.unwrap();
@@ -304,10 +306,10 @@ async fn rule_18_a_seek_from_the_end_dropped_at_any_poll_moves_nothing() {
 async fn rule_17_an_actor_dropped_at_any_poll_answers_every_request_and_leaves_nothing_behind() {
     for polls in 0..30 {
         let (mut feed, stream) = source();
-        let control = Control::default();
+        let script = Script::default();
         let dir = tempfile::tempdir().unwrap();
-        let builder = StreamBuffer::builder().max_memory(0).read_ahead(0).store(control.store());
-        let (buffer, actor) = builder.build(stream);
+        let builder = StreamBuffer::builder().max_memory(0).read_ahead(0).store(script.store());
+        let (buffer, actor) = Disk::running().serve(builder).build(stream);
         let (path, handle) = (dir.path().join("saved"), buffer.clone());
         let mut requests: Vec<Pin<Box<dyn Future<Output = Option<ErrorKind>>>>> = vec![
             Box::pin(async { buffer.read(0, 100 * MIB).await.err().map(|e| e.kind()) }),
@@ -335,7 +337,7 @@ async fn rule_17_an_actor_dropped_at_any_poll_answers_every_request_and_leaves_n
             assert_eq!(request.await, Some(ErrorKind::Closed), "after {polls} polls");
         }
         settled().await;
-        assert!(control.is_dropped());
+        assert!(script.is_dropped());
         assert_eq!(names(dir.path()), [""; 0]);
     }
 }

@@ -7,8 +7,9 @@ use futures::StreamExt;
 use streamspool::{Error, ErrorKind, State, StreamBuffer};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
+use crate::support::disk::Disk;
+use crate::support::scripted_store::{Fault, Script};
 use crate::support::source::{ready, source};
-use crate::support::store::Control;
 use crate::support::{
     BLOCK, KIB, MIB, assert_bytes, assert_data, chain, data, on_both_runtimes, poll_once, settled,
 };
@@ -77,7 +78,7 @@ async fn rule_14_a_correct_size_is_checked_and_kept() {
 #[tokio::test(start_paused = true)]
 async fn rule_14_without_a_declared_size_asking_for_it_loads_to_the_end() {
     let (mut feed, stream) = source();
-    let buffer = StreamBuffer::builder().read_ahead(0).spawn(stream);
+    let buffer = Disk::running().serve(StreamBuffer::builder().read_ahead(0)).spawn(stream);
     let mut size = Box::pin(buffer.size());
     assert!(poll_once(&mut size).is_pending());
     feed.chunk(3 * MIB);
@@ -218,12 +219,12 @@ async fn rule_15_the_cause_can_be_inspected() {
 #[test]
 fn rule_16_a_failed_write_loses_no_byte_and_is_retried() {
     on_both_runtimes(|| async {
-        let control = Control::default();
+        let script = Script::default();
         let size = 8 * MIB as u64;
-        control.limit(Some(2 * MIB as u64));
+        script.limit(Some(2 * MIB as u64));
         // Without read-ahead no byte is needed after the requests have failed. So the write is not retried in the
         // background, however long the reads below take.
-        let builder = StreamBuffer::builder().max_memory(MIB).read_ahead(0).store(control.store());
+        let builder = StreamBuffer::builder().max_memory(MIB).read_ahead(0).store(script.store());
         let buffer = builder.spawn(ready(size, 64 * KIB));
         // Two requests wait for more bytes than fit. Both get the error.
         let (first, second) = tokio::join!(buffer.read(size - 1, 1), buffer.load());
@@ -243,7 +244,7 @@ fn rule_16_a_failed_write_loses_no_byte_and_is_retried() {
         // The disk is still full: the next read of missing bytes retries the write, and gets the error.
         assert_eq!(buffer.read(size - 1, 1).await.unwrap_err().kind(), ErrorKind::Spill);
         // The disk has space again: loading continues.
-        control.limit(None);
+        script.limit(None);
         assert_eq!(buffer.load().await.unwrap(), size);
         assert_bytes(&buffer.read(0, 8 * MIB).await.unwrap(), &data(0, 8 * MIB), 0);
     });
@@ -252,10 +253,10 @@ fn rule_16_a_failed_write_loses_no_byte_and_is_retried() {
 #[test]
 fn rule_16_a_failed_spill_stops_no_read() {
     on_both_runtimes(|| async {
-        let control = Control::default();
-        control.fail_writes(true);
+        let script = Script::default();
+        script.fault(Fault::NoSpace);
         let (mut feed, stream) = source();
-        let buffer = StreamBuffer::builder().store(control.store()).spawn(stream);
+        let buffer = StreamBuffer::builder().store(script.store()).spawn(stream);
         feed.chunk(1000);
         buffer.read(0, 1).await.unwrap();
         let waiting = tokio::spawn({
@@ -272,17 +273,17 @@ fn rule_16_a_failed_spill_stops_no_read() {
 #[test]
 fn rule_16_a_failed_disk_read_fails_that_read_alone() {
     on_both_runtimes(|| async {
-        let control = Control::default();
+        let script = Script::default();
         let buffer =
-            StreamBuffer::builder().max_memory(0).store(control.store()).spawn(ready(2 * MIB as u64, BLOCK));
+            StreamBuffer::builder().max_memory(0).store(script.store()).spawn(ready(2 * MIB as u64, BLOCK));
         buffer.load().await.unwrap();
         buffer.spill().await.unwrap();
-        control.fail_reads(true);
+        script.fault(Fault::NoSpace);
         let error = buffer.read(1234, 100).await.unwrap_err();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Spill, 1234));
         let message = "could not read 100 bytes back from the spill store at offset 1234";
-        assert_eq!(chain(&error), [message, "no space, as the test asked"]);
-        control.fail_reads(false);
+        assert_eq!(chain(&error), [message, "as the test asked"]);
+        script.heal();
         assert_bytes(&buffer.read(1234, 100).await.unwrap(), &data(1234, 100), 1234);
     });
 }
@@ -290,20 +291,20 @@ fn rule_16_a_failed_disk_read_fails_that_read_alone() {
 #[test]
 fn rules_13_and_16_short_accesses_and_panics_of_a_store_are_survived() {
     on_both_runtimes(|| async {
-        let control = Control::default();
+        let script = Script::default();
         let size = 2 * MIB;
-        let buffer = StreamBuffer::builder().store(control.store()).spawn(ready(size as u64, BLOCK));
+        let buffer = StreamBuffer::builder().store(script.store()).spawn(ready(size as u64, BLOCK));
         buffer.load().await.unwrap();
-        control.panic(true);
+        script.fault(Fault::Panic);
         let error = buffer.spill().await.unwrap_err();
         assert_eq!(chain(&error)[1..], ["the spill store panicked: as the test asked"]);
-        control.panic(false);
-        control.shorten(70_001);
+        script.heal();
+        script.fault(Fault::Short(70_001));
         buffer.spill().await.unwrap();
         assert_bytes(&buffer.read(0, size).await.unwrap(), &data(0, size), 0);
-        control.panic(true);
+        script.fault(Fault::Panic);
         assert_eq!(buffer.read(0, size).await.unwrap_err().kind(), ErrorKind::Spill);
-        control.panic(false);
+        script.heal();
         assert_bytes(&buffer.read(0, size).await.unwrap(), &data(0, size), 0);
     });
 }
@@ -311,17 +312,17 @@ fn rules_13_and_16_short_accesses_and_panics_of_a_store_are_survived() {
 #[test]
 fn rule_16_a_failed_write_is_published_and_a_background_load_retries_it() {
     on_both_runtimes(|| async {
-        let control = Control::default();
-        control.fail_writes(true);
+        let script = Script::default();
+        script.fault(Fault::NoSpace);
         let size = 4 * MIB as u64;
-        let builder = StreamBuffer::builder().max_memory(0).read_ahead(u64::MAX).store(control.store());
+        let builder = StreamBuffer::builder().max_memory(0).read_ahead(u64::MAX).store(script.store());
         let buffer = builder.spawn(ready(size, 64 * KIB));
         let mut updates = buffer.subscribe();
         updates.wait_for(|progress| progress.store_failing).await.unwrap();
         let error = buffer.store_error().unwrap();
         assert_eq!(error.kind(), ErrorKind::Spill);
         assert!(buffer.error().is_none(), "the source has not failed");
-        control.fail_writes(false);
+        script.heal();
         // No further request is made: the load continues by itself.
         let progress = updates.wait_for(|progress| progress.state == State::Complete).await.unwrap();
         assert_eq!((progress.loaded, progress.store_failing), (size, false));
@@ -334,14 +335,14 @@ fn rule_16_a_failed_write_is_published_and_a_background_load_retries_it() {
 fn rule_16_without_a_timer_a_failed_write_is_an_error_and_the_next_read_retries_it() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let control = Control::default();
-        control.fail_writes(true);
-        let builder = StreamBuffer::builder().max_memory(0).read_ahead(u64::MAX).store(control.store());
+        let script = Script::default();
+        script.fault(Fault::NoSpace);
+        let builder = StreamBuffer::builder().max_memory(0).read_ahead(u64::MAX).store(script.store());
         let buffer = builder.spawn(ready(4 * MIB as u64, 64 * KIB));
         buffer.subscribe().wait_for(|progress| progress.store_failing).await.unwrap();
         assert_eq!(buffer.load().await.unwrap_err().kind(), ErrorKind::Spill);
         assert_eq!(buffer.store_error().unwrap().kind(), ErrorKind::Spill);
-        control.fail_writes(false);
+        script.heal();
         assert_eq!(buffer.load().await.unwrap(), 4 * MIB as u64);
         assert_bytes(&buffer.read(0, 4 * MIB).await.unwrap(), &data(0, 4 * MIB), 0);
     });

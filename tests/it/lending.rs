@@ -1,78 +1,32 @@
 //! The actor lends slices of the store, and callers read them themselves: rules 4, 16, 17, 27 and 29.
 
-use std::io::{self, ErrorKind, SeekFrom};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io::{ErrorKind, SeekFrom};
 
 use futures::StreamExt;
-use streamspool::{BufferHandle, Error, Opened, SpillStore, StreamBuffer, Version, source_fn};
+use streamspool::{BufferHandle, Error, Opened, StreamBuffer, Version, source_fn};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt};
 
 use crate::settled::turns;
+use crate::support::scripted_store::{Access, Act, Script};
 use crate::support::source::ready;
 use crate::support::{BLOCK, Random, assert_bytes, assert_data, data, on_both_runtimes, poll_once};
 
 /// The size of the resource.
 pub(crate) const SIZE: u64 = 12 * BLOCK as u64;
 
-/// Holds bytes in memory, and counts reads.
-#[derive(Default)]
-pub(crate) struct Shelf {
-    bytes: Mutex<Vec<u8>>,
-    /// Reads that must not wait find nothing.
-    pub(crate) is_cold: AtomicBool,
-    /// The store cannot read without waiting.
-    pub(crate) is_unable: AtomicBool,
-    by_callers: AtomicU64,
-    on_threads: AtomicU64,
+/// Whether reads that must not wait find nothing.
+pub(crate) fn set_cold(script: &Script, is_cold: bool) {
+    script.tries(move |_| if is_cold { Act::fails(ErrorKind::WouldBlock) } else { Act::WORKS });
 }
 
-impl Shelf {
-    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn copy(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let offset = offset as usize;
-        buf.copy_from_slice(self.bytes().get(offset..offset + buf.len()).ok_or(ErrorKind::UnexpectedEof)?);
-        Ok(buf.len())
-    }
-
-    /// Reads by callers, and reads on disk threads.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.by_callers.load(Ordering::SeqCst), self.on_threads.load(Ordering::SeqCst))
-    }
-}
-
-impl SpillStore for Shelf {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        let (mut held, offset) = (self.bytes(), offset as usize);
-        let end = held.len().max(offset + bytes.len());
-        held.resize(end, 0);
-        held[offset..offset + bytes.len()].copy_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.on_threads.fetch_add(1, Ordering::SeqCst);
-        self.copy(offset, buf)
-    }
-
-    fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        if self.is_cold.load(Ordering::SeqCst) {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        self.by_callers.fetch_add(1, Ordering::SeqCst);
-        if self.is_unable.load(Ordering::SeqCst) {
-            return Err(ErrorKind::Unsupported.into());
-        }
-        self.copy(offset, buf)
-    }
+/// Reads by callers, and reads on disk threads.
+pub(crate) fn counts(script: &Script) -> (usize, usize) {
+    (script.look(|seen| seen.read_at_once), script.count(Access::Read))
 }
 
 /// A buffer whose bytes are all in the store.
-pub(crate) async fn spilled(shelf: &Arc<Shelf>) -> BufferHandle {
-    let buffer = StreamBuffer::builder().store(Arc::clone(shelf)).spawn(ready(SIZE, BLOCK / 4));
+pub(crate) async fn spilled(script: &Script) -> BufferHandle {
+    let buffer = StreamBuffer::builder().store(script.store()).spawn(ready(SIZE, BLOCK / 4));
     buffer.load().await.unwrap();
     buffer.spill().await.unwrap();
     buffer
@@ -85,8 +39,9 @@ fn whole_from(offset: u64) -> Opened {
 }
 
 /// A buffer that keeps two blocks, all in the store, and has received the first three.
-async fn window(shelf: &Arc<Shelf>, again: bool) -> BufferHandle {
-    let builder = StreamBuffer::builder().store(Arc::clone(shelf));
+async fn window(script: &Script, again: bool) -> BufferHandle {
+    script.reuse_places();
+    let builder = StreamBuffer::builder().store(script.store());
     let builder = builder.max_memory(0).max_disk(2 * BLOCK as u64).read_ahead(0);
     let buffer = if again {
         builder.spawn_source(source_fn(|at| async move { Ok(whole_from(at.offset)) }))
@@ -101,8 +56,8 @@ async fn window(shelf: &Arc<Shelf>, again: bool) -> BufferHandle {
 
 #[tokio::test]
 async fn rule_4_callers_copy_spilled_bytes_themselves() {
-    let shelf = Arc::<Shelf>::default();
-    let (buffer, actor) = StreamBuffer::builder().store(Arc::clone(&shelf)).build(ready(SIZE, BLOCK));
+    let script = Script::cached();
+    let (buffer, actor) = StreamBuffer::builder().store(script.store()).build(ready(SIZE, BLOCK));
     let mut actor = Box::pin(actor.run());
     let spill = async {
         buffer.load().await.unwrap();
@@ -117,20 +72,20 @@ async fn rule_4_callers_copy_spilled_bytes_themselves() {
         assert!(poll_once(read).is_pending());
     }
     assert!(poll_once(&mut actor).is_pending());
-    assert_eq!(shelf.counts(), (0, 0), "the actor copies nothing");
+    assert_eq!(counts(&script), (0, 0), "the actor copies nothing");
     for (n, read) in (0..).zip(reads) {
         // The actor is not polled any more.
         assert_bytes(&read.await.unwrap(), &data(n * 1000, 9 * BLOCK), n * 1000);
     }
-    assert_eq!(shelf.counts().1, 0);
+    assert_eq!(counts(&script).1, 0);
 }
 
 #[test]
 fn rule_16_bytes_that_cannot_be_read_without_waiting_come_from_a_disk_thread() {
     on_both_runtimes(|| async {
-        let shelf = Arc::<Shelf>::default();
-        let buffer = spilled(&shelf).await;
-        shelf.is_cold.store(true, Ordering::SeqCst);
+        let script = Script::cached();
+        let buffer = spilled(&script).await;
+        set_cold(&script, true);
         assert_data(&buffer.read(5, 2 * BLOCK).await.unwrap(), 5);
         assert_data(&buffer.read_some(7, 100).await.unwrap(), 7);
         let mut buf = vec![0; 5000];
@@ -141,7 +96,7 @@ fn rule_16_bytes_that_cannot_be_read_without_waiting_come_from_a_disk_thread() {
         assert_data(&buf, 11);
         let chunk = buffer.chunks(13..5000).next().await.unwrap().unwrap();
         assert_data(&chunk, 13);
-        assert_eq!(shelf.counts(), (0, 5));
+        assert_eq!(counts(&script), (0, 5));
     });
 }
 
@@ -149,8 +104,8 @@ fn rule_16_bytes_that_cannot_be_read_without_waiting_come_from_a_disk_thread() {
 async fn rule_29_a_slice_whose_place_was_used_again_is_not_taken_for_valid() {
     for again in [false, true] {
         for moves_on in [false, true] {
-            let shelf = Arc::<Shelf>::default();
-            let buffer = window(&shelf, again).await;
+            let script = Script::cached();
+            let buffer = window(&script, again).await;
             let offset = 2 * BLOCK as u64 + 77;
             assert!(buffer.ranges().await.unwrap().spilled.iter().any(|range| range.contains(&offset)));
             let mut read = Box::pin(buffer.read(offset, 10_000));
@@ -182,15 +137,15 @@ async fn rule_29_a_slice_whose_place_was_used_again_is_not_taken_for_valid() {
 
 #[tokio::test]
 async fn rule_17_a_slice_that_was_not_read_yet_keeps_no_store() {
-    let shelf = Arc::<Shelf>::default();
-    let buffer = spilled(&shelf).await;
+    let script = Script::cached();
+    let buffer = spilled(&script).await;
     let mut reader = buffer.reader();
     let mut read = Box::pin(buffer.read(5, 1000));
     assert!(poll_once(&mut read).is_pending());
     assert_eq!(reader.read_u8().await.unwrap(), data(0, 1)[0]);
     buffer.close();
     buffer.closed().await;
-    while Arc::strong_count(&shelf) > 1 {
+    while !script.is_dropped() {
         tokio::task::yield_now().await;
     }
     assert_eq!(read.await.unwrap_err().kind(), streamspool::ErrorKind::Closed);
@@ -202,12 +157,12 @@ async fn rule_17_a_slice_that_was_not_read_yet_keeps_no_store() {
 #[test]
 fn rules_1_and_2_a_reader_of_spilled_bytes_gets_the_right_ones_after_any_jump() {
     on_both_runtimes(|| async {
-        let shelf = Arc::<Shelf>::default();
-        let buffer = spilled(&shelf).await;
+        let script = Script::cached();
+        let buffer = spilled(&script).await;
         let (mut reader, mut random) = (buffer.reader(), Random(7));
         let mut position = 0_u64;
         for _ in 0..3000 {
-            shelf.is_cold.store(random.below(5) == 0, Ordering::SeqCst);
+            set_cold(&script, random.below(5) == 0);
             if random.below(3) == 0 {
                 // Near, far, and past the end.
                 position = match random.below(4) {
@@ -235,26 +190,26 @@ fn rules_1_and_2_a_reader_of_spilled_bytes_gets_the_right_ones_after_any_jump() 
             }
             assert_eq!(reader.position(), position);
         }
-        let (by_callers, on_threads) = shelf.counts();
+        let (by_callers, on_threads) = counts(&script);
         assert!(by_callers > 100 && on_threads > 100, "{by_callers} {on_threads}");
     });
 }
 
 #[tokio::test]
 async fn rule_1_chunks_of_spilled_bytes_are_right_wherever_they_come_from() {
-    let shelf = Arc::<Shelf>::default();
-    let buffer = spilled(&shelf).await;
-    let (mut chunks, mut at) = (buffer.chunks(1000..SIZE - 1000), 1000);
+    let script = Script::cached();
+    let buffer = spilled(&script).await;
+    let (mut chunks, mut at, mut is_cold) = (buffer.chunks(1000..SIZE - 1000), 1000, false);
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.unwrap();
         assert_data(&chunk, at);
         at += chunk.len() as u64;
         assert_eq!(chunks.position(), at);
-        let is_cold = shelf.is_cold.load(Ordering::SeqCst);
-        shelf.is_cold.store(!is_cold && at % 3 == 0, Ordering::SeqCst);
+        is_cold = !is_cold && at % 3 == 0;
+        set_cold(&script, is_cold);
     }
     assert_eq!(at, SIZE - 1000);
-    let (by_callers, on_threads) = shelf.counts();
+    let (by_callers, on_threads) = counts(&script);
     assert!(by_callers > 10 && on_threads > 0, "{by_callers} {on_threads}");
 }
 
@@ -263,7 +218,9 @@ fn rule_27_read_ahead_discards_no_bytes_that_were_lent_and_not_read_yet() {
     on_both_runtimes(|| async {
         let block = BLOCK as u64;
         for by in 0..3 {
-            let builder = StreamBuffer::builder().store(Arc::<Shelf>::default());
+            let script = Script::cached();
+            script.reuse_places();
+            let builder = StreamBuffer::builder().store(script.store());
             let builder = builder.max_memory(0).max_disk(4 * block).read_ahead(8 * block);
             let buffer = builder.spawn(ready(SIZE, BLOCK / 4));
             buffer.load_range(0..4 * block).await.unwrap();
@@ -305,8 +262,8 @@ fn rule_27_read_ahead_discards_no_bytes_that_were_lent_and_not_read_yet() {
 
 #[tokio::test]
 async fn rule_4_readers_and_chunks_of_spilled_bytes_let_other_tasks_run() {
-    let shelf = Arc::<Shelf>::default();
-    let buffer = spilled(&shelf).await;
+    let script = Script::cached();
+    let buffer = spilled(&script).await;
     let (mut bytes, mut reader) = (Vec::new(), buffer.reader());
     let polls = turns(async {
         reader.read_to_end(&mut bytes).await.unwrap();

@@ -8,9 +8,9 @@ use futures::StreamExt;
 use streamspool::{BufferHandle, Error, ErrorKind, StreamBuffer};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use crate::support::jobs::Origin;
+use crate::support::disk::Disk;
+use crate::support::scripted_store::Script;
 use crate::support::source::{ready, source};
-use crate::support::store::Control;
 use crate::support::{BLOCK, MIB, data, on_both_runtimes, poll_once, settled};
 
 async fn assert_closed(buffer: &BufferHandle) {
@@ -86,20 +86,21 @@ fn rule_17_a_request_after_the_close_needs_no_actor() {
 #[test]
 fn rule_17_close_is_prompt_though_the_disk_hangs() {
     on_both_runtimes(|| async {
-        let control = Control::default();
+        let (disk, script) = (Disk::running(), Script::default());
         let size = 2 * MIB as u64;
-        let buffer = StreamBuffer::builder().store(control.store()).spawn(ready(size, BLOCK));
+        let buffer = disk.serve(StreamBuffer::builder().store(script.store())).spawn(ready(size, BLOCK));
         buffer.load().await.unwrap();
-        control.hold_writes(true);
+        disk.hold();
         let spill = tokio::spawn({
             let buffer = buffer.clone();
             async move { buffer.spill().await }
         });
         buffer.read(0, 1).await.unwrap();
+        disk.until_waiting().await;
         buffer.close();
         assert_eq!(spill.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
         assert_eq!(buffer.read(0, 1).await.unwrap_err().kind(), ErrorKind::Closed);
-        control.hold_writes(false);
+        assert!(!script.is_dropped());
     });
 }
 
@@ -107,24 +108,26 @@ fn rule_17_close_is_prompt_though_the_disk_hangs() {
 fn rule_17_every_end_is_prompt_though_a_disk_read_hangs() {
     on_both_runtimes(|| async {
         for abort in [false, true] {
-            let control = Control::default();
+            let (disk, script) = (Disk::running(), Script::default());
             let stream = ready(2 * MIB as u64, BLOCK);
-            let (buffer, actor) = StreamBuffer::builder().store(control.store()).build(stream);
+            let builder = disk.serve(StreamBuffer::builder().store(script.store()));
+            let (buffer, actor) = builder.build(stream);
             let actor = tokio::spawn(actor.run());
             buffer.load().await.unwrap();
             buffer.spill().await.unwrap();
-            control.hold_reads(true);
+            // From now on it is known that this store cannot be read without waiting.
+            buffer.read(0, 1).await.unwrap();
+            disk.hold();
             let mut read = Box::pin(buffer.read(0, 1));
             assert!(poll_once(&mut read).is_pending());
-            // A round trip, so that the disk has the read.
-            buffer.read(0, 0).await.unwrap();
+            disk.until_waiting().await;
             if abort {
                 actor.abort();
             } else {
                 buffer.close();
             }
             assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Closed);
-            control.hold_reads(false);
+            assert!(!script.is_dropped());
         }
     });
 }
@@ -132,8 +135,9 @@ fn rule_17_every_end_is_prompt_though_a_disk_read_hangs() {
 #[tokio::test(start_paused = true)]
 async fn rule_17_the_drop_of_the_last_handle_drops_the_source_and_the_store() {
     let (mut feed, stream) = source();
-    let control = Control::default();
-    let (buffer, actor) = StreamBuffer::builder().store(control.store()).build(stream);
+    let script = Script::default();
+    let builder = Disk::running().serve(StreamBuffer::builder().store(script.store()));
+    let (buffer, actor) = builder.build(stream);
     let actor = tokio::spawn(actor.run());
     feed.chunk(100);
     buffer.read(0, 10).await.unwrap();
@@ -149,7 +153,7 @@ async fn rule_17_the_drop_of_the_last_handle_drops_the_source_and_the_store() {
     drop(reader);
     actor.await.unwrap();
     assert!(feed.is_dropped());
-    assert!(control.is_dropped());
+    assert!(script.is_dropped());
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,7 +178,7 @@ async fn rule_17_a_weak_handle_gives_no_handle_to_a_closed_buffer() {
 async fn rules_17_and_19_a_closed_buffer_names_the_offset_that_it_reached() {
     for is_seen in [false, true] {
         let (mut feed, stream) = source();
-        let buffer = StreamBuffer::spawn(stream);
+        let buffer = Disk::running().serve(StreamBuffer::builder()).spawn(stream);
         feed.chunk(100);
         buffer.read(0, 100).await.unwrap();
         buffer.spill().await.unwrap();
@@ -206,13 +210,13 @@ async fn rules_17_and_19_a_closed_buffer_names_the_offset_that_it_reached() {
 #[tokio::test(start_paused = true)]
 async fn rule_17_the_end_of_a_buffer_does_not_block_the_async_thread() {
     for abort in [false, true] {
-        let control = Control::default();
-        let builder = StreamBuffer::builder().store(control.store());
+        let (disk, script) = (Disk::running(), Script::default());
+        let builder = disk.serve(StreamBuffer::builder().store(script.store()));
         let (buffer, actor) = builder.build(ready(MIB as u64, BLOCK));
         let actor = tokio::spawn(actor.run());
         buffer.load().await.unwrap();
         buffer.spill().await.unwrap();
-        control.hold_drop(true);
+        disk.hold();
         if abort {
             actor.abort();
         } else {
@@ -222,49 +226,50 @@ async fn rule_17_the_end_of_a_buffer_does_not_block_the_async_thread() {
         let other = StreamBuffer::spawn(ready(1000, 100));
         assert_eq!(other.load().await.unwrap(), 1000);
         settled().await;
-        assert_eq!(control.drops_on().as_deref(), Some("streamspool-disk"));
-        assert!(!control.is_dropped());
+        assert_eq!(disk.waiting(), 1, "the drop of the store");
+        assert!(!script.is_dropped());
         assert_eq!(actor.is_finished(), abort, "an actor that ends by itself waits for its store");
-        control.hold_drop(false);
+        disk.go_on();
         assert_eq!(actor.await.is_err(), abort);
         settled().await;
-        assert!(control.is_dropped());
+        assert!(script.is_dropped());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn rule_17_an_actor_that_ends_waits_for_the_running_reads_of_its_store() {
-    let control = Control::default();
-    let (buffer, actor) = StreamBuffer::builder().store(control.store()).build(ready(1000, 100));
+    let (disk, script) = (Disk::running(), Script::default());
+    let builder = disk.serve(StreamBuffer::builder().store(script.store()));
+    let (buffer, actor) = builder.build(ready(1000, 100));
     let actor = tokio::spawn(actor.run());
     buffer.load().await.unwrap();
     buffer.spill().await.unwrap();
     // From now on it is known that this store cannot be read without waiting.
     buffer.read(0, 1).await.unwrap();
-    control.hold_reads(true);
+    disk.hold();
     let mut read = Box::pin(buffer.read(0, 1));
     assert!(poll_once(&mut read).is_pending());
-    control.until_held().await;
+    disk.until_waiting().await;
     buffer.close();
     assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Closed);
     settled().await;
     assert!(!actor.is_finished(), "the store is in use");
-    control.hold_reads(false);
+    disk.go_on();
     actor.await.unwrap();
-    assert!(control.is_dropped());
+    assert!(script.is_dropped());
 }
 
 #[tokio::test(start_paused = true)]
 async fn rule_17_an_actor_that_is_dropped_while_it_ends_does_not_block_the_async_thread() {
-    let control = Control::default();
-    let (buffer, actor) = StreamBuffer::builder().store(control.store()).build(ready(1000, 100));
+    let (disk, script) = (Disk::default(), Script::default());
+    let builder = disk.serve(StreamBuffer::builder().store(script.store()));
+    let (buffer, actor) = builder.build(ready(1000, 100));
     let mut run = Box::pin(actor.run());
-    control.hold_writes(true);
     let mut spill = Box::pin(async {
         buffer.load().await.unwrap();
         buffer.spill().await
     });
-    while control.calls_waiting() == 0 {
+    while disk.waiting() == 0 {
         assert!(poll_once(&mut spill).is_pending());
         assert!(poll_once(&mut run).is_pending());
         settled().await;
@@ -272,27 +277,26 @@ async fn rule_17_an_actor_that_is_dropped_while_it_ends_does_not_block_the_async
     buffer.close();
     assert!(poll_once(&mut run).is_pending(), "it waits for the write");
     assert_eq!(spill.await.unwrap_err().kind(), ErrorKind::Closed);
-    control.hold_writes(false);
-    settled().await;
+    assert_eq!(disk.run_all(), 1);
     // The write is done, and only the actor holds the store.
-    control.hold_drop(true);
     drop(run);
-    settled().await;
-    assert_eq!(control.drops_on().as_deref(), Some("streamspool-disk"));
-    control.hold_drop(false);
+    assert_eq!(disk.waiting(), 1, "the drop of the store");
+    assert!(!script.is_dropped());
+    assert_eq!(disk.run_all(), 1);
+    assert!(script.is_dropped());
 }
 
 #[tokio::test(start_paused = true)]
 async fn rule_17_a_store_that_was_never_used_costs_no_thread() {
-    let control = Control::default();
-    let (buffer, actor) = StreamBuffer::builder().store(control.store()).build(ready(MIB as u64, BLOCK));
+    let (disk, script) = (Disk::default(), Script::default());
+    let builder = disk.serve(StreamBuffer::builder().store(script.store()));
+    let (buffer, actor) = builder.build(ready(MIB as u64, BLOCK));
     let actor = tokio::spawn(actor.run());
     buffer.load().await.unwrap();
-    let ended = Origin::here().ended();
     drop(buffer);
     actor.await.unwrap();
-    assert!(control.is_dropped());
-    assert_eq!(Origin::here().ended(), ended, "no disk work");
+    assert!(script.is_dropped());
+    assert_eq!(disk.waiting(), 0, "no disk work");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use streamspool::{Bytes, State, StreamBuffer};
 use tokio::io::AsyncReadExt;
 
+use crate::support::disk::Disk;
 use crate::support::source::{ready, source};
 use crate::support::{KIB, assert_data, data, on_both_runtimes, poll_once, settled};
 
@@ -66,7 +67,8 @@ async fn rule_6_by_default_one_mebibyte_is_read_ahead() {
 
 #[tokio::test(start_paused = true)]
 async fn rule_6_unlimited_read_ahead_pulls_all_without_a_read() {
-    let buffer = StreamBuffer::builder().read_ahead(u64::MAX).spawn(ready(3 << 20, 10_000));
+    let buffer =
+        Disk::running().serve(StreamBuffer::builder().read_ahead(u64::MAX)).spawn(ready(3 << 20, 10_000));
     settled().await;
     let progress = buffer.progress();
     assert_eq!((progress.loaded, progress.size, progress.state), (3 << 20, Some(3 << 20), State::Complete));

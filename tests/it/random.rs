@@ -7,8 +7,8 @@ use futures::StreamExt;
 use streamspool::{BufferHandle, BufferReader, StreamBuffer};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
+use crate::support::scripted_store::Script;
 use crate::support::source::ragged;
-use crate::support::store::Control;
 use crate::support::{BLOCK, MIB, Random, assert_bytes, assert_data, byte_at, data, on_both_runtimes};
 
 const READERS: u64 = 20;
@@ -118,9 +118,9 @@ async fn task(n: u64, seed: u64, buffer: BufferHandle) {
 fn twenty_readers_take_ten_thousand_steps_and_see_every_byte_right() {
     on_both_runtimes(|| async {
         let seed = 0x5EED;
-        let control = Control::default();
+        let script = Script::default();
         let buffer =
-            StreamBuffer::builder().max_memory(MAX_MEMORY).store(control.store()).spawn(ragged(SIZE, seed));
+            StreamBuffer::builder().max_memory(MAX_MEMORY).store(script.store()).spawn(ragged(SIZE, seed));
         let tasks: Vec<_> = (0..READERS).map(|n| tokio::spawn(task(n, seed, buffer.clone()))).collect();
         for task in tasks {
             task.await.unwrap_or_else(|error| panic!("seed {seed:#x}: {error}"));
@@ -130,7 +130,7 @@ fn twenty_readers_take_ten_thousand_steps_and_see_every_byte_right() {
         assert_eq!(buffer.read(last, 5).await.unwrap()[..], [byte_at(last)]);
         assert_bytes(&buffer.read(0, SIZE as usize).await.unwrap(), &data(0, SIZE as usize), 0);
         let mut next = 0;
-        for (offset, len) in control.written() {
+        for (offset, len) in script.written() {
             assert_eq!(offset, next, "each byte went to disk once");
             next += len as u64;
         }

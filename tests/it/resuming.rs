@@ -13,6 +13,7 @@ use streamspool::{
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::time::{Instant, sleep};
 
+use crate::support::disk::Disk;
 use crate::support::{KIB, MIB, assert_bytes, assert_data, data, poll_once, settled};
 
 const SIZE: usize = 4 * MIB;
@@ -138,7 +139,8 @@ async fn rule_24_a_resume_costs_the_delay_and_one_round_trip() {
 #[tokio::test(start_paused = true)]
 async fn rule_21_a_paused_buffer_holds_no_connection_and_its_next_read_resumes() {
     let server = Server::new(true, &[]);
-    let buffer = StreamBuffer::builder().read_ahead(MIB as u64).spawn_source(server.clone());
+    let buffer =
+        Disk::running().serve(StreamBuffer::builder().read_ahead(MIB as u64)).spawn_source(server.clone());
     assert_eq!(server.openings().len(), 0, "no byte is needed");
     let mut reader = buffer.reader();
     let mut first = vec![0; 100_000];

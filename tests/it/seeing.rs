@@ -1,17 +1,18 @@
 //! Rules 19 and 20: errors, progress and `tracing`, and contents that are never printed.
 
 use std::cell::Cell;
-use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures::StreamExt;
-use streamspool::{Bytes, SpillStore, State, StreamBuffer, TempFileStore};
+use streamspool::{Bytes, State, StreamBuffer};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_core::span::Current;
 
+use crate::support::disk::Disk;
+use crate::support::scripted_store::{Act, Script};
 use crate::support::source::{ready, source};
 use crate::support::{MIB, chain, poll_once, settled};
 
@@ -38,7 +39,7 @@ async fn rule_19_debug_never_prints_contents() {
 #[tokio::test(start_paused = true)]
 async fn rule_20_progress_shows_each_stage() {
     let (mut feed, stream) = source();
-    let buffer = StreamBuffer::builder().size(3000).read_ahead(0).spawn(stream);
+    let buffer = Disk::running().serve(StreamBuffer::builder().size(3000).read_ahead(0)).spawn(stream);
     let told = || {
         let p = buffer.progress();
         (p.loaded, p.size, p.resident, p.spilled, p.state)
@@ -168,16 +169,6 @@ fn rule_20_disk_work_and_the_events_of_a_store_belong_to_the_span_of_their_buffe
             SPAN.set(0);
         }
     }
-    struct Telling(TempFileStore);
-    impl SpillStore for Telling {
-        fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-            tracing::info!("writing");
-            self.0.write_at(offset, bytes)
-        }
-        fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-            self.0.read_at(offset, buf)
-        }
-    }
 
     let expected = [
         "started in span 7 on caller",
@@ -190,7 +181,12 @@ fn rule_20_disk_work_and_the_events_of_a_store_belong_to_the_span_of_their_buffe
     tracing::subscriber::with_default(note.clone(), || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let buffer = StreamBuffer::builder().store(Telling(TempFileStore::new())).spawn(ready(10, 10));
+            let script = Script::default();
+            script.writes(|_| {
+                tracing::info!("writing");
+                Act::WORKS
+            });
+            let buffer = StreamBuffer::builder().store(script.store()).spawn(ready(10, 10));
             buffer.load().await.unwrap();
             assert_eq!(notes(), [""; 0]);
             buffer.spill().await.unwrap();

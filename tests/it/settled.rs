@@ -1,7 +1,6 @@
 //! Settled bytes: once a slice was lent, callers read them without a request. Rules 2, 4, 6, 16, 17 and 27.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::io;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -9,17 +8,15 @@ use futures::StreamExt;
 use streamspool::{BufferHandle, Error, ErrorKind, StreamBuffer};
 use tokio::io::AsyncReadExt;
 
-use crate::lending::{SIZE, Shelf, spilled};
+use crate::lending::{SIZE, counts, set_cold, spilled};
+use crate::support::scripted_store::{Access, Act, Script};
 use crate::support::source::ready;
 use crate::support::{BLOCK, assert_bytes, assert_data, data, on_both_runtimes, poll_once};
 
 /// A buffer of `size` bytes which are all in the store, after a first read, and its actor, which goes on only when
 /// it is polled.
-async fn settled_of(
-    shelf: &Arc<Shelf>,
-    size: u64,
-) -> (BufferHandle, impl Future<Output = ()> + Unpin + use<>) {
-    let (buffer, actor) = StreamBuffer::builder().store(Arc::clone(shelf)).build(ready(size, BLOCK));
+async fn settled_of(script: &Script, size: u64) -> (BufferHandle, impl Future<Output = ()> + Unpin + use<>) {
+    let (buffer, actor) = StreamBuffer::builder().store(script.store()).build(ready(size, BLOCK));
     let mut actor = Box::pin(actor.run());
     let spill = async {
         buffer.load().await.unwrap();
@@ -33,15 +30,15 @@ async fn settled_of(
     (buffer, actor)
 }
 
-async fn settled(shelf: &Arc<Shelf>) -> (BufferHandle, impl Future<Output = ()> + Unpin + use<>) {
-    settled_of(shelf, SIZE).await
+async fn settled(script: &Script) -> (BufferHandle, impl Future<Output = ()> + Unpin + use<>) {
+    settled_of(script, SIZE).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn rule_4_settled_bytes_are_read_without_a_request() {
     // The actor is not polled, and each way to read gets its bytes. Each read counts as one.
-    let shelf = Arc::<Shelf>::default();
-    let (buffer, _actor) = settled(&shelf).await;
+    let script = Script::cached();
+    let (buffer, _actor) = settled(&script).await;
     let mut last = buffer.last_read().unwrap();
     let mut has_read = async || {
         let before = std::mem::replace(&mut last, buffer.last_read().unwrap());
@@ -70,9 +67,9 @@ async fn rule_4_settled_bytes_are_read_without_a_request() {
     assert_eq!(without_actor(buffer.read_some(5, usize::MAX)).await.unwrap().len(), BLOCK);
     let whole = without_actor(buffer.read(0, SIZE as usize)).await.unwrap();
     assert_bytes(&whole, &data(0, SIZE as usize), 0);
-    assert_eq!(shelf.counts().1, 0);
+    assert_eq!(counts(&script).1, 0);
     // Only the actor knows the end. A read that asks it holds no bytes meanwhile.
-    let by_callers = shelf.counts().0;
+    let by_callers = counts(&script).0;
     for (offset, len) in [(SIZE - 10, 11), (SIZE, 1), (5, 0)] {
         let mut read = Box::pin(buffer.read(offset, len));
         // The first poll may have let other tasks run, and nothing else.
@@ -80,7 +77,7 @@ async fn rule_4_settled_bytes_are_read_without_a_request() {
         assert!(is_pending, "{len} bytes at {offset}");
     }
     assert!(poll_once(&mut Box::pin(buffer.read_some(5, 0))).is_pending());
-    assert_eq!(shelf.counts().0, by_callers);
+    assert_eq!(counts(&script).0, by_callers);
 }
 
 /// The result of a read that needs no request. The actor is not polled meanwhile.
@@ -102,8 +99,8 @@ pub(crate) async fn turns(reads: impl Future<Output = ()>) -> u64 {
 
 #[tokio::test]
 async fn rule_4_reads_of_settled_bytes_let_other_tasks_run() {
-    let shelf = Arc::<Shelf>::default();
-    let (buffer, _actor) = settled(&shelf).await;
+    let script = Script::cached();
+    let (buffer, _actor) = settled(&script).await;
     let short = 0..1000;
     let reads = turns(async {
         for n in short.clone() {
@@ -134,7 +131,7 @@ async fn rule_4_reads_of_settled_bytes_let_other_tasks_run() {
     // Each time of another buffer.
     let mut all = Vec::new();
     for _ in 0..20 {
-        all.push(settled_of(&Arc::default(), BLOCK as u64).await);
+        all.push(settled_of(&Script::cached(), BLOCK as u64).await);
     }
     let buffers = turns(async {
         for n in 0..1000 {
@@ -154,7 +151,7 @@ async fn rule_4_reads_of_settled_bytes_let_other_tasks_run() {
 #[tokio::test]
 async fn rule_17_settled_bytes_are_not_read_after_the_close() {
     // The actor has not noticed the close yet, so the store is still there.
-    let (buffer, _actor) = settled(&Arc::default()).await;
+    let (buffer, _actor) = settled(&Script::cached()).await;
     buffer.close();
     for mut read in [Box::pin(buffer.read(5, 10)), Box::pin(buffer.read(0, 1000))] {
         match poll_once(&mut read) {
@@ -168,26 +165,26 @@ async fn rule_17_settled_bytes_are_not_read_after_the_close() {
 
 #[tokio::test]
 async fn rule_16_settled_bytes_that_are_not_cached_come_from_a_disk_thread() {
-    let shelf = Arc::<Shelf>::default();
-    let buffer = spilled(&shelf).await;
+    let script = Script::cached();
+    let buffer = spilled(&script).await;
     assert_data(&buffer.read(0, 10).await.unwrap(), 0);
-    shelf.is_cold.store(true, Ordering::SeqCst);
-    let before = shelf.counts();
+    set_cold(&script, true);
+    let before = counts(&script);
     for n in 0..20 {
         assert_data(&buffer.read(n * 5000, 4000).await.unwrap(), n * 5000);
     }
-    assert_eq!(shelf.counts(), (before.0, before.1 + 20));
-    shelf.is_cold.store(false, Ordering::SeqCst);
+    assert_eq!(counts(&script), (before.0, before.1 + 20));
+    set_cold(&script, false);
     assert_data(&buffer.read(0, 10).await.unwrap(), 0);
-    assert_eq!(shelf.counts(), (before.0 + 1, before.1 + 20));
+    assert_eq!(counts(&script), (before.0 + 1, before.1 + 20));
 }
 
 #[tokio::test]
 async fn rule_27_no_bytes_are_settled_once_the_store_has_a_limit() {
     // A smaller limit discards bytes at once. The other one needs no write, so nothing is announced.
     for blocks in [3, SIZE / BLOCK as u64] {
-        let shelf = Arc::<Shelf>::default();
-        let (buffer, mut actor) = settled(&shelf).await;
+        let script = Script::cached();
+        let (buffer, mut actor) = settled(&script).await;
         let last = SIZE - BLOCK as u64;
         let mut readers = [buffer.reader_at(BLOCK as u64), buffer.reader_at(last)];
         for reader in &mut readers {
@@ -203,11 +200,11 @@ async fn rule_27_no_bytes_are_settled_once_the_store_has_a_limit() {
         let mut buf = vec![0; 3 * 16 * 1024];
         readers[1].read_exact(&mut buf).await.unwrap();
         assert_data(&buf, last + 1);
-        let by_callers = shelf.counts().0;
+        let by_callers = counts(&script).0;
         let mut first = Box::pin(buffer.read(5, 10));
         let mut kept = Box::pin(buffer.read(SIZE - 10, 10));
         assert!(poll_once(&mut first).is_pending() && poll_once(&mut kept).is_pending());
-        assert_eq!(shelf.counts().0, by_callers, "a slice is read before the actor has lent it");
+        assert_eq!(counts(&script).0, by_callers, "a slice is read before the actor has lent it");
         let reads = async {
             assert_data(&kept.await.unwrap(), SIZE - 10);
             let first = first.await;
@@ -230,8 +227,8 @@ async fn rule_27_no_bytes_are_settled_once_the_store_has_a_limit() {
 
 #[tokio::test]
 async fn rule_27_a_limit_that_does_not_limit_changes_nothing() {
-    let shelf = Arc::<Shelf>::default();
-    let (buffer, mut actor) = settled(&shelf).await;
+    let script = Script::cached();
+    let (buffer, mut actor) = settled(&script).await;
     let limit = async { buffer.set_max_disk(u64::MAX).await.unwrap() };
     tokio::select! {
         () = &mut actor => panic!("the actor ended"),
@@ -243,8 +240,8 @@ async fn rule_27_a_limit_that_does_not_limit_changes_nothing() {
 #[tokio::test]
 async fn rule_17_a_long_read_of_settled_bytes_ends_at_the_close() {
     // After at most 4 MiB.
-    let (size, shelf) = (24 * BLOCK, Arc::<Shelf>::default());
-    let (buffer, _actor) = settled_of(&shelf, size as u64).await;
+    let (size, script) = (24 * BLOCK, Script::cached());
+    let (buffer, _actor) = settled_of(&script, size as u64).await;
     let mut read = Box::pin(buffer.read(0, size));
     assert!(poll_once(&mut read).is_pending());
     buffer.close();
@@ -255,7 +252,7 @@ async fn rule_17_a_long_read_of_settled_bytes_ends_at_the_close() {
     tokio::select! {
         biased;
         () = rest => {}
-        () = async { while shelf.counts().0 < size as u64 / (16 * 1024) { tokio::task::yield_now().await; } } => {
+        () = async { while counts(&script).0 < size / (16 * 1024) { tokio::task::yield_now().await; } } => {
             panic!("it has read all bytes");
         }
     }
@@ -266,7 +263,7 @@ fn rule_6_each_read_near_the_end_moves_the_read_ahead() {
     // The bytes before the read-ahead are settled. A read after them pulls more, also when all is spilled.
     on_both_runtimes(|| async {
         let ahead = 2 * BLOCK as u64;
-        let builder = StreamBuffer::builder().store(Arc::<Shelf>::default()).read_ahead(ahead);
+        let builder = StreamBuffer::builder().store(Script::cached().store()).read_ahead(ahead);
         let buffer = builder.spawn(ready(SIZE, BLOCK / 4));
         for mut at in 0..SIZE / 1000 - 1 {
             at *= 1000;
@@ -283,8 +280,8 @@ fn rule_6_each_read_near_the_end_moves_the_read_ahead() {
 
 #[tokio::test]
 async fn rule_2_a_reader_that_waits_gets_its_reply_though_the_bytes_are_settled_meanwhile() {
-    let shelf = Arc::<Shelf>::default();
-    let buffer = StreamBuffer::builder().store(Arc::clone(&shelf)).spawn(ready(SIZE, BLOCK));
+    let script = Script::cached();
+    let buffer = StreamBuffer::builder().store(script.store()).spawn(ready(SIZE, BLOCK));
     let (mut reader, mut chunks) = (buffer.reader(), buffer.chunks(..));
     let (mut buf, mut more) = (vec![0; 100], vec![0; 3 * BLOCK]);
     assert!(poll_once(&mut Box::pin(reader.read_exact(&mut buf))).is_pending());
@@ -292,12 +289,12 @@ async fn rule_2_a_reader_that_waits_gets_its_reply_though_the_bytes_are_settled_
     buffer.load().await.unwrap();
     buffer.spill().await.unwrap();
     assert_data(&buffer.read(7, 100).await.unwrap(), 7);
-    let by_callers = shelf.counts().0;
+    let by_callers = counts(&script).0;
     reader.read_exact(&mut buf).await.unwrap();
     assert_data(&buf, 0);
     let chunk = chunks.next().await.unwrap().unwrap();
     assert_data(&chunk, 0);
-    assert_eq!(shelf.counts().0, by_callers, "the replies had the bytes");
+    assert_eq!(counts(&script).0, by_callers, "the replies had the bytes");
     reader.read_exact(&mut more).await.unwrap();
     assert_data(&more, 100);
     assert_bytes(&chunks.next().await.unwrap().unwrap()[..10], &data(chunk.len() as u64, 10), 0);
@@ -305,13 +302,13 @@ async fn rule_2_a_reader_that_waits_gets_its_reply_though_the_bytes_are_settled_
 
 #[tokio::test]
 async fn rule_16_a_store_that_cannot_read_at_once_any_more_is_not_asked_again() {
-    let shelf = Arc::<Shelf>::default();
-    let buffer = spilled(&shelf).await;
+    let script = Script::cached();
+    let buffer = spilled(&script).await;
     assert_data(&buffer.read(0, 10).await.unwrap(), 0);
-    shelf.is_unable.store(true, Ordering::SeqCst);
-    let before = shelf.counts();
+    script.tries(|_| Act::fails(io::ErrorKind::Unsupported));
+    let before = (script.count(Access::Try), script.count(Access::Read));
     for n in 0..20 {
         assert_data(&buffer.read(n * 5000, 4000).await.unwrap(), n * 5000);
     }
-    assert_eq!(shelf.counts(), (before.0 + 1, before.1 + 20));
+    assert_eq!((script.count(Access::Try), script.count(Access::Read)), (before.0 + 1, before.1 + 20));
 }

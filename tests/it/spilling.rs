@@ -4,8 +4,9 @@ use std::io;
 
 use streamspool::{StreamBuffer, TempFileStore};
 
+use crate::support::disk::Disk;
+use crate::support::scripted_store::Script;
 use crate::support::source::{ragged, ready, source};
-use crate::support::store::Control;
 use crate::support::{
     BLOCK, KIB, MIB, Random, assert_bytes, assert_data, chain, data, on_both_runtimes, settled,
 };
@@ -39,14 +40,14 @@ fn rule_9_memory_stays_within_its_budget_whatever_the_chunks() {
 #[test]
 fn rule_9_the_oldest_full_blocks_are_spilled_first_and_in_order() {
     on_both_runtimes(|| async {
-        let control = Control::default();
+        let script = Script::default();
         let size = 4 * MIB as u64 + 100;
-        let buffer = StreamBuffer::builder().max_memory(MIB).store(control.store()).spawn(ragged(size, 3));
+        let buffer = StreamBuffer::builder().max_memory(MIB).store(script.store()).spawn(ragged(size, 3));
         buffer.load().await.unwrap();
         // No more bytes are spilled than needed: the newest mebibyte stays.
         buffer.subscribe().wait_for(|progress| progress.resident <= MIB as u64).await.unwrap();
         let mut next = 0;
-        for (offset, len) in control.written() {
+        for (offset, len) in script.written() {
             assert_eq!(offset, next, "each byte once, without gaps");
             next += len as u64;
         }
@@ -59,12 +60,12 @@ fn rule_9_the_oldest_full_blocks_are_spilled_first_and_in_order() {
 #[test]
 fn rule_9_pulling_pauses_while_the_disk_lags() {
     on_both_runtimes(|| async {
-        let control = Control::default();
-        control.hold_writes(true);
+        let (disk, script) = (Disk::running(), Script::default());
+        disk.hold();
         let size = 16 * MIB as u64;
         let stream = ready(size, 64 * KIB);
-        let buffer =
-            StreamBuffer::builder().max_memory(MIB).read_ahead(u64::MAX).store(control.store()).spawn(stream);
+        let builder = StreamBuffer::builder().max_memory(MIB).read_ahead(u64::MAX).store(script.store());
+        let buffer = disk.serve(builder).spawn(stream);
         buffer.subscribe().wait_for(|progress| progress.resident > MIB as u64).await.unwrap();
         // For each reply the actor takes a turn, in which it could pull more.
         for _ in 0..1000 {
@@ -77,7 +78,7 @@ fn rule_9_pulling_pauses_while_the_disk_lags() {
         let loaded = progress.loaded as usize;
         assert_bytes(&buffer.read(0, loaded).await.unwrap(), &data(0, loaded), 0);
 
-        control.hold_writes(false);
+        disk.go_on();
         assert_eq!(buffer.load().await.unwrap(), size);
         assert_bytes(&buffer.read(0, 16 * MIB).await.unwrap(), &data(0, 16 * MIB), 0);
     });
@@ -86,13 +87,13 @@ fn rule_9_pulling_pauses_while_the_disk_lags() {
 #[test]
 fn rule_9_unlimited_memory_never_touches_the_disk() {
     on_both_runtimes(|| async {
-        let control = Control::default();
+        let script = Script::default();
         let size = 8 * MIB as u64;
         let buffer =
-            StreamBuffer::builder().max_memory(usize::MAX).store(control.store()).spawn(ready(size, 99_999));
+            StreamBuffer::builder().max_memory(usize::MAX).store(script.store()).spawn(ready(size, 99_999));
         assert_eq!(buffer.load().await.unwrap(), size);
         assert_bytes(&buffer.read(0, 8 * MIB).await.unwrap(), &data(0, 8 * MIB), 0);
-        assert_eq!(control.written(), []);
+        assert_eq!(script.written(), []);
         assert_eq!(buffer.progress().resident, size);
     });
 }
@@ -100,9 +101,9 @@ fn rule_9_unlimited_memory_never_touches_the_disk() {
 #[test]
 fn rule_10_bytes_are_readable_before_while_and_after_they_are_written() {
     on_both_runtimes(|| async {
-        let control = Control::default();
+        let (disk, script) = (Disk::running(), Script::default());
         let size = 3 * MIB as u64;
-        let buffer = StreamBuffer::builder().store(control.store()).spawn(ready(size, 10_000));
+        let buffer = disk.serve(StreamBuffer::builder().store(script.store())).spawn(ready(size, 10_000));
         buffer.load().await.unwrap();
         let check = async |when: &str| {
             for offset in (0..size - 5000).step_by(100_003) {
@@ -114,14 +115,14 @@ fn rule_10_bytes_are_readable_before_while_and_after_they_are_written() {
             }
         };
         check("before").await;
-        control.hold_writes(true);
+        disk.hold();
         let spill = tokio::spawn({
             let buffer = buffer.clone();
             async move { buffer.spill().await }
         });
         check("while").await;
         assert!(!spill.is_finished());
-        control.hold_writes(false);
+        disk.go_on();
         spill.await.unwrap().unwrap();
         assert_eq!(buffer.progress().resident, 0);
         check("after").await;
@@ -174,14 +175,15 @@ async fn rule_12_a_spill_in_the_middle_of_a_block_keeps_every_byte() {
 #[tokio::test(start_paused = true)]
 async fn rule_12_a_spill_of_no_bytes_is_done_at_once() {
     let (mut feed, stream) = source();
-    let control = Control::default();
-    let buffer = StreamBuffer::builder().store(control.store()).spawn(stream);
+    let script = Script::default();
+    let builder = Disk::running().serve(StreamBuffer::builder().store(script.store()));
+    let buffer = builder.spawn(stream);
     buffer.spill().await.unwrap();
     feed.chunk(10);
     buffer.read(0, 10).await.unwrap();
     buffer.spill().await.unwrap();
     buffer.spill().await.unwrap();
-    assert_eq!(control.written(), [(0, 10)]);
+    assert_eq!(script.written(), [(0, 10)]);
 }
 
 #[test]
@@ -261,7 +263,9 @@ fn rules_11_and_17_the_file_is_private_and_gone_with_the_last_handle() {
 async fn rule_16_a_directory_that_is_not_there_is_named_in_the_error() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing");
-    let buffer = StreamBuffer::builder().store(TempFileStore::in_dir(&missing)).spawn(ready(1000, 100));
+    let buffer = Disk::running()
+        .serve(StreamBuffer::builder().store(TempFileStore::in_dir(&missing)))
+        .spawn(ready(1000, 100));
     buffer.load().await.unwrap();
     let error = buffer.spill().await.unwrap_err();
     assert!(chain(&error)[1].contains(&missing.display().to_string()), "{error:?}");

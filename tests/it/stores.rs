@@ -1,14 +1,15 @@
 //! Rule 13: the contract holds with every kind of store.
 
 use std::io::{self, Cursor};
+#[cfg(feature = "checksums")]
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 #[cfg(feature = "checksums")]
 use streamspool::{ChecksummedStore, ErrorKind};
 use streamspool::{SeekStore, SpillStore, StreamBuffer, TempFileStore};
 use tokio::io::AsyncReadExt;
 
+use crate::support::scripted_store::{Access, Act, Call, Script};
 use crate::support::source::{ragged, ready};
 use crate::support::{BLOCK, MIB, assert_bytes, assert_data, chain, data, on_both_runtimes};
 
@@ -50,8 +51,17 @@ fn rule_13_the_temporary_file() {
 
 #[test]
 fn rule_13_a_temporary_file_that_never_reads_at_once() {
-    let never = |_: usize, _: &TempFileStore, _: u64, _: &mut [u8]| Err(io::ErrorKind::Unsupported.into());
-    on_both_runtimes(|| holds_the_contract(Trying::new(never)));
+    /// It has only the methods that a store must have.
+    struct Slow(TempFileStore);
+    impl SpillStore for Slow {
+        fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write_at(offset, bytes)
+        }
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+            self.0.read_at(offset, buf)
+        }
+    }
+    on_both_runtimes(|| holds_the_contract(Slow(TempFileStore::new())));
 }
 
 #[test]
@@ -91,63 +101,34 @@ async fn rule_13_bytes_that_the_disk_has_changed_are_an_error_of_the_read_that_n
     assert_bytes(&buffer.read(503_808, 1000).await.unwrap(), &data(503_808, 1000), 503_808);
 }
 
-/// A temporary file whose `try_read_at` is the closure `go`. The closure also gets the number of the attempt.
-struct Trying<F> {
-    file: TempFileStore,
-    tries: AtomicUsize,
-    go: F,
-}
-
-impl<F> Trying<F> {
-    fn new(go: F) -> Self {
-        Self { file: TempFileStore::new(), tries: AtomicUsize::new(0), go }
-    }
-}
-
-impl<F> SpillStore for Trying<F>
-where
-    F: Fn(usize, &TempFileStore, u64, &mut [u8]) -> io::Result<usize> + Send + Sync + 'static,
-{
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_at(offset, bytes)
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.file.read_at(offset, buf)
-    }
-
-    fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        (self.go)(self.tries.fetch_add(1, Ordering::Relaxed), &self.file, offset, buf)
-    }
-}
-
 #[test]
 fn rule_13_a_store_that_now_and_then_reads_at_once() {
     // Like a page cache when memory is short.
-    let fickle = |n: usize, file: &TempFileStore, offset: u64, buf: &mut [u8]| {
-        let half = buf.len() / 2;
-        match n % 3 {
-            0 => file.read_at(offset, buf),
-            1 => file.read_at(offset, &mut buf[..half]),
-            _ => Err(io::ErrorKind::WouldBlock.into()),
-        }
+    let fickle = |call: Call| match call.number % 3 {
+        0 => Act::WORKS,
+        1 => Act::Takes(call.len / 2),
+        _ => Act::fails(io::ErrorKind::WouldBlock),
     };
-    on_both_runtimes(|| holds_the_contract(Trying::new(fickle)));
+    on_both_runtimes(|| async {
+        let script = Script::default();
+        script.tries(fickle);
+        holds_the_contract(script.store()).await;
+    });
 }
 
 #[test]
 fn rule_13_a_store_that_never_reads_at_once_is_not_asked_again() {
     for (why, expected) in [(io::ErrorKind::WouldBlock, 10), (io::ErrorKind::Unsupported, 1)] {
-        let slow = move |_: usize, _: &TempFileStore, _: u64, _: &mut [u8]| Err(why.into());
         on_both_runtimes(|| async {
-            let store = Arc::new(Trying::new(slow));
-            let buffer = StreamBuffer::builder().store(Arc::clone(&store)).spawn(ready(100_000, 1000));
+            let script = Script::default();
+            script.tries(move |_| Act::fails(why));
+            let buffer = StreamBuffer::builder().store(script.store()).spawn(ready(100_000, 1000));
             buffer.load().await.unwrap();
             buffer.spill().await.unwrap();
             for n in 0..10 {
                 assert_bytes(&buffer.read(n * 9000, 5000).await.unwrap(), &data(n * 9000, 5000), n * 9000);
             }
-            assert_eq!(store.tries.load(Ordering::Relaxed), expected, "{why:?}");
+            assert_eq!(script.count(Access::Try), expected, "{why:?}");
         });
     }
 }
@@ -172,18 +153,10 @@ fn rule_13_stores_read_back_the_bytes_written_and_no_more() {
 
 #[test]
 fn rule_16_a_read_of_bytes_that_the_store_lost_fails() {
-    struct Lossy(TempFileStore);
-    impl SpillStore for Lossy {
-        fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-            self.0.write_at(offset, &bytes[..1])?;
-            Ok(bytes.len())
-        }
-        fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-            self.0.read_at(offset, buf)
-        }
-    }
     on_both_runtimes(|| async {
-        let buffer = StreamBuffer::builder().store(Lossy(TempFileStore::new())).spawn(ragged(1000, 1));
+        let script = Script::default();
+        script.writes(|_| Act::Loses(1));
+        let buffer = StreamBuffer::builder().store(script.store()).spawn(ragged(1000, 1));
         buffer.load().await.unwrap();
         buffer.spill().await.unwrap();
         let error = buffer.read(0, 1000).await.unwrap_err();
@@ -194,33 +167,24 @@ fn rule_16_a_read_of_bytes_that_the_store_lost_fails() {
 
 #[test]
 fn rule_16_a_store_that_claims_more_than_was_asked_is_an_error_and_never_a_wrong_byte() {
-    #[derive(Default)]
-    struct Boastful(TempFileStore, AtomicBool);
-    impl SpillStore for Boastful {
-        fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-            let written = self.0.write_at(offset, bytes)?;
-            Ok(if self.1.load(Ordering::SeqCst) { usize::MAX } else { written })
-        }
-        fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-            let read = self.0.read_at(offset, buf)?;
-            Ok(if self.1.load(Ordering::SeqCst) { read + 1 } else { read })
-        }
-    }
     on_both_runtimes(|| async {
-        let store = Arc::new(Boastful::default());
-        let boast = |boasts| store.1.store(boasts, Ordering::SeqCst);
+        let script = Script::default();
+        let boast = || {
+            script.writes(|_| Act::Claims(usize::MAX));
+            script.reads(|call| Act::Claims(call.len + 1));
+        };
         let size = 2 * BLOCK + 7;
-        let buffer = StreamBuffer::builder().store(Arc::clone(&store)).spawn(ragged(size as u64, 1));
+        let buffer = StreamBuffer::builder().store(script.store()).spawn(ragged(size as u64, 1));
         buffer.load().await.unwrap();
-        boast(true);
+        boast();
         let error = buffer.spill().await.unwrap_err();
         assert!(chain(&error)[1].contains("bytes where"), "{error:?}");
-        boast(false);
+        script.heal();
         buffer.spill().await.unwrap();
-        boast(true);
+        boast();
         let error = buffer.read(5, 1000).await.unwrap_err();
         assert_eq!(chain(&error)[1..], ["the store claims 1001 bytes where 1000 were asked for"]);
-        boast(false);
+        script.heal();
         assert_bytes(&buffer.read(0, size).await.unwrap(), &data(0, size), 0);
     });
 }

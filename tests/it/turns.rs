@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::poll_fn;
-use streamspool::{BufferHandle, Bytes, ErrorKind, SpillStore, StreamBuffer};
+use streamspool::{BufferHandle, Bytes, ErrorKind, StreamBuffer};
 use tokio::task::coop;
 
+use crate::support::disk::Disk;
+use crate::support::scripted_store::Script;
 use crate::support::source::{ready, source};
-use crate::support::{BLOCK, KIB, MIB, assert_data, byte_at, data, poll_once, settled};
+use crate::support::{BLOCK, KIB, MIB, assert_data, data, poll_once, settled};
 
 /// A stream that is always ready, and a count of the bytes that it has sent.
 fn endless() -> (impl futures::Stream<Item = io::Result<Bytes>> + Send + 'static, Arc<AtomicU64>) {
@@ -29,29 +31,10 @@ fn endless() -> (impl futures::Stream<Item = io::Result<Bytes>> + Send + 'static
     (chunks, sent)
 }
 
-/// A store that holds no bytes: a read makes them again, without waiting.
-struct Cached;
-
-impl SpillStore for Cached {
-    fn write_at(&self, _: u64, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.try_read_at(offset, buf)
-    }
-
-    fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        for (byte, offset) in buf.iter_mut().zip(offset..) {
-            *byte = byte_at(offset);
-        }
-        Ok(buf.len())
-    }
-}
-
 /// A buffer whose bytes are all in the store, and its actor, which the test polls.
 async fn spilled(size: u64) -> (BufferHandle, std::pin::Pin<Box<dyn Future<Output = ()>>>) {
-    let (buffer, actor) = StreamBuffer::builder().store(Cached).build(ready(size, 64 * KIB));
+    let (buffer, actor) =
+        StreamBuffer::builder().store(Script::cached().store()).build(ready(size, 64 * KIB));
     let mut actor: std::pin::Pin<Box<dyn Future<Output = ()>>> = Box::pin(actor.run());
     let spill = async {
         buffer.load().await.unwrap();
@@ -194,7 +177,8 @@ fn rule_4_after_the_answer_to_one_reader_the_actor_rests() {
 #[tokio::test(start_paused = true)]
 async fn rule_4_a_long_read_lets_other_tasks_run_after_each_32_kib() {
     let size = 16 * MIB;
-    let buffer = StreamBuffer::builder().max_memory(usize::MAX).spawn(ready(size as u64, MIB));
+    let buffer =
+        Disk::running().serve(StreamBuffer::builder().max_memory(usize::MAX)).spawn(ready(size as u64, MIB));
     buffer.load().await.unwrap();
     let mut into = vec![0; size];
     for is_into in [false, true] {
@@ -220,7 +204,7 @@ async fn rule_1_read_into_fills_the_buffer_or_stops_at_the_end() {
     for max_memory in [0, MIB, usize::MAX] {
         let size = 3 * BLOCK + 100;
         let (mut feed, stream) = source();
-        let buffer = StreamBuffer::builder().max_memory(max_memory).spawn(stream);
+        let buffer = Disk::running().serve(StreamBuffer::builder().max_memory(max_memory)).spawn(stream);
         for _ in 0..3 {
             feed.chunk(BLOCK);
         }

@@ -1,13 +1,13 @@
 //! Offsets beyond 4 GiB: a stream of 16 GiB with 1 MiB of memory. A store that needs no disk checks every
 //! byte that is written.
 
-use std::io::{self, SeekFrom};
+use std::io::SeekFrom;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use streamspool::{Bytes, SpillStore, StreamBuffer};
+use streamspool::{Bytes, StreamBuffer};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
+use crate::support::scripted_store::{Fault, Script};
 use crate::support::{MIB, assert_bytes, data};
 use crate::{runtime, tell};
 
@@ -26,38 +26,17 @@ fn pattern(offset: u64, len: usize) -> Bytes {
     PATTERN.slice(start..start + len)
 }
 
-/// A store that computes the bytes of each offset, so it keeps none.
-struct Checking {
-    written: &'static AtomicU64,
-}
-
-impl SpillStore for Checking {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        let in_order = self.written.swap(offset + bytes.len() as u64, Ordering::SeqCst) == offset;
-        if in_order && bytes == pattern(offset, bytes.len()) {
-            return Ok(bytes.len());
-        }
-        Err(io::Error::other(format!("wrong bytes, or at a wrong place, at {offset}")))
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let len = buf.len().min(PERIOD);
-        buf[..len].copy_from_slice(&pattern(offset, len));
-        Ok(len)
-    }
-}
-
 #[test]
 fn rule_1_a_stream_of_16_gib_is_read_at_both_ends() {
-    static WRITTEN: AtomicU64 = AtomicU64::new(0);
     let gibs = std::env::var("STREAMSPOOL_GIB").map_or(16, |gibs| gibs.parse().unwrap());
     let size = gibs * GIB + 12_345;
     let start = std::time::Instant::now();
     runtime().block_on(async {
         let chunks = (0..size).step_by(PERIOD);
         let chunks = chunks.map(move |at| Ok(pattern(at, PERIOD.min((size - at) as usize))));
-        let store = Checking { written: &WRITTEN };
-        let builder = StreamBuffer::builder().size(size).max_memory(MIB).store(store);
+        let script = Script::of(pattern);
+        script.fault(Fault::Short(PERIOD));
+        let builder = StreamBuffer::builder().size(size).max_memory(MIB).store(script.store());
         let buffer = builder.spawn(futures::stream::iter(chunks));
         let check = async |offset: u64, len: usize| {
             let exists = len.min((size - offset) as usize);
@@ -83,6 +62,11 @@ fn rule_1_a_stream_of_16_gib_is_read_at_both_ends() {
         let progress = buffer.progress();
         assert_eq!((progress.loaded, progress.size), (size, Some(size)));
         assert!(progress.spilled > size - 2 * MIB as u64, "{progress:?}");
+        let mut next = 0;
+        for (offset, len) in script.written() {
+            assert_eq!(offset, next, "each byte once and in order");
+            next += len as u64;
+        }
     });
     tell(&format!("notice: {gibs} GiB through 1 MiB of memory in {:.1?}", start.elapsed()));
 }

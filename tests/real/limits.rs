@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use streamspool::{ErrorKind, StreamBuffer};
 
 use crate::child::{alone, command, is_child};
+use crate::support::scripted_store::Script;
 use crate::support::source::ready;
-use crate::support::store::Control;
 use crate::support::{MIB, assert_bytes, chain, data, poll_once};
 use crate::{names, runtime, tell};
 
@@ -134,17 +134,17 @@ fn rule_16_without_a_free_thread_no_byte_is_lost_and_the_write_is_retried() {
         assert_bytes(&buffer.read(0, 8 * MIB).await.unwrap(), &data(0, 8 * MIB), 0);
 
         // Hanging reads occupy all disk threads, and one more read gets no thread.
-        let disks = [Control::default(), Control::default()];
+        let scripts = [Script::default(), Script::default()];
         let mut buffers = Vec::new();
-        for disk in &disks {
-            let buffer = StreamBuffer::builder().store(disk.store()).spawn(ready(MIB as u64, 64 * 1024));
+        for script in &scripts {
+            let buffer = StreamBuffer::builder().store(script.store()).spawn(ready(MIB as u64, 64 * 1024));
             buffer.load().await.unwrap();
             buffer.spill().await.unwrap();
             // From now on it is known that this store cannot be read without waiting.
             buffer.read(0, 1).await.unwrap();
             buffers.push(buffer);
         }
-        disks[0].hold_reads(true);
+        let hangs = scripts[0].hang();
         let mut hanging: Vec<_> = (0..8).map(|n| Box::pin(buffers[0].read(n * 1000, 100))).collect();
         for read in &mut hanging {
             assert!(poll_once(read).is_pending());
@@ -153,7 +153,7 @@ fn rule_16_without_a_free_thread_no_byte_is_lost_and_the_write_is_retried() {
         let no_thread_left = NoThreadLeft::new();
         let error = buffers[1].read(5, 100).await.unwrap_err();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Spill, 5));
-        disks[0].hold_reads(false);
+        drop(hangs);
         for (read, n) in hanging.into_iter().zip(0..) {
             assert_bytes(&read.await.unwrap(), &data(n * 1000, 100), n * 1000);
         }

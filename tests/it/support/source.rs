@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 use futures::Stream;
 use streamspool::Bytes;
 
+use super::data;
 use super::demand::pull_to;
-use super::{data, jobs};
 
 enum Step {
     Chunk(Bytes),
@@ -108,7 +108,6 @@ impl Need {
 
 /// A source that yields what the test feeds it, and waits meanwhile.
 pub fn source() -> (Feed, Source) {
-    jobs::watch();
     let state = Arc::<Mutex<State>>::default();
     (Feed { state: Arc::clone(&state), fed: 0 }, Source { state })
 }
@@ -246,14 +245,12 @@ impl Drop for Source {
 
 /// `size` bytes of [`data`] in chunks of `chunk` bytes, always ready.
 pub fn ready(size: u64, chunk: usize) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    jobs::watch();
     let starts = (0..size).step_by(chunk);
     futures::stream::iter(starts.map(move |start| Ok(data(start, chunk.min((size - start) as usize)))))
 }
 
 /// The same in chunks of random sizes, some of them empty.
 pub fn ragged(size: u64, seed: u64) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    jobs::watch();
     let mut random = super::Random(seed);
     let mut start = 0;
     futures::stream::iter(std::iter::from_fn(move || {
