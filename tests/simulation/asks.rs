@@ -155,8 +155,8 @@ impl What {
     /// The range that it is answered with, in parts if bytes may be discarded.
     pub fn range(&self) -> Option<(u64, u64)> {
         match *self {
-            Self::Read { offset, len } => Some((offset, offset.saturating_add(len))),
-            Self::Slice { offset, end } => Some((offset, end)),
+            Self::Read { offset, len } if len > 0 => Some((offset, offset.saturating_add(len))),
+            Self::Slice { offset, end } if offset < end => Some((offset, end)),
             Self::Save => Some((0, u64::MAX)),
             _ => None,
         }

@@ -1,21 +1,21 @@
-//! Readers and bodies: they go through the stream, stop in the middle, and go on.
+//! Readers, and streams of a range: callers that go through the bytes, stop in the middle, and go on.
 
 use std::io::{self, SeekFrom};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
-use streamspool::{BufferHandle, BufferReader, Chunks, Error};
+use streamspool::{BufferHandle, BufferReader, Bytes, Chunks, Error};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 
 use crate::asks::{Facts, Flag, Since, judge_error, judge_some};
 use crate::steps::Op;
 use crate::support::BLOCK;
 
-/// A reader, and what is expected of it.
+/// A caller that goes through the bytes, and what is expected of it.
 pub struct Player {
-    reader: BufferReader,
+    reader: Reader,
     /// What it does, if it is polled.
     op: Option<Op>,
     pub position: u64,
@@ -27,17 +27,38 @@ pub struct Player {
     pub delivered: u64,
 }
 
+/// What it reads with.
+enum Reader {
+    Seeking(Box<BufferReader>),
+    /// A stream of the bytes up to an end, and whether it is over.
+    Chunks {
+        chunks: Box<Chunks>,
+        end: u64,
+        is_over: bool,
+    },
+}
+
 impl Player {
-    pub fn new(handle: &BufferHandle) -> Self {
-        Self {
-            reader: handle.reader(),
-            op: None,
-            position: 0,
-            flag: Flag::raised(),
-            asked: None,
-            since: Since::default(),
-            delivered: 0,
-        }
+    pub fn reader(handle: &BufferHandle) -> Self {
+        Self::new(Reader::Seeking(Box::new(handle.reader())), 0)
+    }
+
+    /// A stream of this range.
+    pub fn chunks(handle: &BufferHandle, at: u64, end: u64) -> Self {
+        Self::new(Reader::Chunks { chunks: Box::new(handle.chunks(at..end)), end, is_over: false }, at)
+    }
+
+    fn new(reader: Reader, position: u64) -> Self {
+        let (flag, since) = (Flag::raised(), Since::default());
+        Self { reader, op: None, position, flag, asked: None, since, delivered: 0 }
+    }
+
+    pub fn is_chunks(&self) -> bool {
+        matches!(self.reader, Reader::Chunks { .. })
+    }
+
+    pub fn can(&self, op: Op) -> bool {
+        self.is_chunks() == (op == Op::Piece)
     }
 
     pub fn demand(&self) -> Option<(u64, u64)> {
@@ -48,8 +69,8 @@ impl Player {
         self.op.is_some()
     }
 
-    /// Its future is dropped. What it asked for stays asked.
-    pub fn leave(&mut self) {
+    /// It is not polled any more. What it asked for stays asked.
+    pub fn stop(&mut self) {
         self.op = None;
     }
 
@@ -61,165 +82,145 @@ impl Player {
         }
         self.flag = Flag::raised();
         self.op = Some(op);
-        match op {
-            // A read asks for a block at the position, unless it is at hand. It also withdraws a seek
-            // from the end whose future was dropped.
-            Op::Read(_) | Op::Fill => {
-                let here = self.position;
-                self.asked = Some((here.saturating_add(1), here.saturating_add(BLOCK as u64)));
+        let from = self.position;
+        let block = (from.saturating_add(1), from.saturating_add(BLOCK as u64));
+        match (&mut self.reader, op) {
+            // A read asks for a block at the position, unless it is at hand. It also withdraws a seek from the end
+            // whose future was dropped.
+            (Reader::Seeking(_), Op::Read(_) | Op::Fill) => self.asked = Some(block),
+            (Reader::Seeking(reader), Op::Seek(offset)) => {
+                Pin::new(&mut **reader).start_seek(SeekFrom::Start(offset)).unwrap();
+                let Poll::Ready(at) =
+                    Pin::new(&mut **reader).poll_complete(&mut Context::from_waker(Waker::noop()))
+                else {
+                    panic!("a seek waits for nothing")
+                };
+                assert_eq!((at.unwrap(), reader.position()), (offset, offset));
+                (self.op, self.asked, self.position) = (None, None, offset);
             }
-            Op::Seek(offset) => self.seek(offset),
-            Op::Skip => {
-                self.op = None;
-                if self.reader.skip_discarded() > 0 {
+            (Reader::Seeking(reader), Op::Skip) => {
+                if reader.skip_discarded() > 0 {
                     self.asked = None;
                 }
-                self.position = self.position.max(self.reader.handle().progress().start);
-                assert_eq!(self.reader.position(), self.position);
+                self.op = None;
+                self.position = from.max(reader.handle().progress().start);
+                assert_eq!(reader.position(), self.position);
             }
-            Op::SeekEnd(by) => {
-                Pin::new(&mut self.reader).start_seek(SeekFrom::End(by)).unwrap();
+            (Reader::Seeking(reader), Op::SeekEnd(by)) => {
+                Pin::new(&mut **reader).start_seek(SeekFrom::End(by)).unwrap();
                 self.asked = (!size_is_known).then_some((u64::MAX, u64::MAX));
             }
+            (Reader::Chunks { end, is_over, .. }, _) => {
+                self.asked = (from < *end && !*is_over).then_some((block.0, block.1.min(*end)));
+            }
+            (Reader::Seeking(_), Op::Piece) => panic!("a reader has no pieces"),
         }
-    }
-
-    fn seek(&mut self, offset: u64) {
-        (self.op, self.asked) = (None, None);
-        Pin::new(&mut self.reader).start_seek(SeekFrom::Start(offset)).unwrap();
-        let waker = Arc::clone(&self.flag).into();
-        let Poll::Ready(at) = Pin::new(&mut self.reader).poll_complete(&mut Context::from_waker(&waker))
-        else {
-            panic!("a seek waits for nothing")
-        };
-        assert_eq!(at.unwrap(), offset);
-        self.position = offset;
-        assert_eq!(self.reader.position(), offset);
     }
 
     /// Polls what it does.
     pub fn poll(&mut self, facts: &Facts) {
         let Some(op) = self.op else { return };
         self.flag.take();
-        let waker = Arc::clone(&self.flag).into();
+        let (waker, from) = (Arc::clone(&self.flag).into(), self.position);
         let cx = &mut Context::from_waker(&waker);
-        let mut reader = Pin::new(&mut self.reader);
-        let mut position = self.position;
-        let result = match op {
-            Op::Read(len) => {
-                let mut buf = vec![0; len];
-                let mut buf = ReadBuf::new(&mut buf);
-                let Poll::Ready(result) = reader.poll_read(cx, &mut buf) else { return };
-                result.map(|()| {
-                    judge_some(buf.filled(), position, len as u64, facts);
-                    position += buf.filled().len() as u64;
-                    position
-                })
+        let Poll::Ready(result) = (match &mut self.reader {
+            Reader::Seeking(reader) => poll_reader(Pin::new(reader), cx, op, from, facts),
+            Reader::Chunks { chunks, end, is_over } => {
+                Pin::new(chunks).poll_next(cx).map(|next| take_piece(next, from, *end, is_over, facts))
             }
-            Op::Fill => {
-                let Poll::Ready(result) = reader.as_mut().poll_fill_buf(cx) else { return };
-                let amount = result.map(|bytes| {
-                    judge_some(bytes, position, u64::MAX, facts);
-                    bytes.len()
-                });
-                amount.map(|amount| {
-                    // Not all of it, so that the rest is at hand.
-                    let consumed = amount / 2 + amount % 2;
-                    reader.consume(consumed);
-                    position += consumed as u64;
-                    position - consumed as u64 + amount as u64
-                })
-            }
-            Op::Seek(_) | Op::Skip => return,
-            Op::SeekEnd(by) => {
-                let Poll::Ready(result) = reader.poll_complete(cx) else { return };
-                match result {
-                    Ok(at) => {
-                        let size = facts.declared.unwrap_or(facts.total);
-                        assert!(at == size.saturating_add_signed(by), "{at} is not {by} from {size}");
-                        position = at;
-                        Ok(0)
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                        assert!(by < 0, "{error}");
-                        Ok(0)
-                    }
-                    Err(error) => Err(error),
-                }
-            }
+        }) else {
+            return;
         };
         match result {
-            Ok(delivered) => self.delivered = self.delivered.max(delivered),
+            Ok((position, delivered)) => {
+                self.position = position;
+                self.delivered = self.delivered.max(delivered);
+            }
             Err(error) => {
-                let error: Error = *error.into_inner().unwrap().downcast().unwrap();
                 let (start, need) = match op {
                     Op::SeekEnd(_) => (u64::MAX, u64::MAX),
-                    _ => (self.position, self.position.saturating_add(1)),
+                    _ => (from, from.saturating_add(1)),
                 };
                 judge_error(&error, start, need, self.since, facts);
             }
         }
-        self.position = position;
-        assert_eq!(self.reader.position(), position, "the position after {op:?}");
+        if let Reader::Seeking(reader) = &self.reader {
+            assert_eq!(reader.position(), self.position, "the position after {op:?}");
+        }
         (self.op, self.asked) = (None, None);
     }
 }
 
-/// A range as a stream, and how far it has come.
-pub struct Body {
-    chunks: Chunks,
-    at: u64,
-    end: u64,
-    pub flag: Arc<Flag>,
-    since: Since,
-    asked: bool,
-    pub done: bool,
+/// The position after what was done, and the end of what was delivered.
+type Passed = Result<(u64, u64), Error>;
+
+fn poll_reader(
+    mut reader: Pin<&mut BufferReader>,
+    cx: &mut Context<'_>,
+    op: Op,
+    from: u64,
+    facts: &Facts,
+) -> Poll<Passed> {
+    let result = match op {
+        Op::Read(len) => {
+            let mut buf = vec![0; len];
+            let mut buf = ReadBuf::new(&mut buf);
+            let Poll::Ready(result) = reader.poll_read(cx, &mut buf) else { return Poll::Pending };
+            result.map(|()| {
+                judge_some(buf.filled(), from, len as u64, facts);
+                let end = from + buf.filled().len() as u64;
+                (end, end)
+            })
+        }
+        Op::Fill => {
+            let Poll::Ready(result) = reader.as_mut().poll_fill_buf(cx) else { return Poll::Pending };
+            let amount = result.map(|bytes| {
+                judge_some(bytes, from, u64::MAX, facts);
+                bytes.len()
+            });
+            amount.map(|amount| {
+                // Not all of it, so that the rest is at hand.
+                let consumed = amount.div_ceil(2);
+                reader.consume(consumed);
+                (from + consumed as u64, from + amount as u64)
+            })
+        }
+        Op::SeekEnd(by) => {
+            let Poll::Ready(result) = reader.poll_complete(cx) else { return Poll::Pending };
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    assert!(by < 0, "{error}");
+                    Ok((from, 0))
+                }
+                result => result.map(|at| {
+                    let size = facts.declared.unwrap_or(facts.total);
+                    assert!(at == size.saturating_add_signed(by), "{at} is not {by} from {size}");
+                    (at, 0)
+                }),
+            }
+        }
+        Op::Seek(_) | Op::Skip | Op::Piece => panic!("{op:?} waits for nothing"),
+    };
+    Poll::Ready(result.map_err(|error| *error.into_inner().unwrap().downcast().unwrap()))
 }
 
-impl Body {
-    pub fn new(handle: &BufferHandle, at: u64, end: u64) -> Self {
-        let chunks = handle.chunks(at..end);
-        Self { chunks, at, end, flag: Flag::raised(), since: Since::default(), asked: false, done: false }
-    }
-
-    pub fn demand(&self) -> Option<(u64, u64)> {
-        let end = self.end.min(self.at.saturating_add(BLOCK as u64));
-        (self.asked && !self.done).then(|| (self.at.saturating_add(1), end))
-    }
-
-    pub fn delivered(&self) -> u64 {
-        self.at
-    }
-
-    /// Asks for the next piece, if none is under way.
-    pub fn begin(&mut self, since: Since) {
-        if !self.asked {
-            (self.asked, self.since) = (self.at < self.end, since);
+/// Takes the next item of a stream that has come to `from` and ends at `end`.
+fn take_piece(
+    next: Option<Result<Bytes, Error>>,
+    from: u64,
+    end: u64,
+    is_over: &mut bool,
+    facts: &Facts,
+) -> Passed {
+    let Some(Ok(piece)) = next else {
+        if !*is_over && from < end && next.is_none() {
+            judge_some(&[], from, end - from, facts);
         }
-    }
-
-    pub fn poll(&mut self, facts: &Facts) {
-        self.flag.take();
-        let waker = Arc::clone(&self.flag).into();
-        let next = Pin::new(&mut self.chunks).poll_next(&mut Context::from_waker(&waker));
-        let Poll::Ready(next) = next else { return };
-        self.asked = false;
-        match next {
-            Some(Ok(piece)) => {
-                assert!(!self.done && !piece.is_empty(), "more after the end, or an empty piece");
-                judge_some(&piece, self.at, self.end - self.at, facts);
-                self.at += piece.len() as u64;
-            }
-            Some(Err(error)) => {
-                judge_error(&error, self.at, self.at.saturating_add(1), self.since, facts);
-                self.done = true;
-            }
-            None => {
-                if !self.done && self.at < self.end {
-                    judge_some(&[], self.at, self.end - self.at, facts);
-                }
-                self.done = true;
-            }
-        }
-    }
+        *is_over = true;
+        return next.transpose().map(|_| (from, 0));
+    };
+    assert!(!*is_over && !piece.is_empty(), "more after the end, or an empty piece");
+    judge_some(&piece, from, end - from, facts);
+    let end = from + piece.len() as u64;
+    Ok((end, end))
 }

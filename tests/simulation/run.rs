@@ -1,8 +1,6 @@
-//! One run: a buffer with its source, its disk and its callers, each of them moved by hand.
+//! One run: a buffer with its source, its disk and its callers, each of them moved by hand, one step at a time.
 
-mod checks;
-mod end;
-
+use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -10,112 +8,117 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use streamspool::{BufferHandle, Progress, StreamBuffer};
+use streamspool::{BufferHandle, Progress, Retry, State, StreamBuffer};
 
-use crate::asks::{Answer, Ask, Facts, Flag, Outcome, Since, What, Window};
+use crate::asks::{Again, Answer, Ask, Facts, Flag, Outcome, Since, What, Window};
+use crate::disk::Disk;
 use crate::limits::Limits;
-use crate::players::{Body, Player};
-use crate::steps::{Ending, Op, Setup, Step};
-use crate::support::jobs::Origin;
-use crate::support::source::{Feed, Need, source};
-use crate::support::store::{Control, Fault};
+use crate::players::Player;
+use crate::source::Server;
+use crate::steps::{Kind, Op, Setup, Step};
+use crate::support::ranges::Ranges;
+use crate::support::store::Fault;
 
-/// No delay between two tries is longer. A shorter time might pass a deadline or not: delays differ from
-/// buffer to buffer.
-const RETRIED: Duration = Duration::from_secs(15);
+/// Longer than the longest delay before an attempt, of which a part is random, and before a write is retried. Two of
+/// them are longer than the times after which silence is a failure and an unused stream is closed.
+pub const STEP: Duration = Duration::from_secs(16);
 
 /// More turns than anything takes that comes to an end.
-const MANY_TURNS: usize = 100_000;
+pub const MANY_TURNS: usize = 100_000;
 
-/// What a run came to.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    pub turns: u64,
-    pub answered: u64,
-    pub cancelled: u64,
-    pub chunks: u64,
-    pub pulled: u64,
-    pub disk_calls: u64,
-    pub disk_faults: u64,
-    pub source_faults: u64,
-    pub spilled: u64,
-    pub discarded: u64,
+/// What runs came to: numbers, and what each of them counts.
+#[derive(Clone, Debug, Default)]
+pub struct Counts(pub Vec<(u64, &'static str)>);
+
+impl Counts {
+    pub fn add(&mut self, run: &Self) {
+        if self.0.is_empty() {
+            self.0.clone_from(&run.0);
+        } else {
+            self.0.iter_mut().zip(&run.0).for_each(|(all, one)| all.0 += one.0);
+        }
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts: Vec<_> = self.0.iter().map(|(number, what)| format!("{number} {what}")).collect();
+        write!(f, "{}", counts.join(", "))
+    }
 }
 
 pub struct Run {
     pub setup: Setup,
-    pub disk: Control,
-    pub feed: Feed,
+    pub disk: Disk,
+    pub server: Server,
     /// `None` once it has ended or was dropped.
-    actor: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    pub actor: Option<Pin<Box<dyn Future<Output = ()>>>>,
     actor_flag: Arc<Flag>,
     pub handle: BufferHandle,
     pub asks: Vec<Ask>,
     pub players: Vec<Player>,
-    pub bodies: Vec<Body>,
     /// What happened, in order: a run that is done again has the same.
     pub log: Vec<String>,
-    /// The disk work of this run. It goes on only while the run waits for it.
-    jobs: Origin,
-    is_closed: bool,
-    limits: Limits,
+    pub is_closed: bool,
+    pub limits: Limits,
     /// The number of the last request.
-    asked: u64,
-    /// The end of the furthest range delivered, as far as the callers know.
-    delivered: Option<u64>,
+    pub asked: u64,
+    /// The number of the last request that was answered, and of the bytes that it got.
+    pub answered: (u64, u64),
+    /// The bytes in memory when nothing was left to do.
+    pub resident: Ranges,
+    /// All bytes that the buffer had then.
+    pub kept: Ranges,
     /// Failures of the disk that the callers they concern have been told of.
-    told_failures: u64,
-    last: Progress,
-    counts: Counts,
+    pub told_failures: u64,
+    /// How often time has passed.
+    times: u64,
+    pub last: Progress,
+    pub steps: u64,
+    pub turns: u64,
+    pub cancelled: u64,
+    pub answers: u64,
     save_to: PathBuf,
-}
-
-impl Drop for Run {
-    /// Lets the disk do its work when a run has found something, or its threads would wait for ever.
-    fn drop(&mut self) {
-        self.disk.heal();
-        self.jobs.step(false);
-    }
 }
 
 impl Run {
     pub fn new(setup: Setup, dir: &Path) -> Self {
-        let jobs = Origin::here();
-        // The disk work of the run before, if that has found something.
-        jobs.rest();
-        jobs.step(true);
-        let disk = Control::new(setup.at_once);
-        disk.hold_writes(true);
-        disk.hold_reads(true);
-        let (feed, source) = source();
-        feed.watch(Need::new(setup.read_ahead));
-        feed.need(|need| need.in_parts = setup.max_disk.is_some());
+        let (disk, server) = (Disk::new(&setup), Server::new(setup));
         let mut builder = StreamBuffer::builder().size(setup.declared).max_memory(setup.max_memory);
         if let Some(bytes) = setup.max_disk {
-            disk.reuse_places();
             builder = builder.max_disk(bytes);
         }
-        let (handle, actor) = builder.read_ahead(setup.read_ahead).store(disk.store()).build(source);
+        let builder = builder.read_ahead(setup.read_ahead).store(disk.store());
+        let (handle, actor) = if setup.kind == Kind::OneWay {
+            builder.build(server.stream())
+        } else {
+            let retry = Retry::default().attempts(setup.attempts);
+            builder.retry(retry).streams(setup.streams).build_source(server.resource())
+        };
         let last = handle.progress();
         Self {
             setup,
             disk,
-            feed,
+            server,
             actor: Some(Box::pin(actor.run())),
             actor_flag: Flag::raised(),
             handle,
             asks: Vec::new(),
             players: Vec::new(),
-            bodies: Vec::new(),
             log: Vec::new(),
-            jobs,
             is_closed: false,
             limits: Limits::new(setup.max_memory, setup.max_disk),
             asked: 0,
-            delivered: None,
+            answered: (0, 0),
+            resident: Ranges::default(),
+            kept: Ranges::default(),
             told_failures: 0,
+            times: 0,
             last,
-            counts: Counts::default(),
+            steps: 0,
+            turns: 0,
+            cancelled: 0,
+            answers: 0,
             save_to: dir.join("saved"),
         }
     }
@@ -123,64 +126,87 @@ impl Run {
     // ---- steps ----
 
     pub async fn step(&mut self, step: &Step) {
+        self.steps += 1;
         match *step {
             Step::Ask(ref what) => self.ask(what.clone()),
             Step::Poll(at) if at < self.asks.len() => self.poll_ask(at),
             Step::Cancel(at) if at < self.asks.len() => self.cancel(at),
-            Step::OpenReader => self.players.push(Player::new(&self.handle)),
-            Step::Read(at, op) if at < self.players.len() => self.begin_player(at, op),
-            Step::StopReader(at) if at < self.players.len() => self.players[at].leave(),
+            Step::OpenReader => self.players.push(Player::reader(&self.handle)),
+            Step::OpenChunks(at, end) => self.players.push(Player::chunks(&self.handle, at, end)),
+            Step::Read(at, op) if self.players.get(at).is_some_and(|player| player.can(op)) => {
+                self.begin_player(at, op);
+            }
+            Step::StopReader(at) if at < self.players.len() => self.players[at].stop(),
             Step::DropReader(at) if at < self.players.len() => self.drop_player(at),
-            Step::OpenBody(at, end) => self.bodies.push(Body::new(&self.handle, at, end)),
-            Step::NextPiece(at) if at < self.bodies.len() => self.begin_body(at),
-            Step::DropBody(at) if at < self.bodies.len() => self.drop_body(at),
-            Step::Feed(ref sizes) => sizes.iter().for_each(|size| self.send(*size)),
-            Step::EndSource => self.end_source(),
+            Step::Answer(at, answer) => self.server.answer(at, answer),
+            Step::Send(at, ref sizes) => self.server.send(at, sizes),
+            Step::Break(at, how) => self.server.break_off(at, how),
+            Step::Change(by) => self.server.change(by),
             Step::Turn => {
                 self.turn().await;
             }
             Step::Settle => self.settle().await,
+            Step::Look => self.settle_and_look(true).await,
             Step::Disk(call, fault) => self.pass(call, fault),
-            Step::Time => tokio::time::advance(RETRIED).await,
+            Step::Time => self.time().await,
             Step::Space(capacity) => self.disk.limit(capacity),
             _ => {}
         }
         self.check();
     }
 
+    pub async fn time(&mut self) {
+        self.times += 1;
+        tokio::time::advance(STEP).await;
+    }
+
+    /// What is known when something is asked.
     fn since(&self) -> Since {
         let now = self.handle.progress();
-        Since { frontier: now.frontier, start: now.start, failures: self.told_failures, series: 0 }
+        let (series, may_refetch) = self.server.checks(|checks| (checks.facts.series, checks.may_refetch()));
+        let frontier = if may_refetch { 0 } else { now.frontier };
+        Since { frontier, start: now.start, failures: self.told_failures, series }
     }
 
+    /// What is true now.
     fn facts(&self) -> Facts {
-        let source = self.feed.seen();
-        Facts {
-            total: self.setup.total,
-            declared: self.setup.declared,
-            pulled: source.pulled,
-            source_ended: source.ended,
-            source_failed: source.failed,
-            disk_failures: self.disk.look(|seen| seen.failures),
-            is_closed: self.is_closed,
-            window: self.setup.max_disk.map(|_| Window {
-                start: self.handle.progress().start,
-                is_for_good: true,
-                least: self.limits.least(),
-            }),
-            again: None,
-        }
+        let (now, disk_failures) = (self.handle.progress(), self.disk.look(|seen| seen.failures));
+        self.server.checks(|checks| {
+            let mut facts = Facts {
+                total: self.setup.size,
+                declared: self.setup.declared,
+                pulled: checks.furthest,
+                source_ended: checks.size.is_some() || checks.has_ended,
+                source_failed: false,
+                disk_failures,
+                is_closed: self.is_closed,
+                window: self.setup.max_disk.map(|_| Window {
+                    start: now.start,
+                    is_for_good: checks.was_bound,
+                    least: self.limits.least(),
+                }),
+                again: None,
+            };
+            if self.setup.kind == Kind::OneWay {
+                (facts.source_ended, facts.source_failed) = checks.first_end();
+            } else {
+                // Silence is a failure too.
+                let faults = checks.facts.faults + self.times;
+                facts.again = Some(Again { faults, has_failed: now.state == State::Failed, ..checks.facts });
+            }
+            facts
+        })
     }
 
-    // ---- callers ----
+    // ---- requests ----
 
-    fn ask(&mut self, what: What) {
+    pub fn ask(&mut self, what: What) {
         let ask = Ask::new(what, self.handle.clone(), &self.save_to, self.since());
         self.asks.push(ask);
     }
 
     /// Polls a request; it is gone once it is answered.
-    fn poll_ask(&mut self, at: usize) {
+    pub fn poll_ask(&mut self, at: usize) {
         if !self.asks[at].is_asked {
             self.asks[at].since = self.since();
             self.asked += 1;
@@ -196,11 +222,23 @@ impl Run {
             if outcome.is_ok() {
                 self.limits.meet(ask.number);
             }
+            let bytes = if let Ok(Answer::Bytes(bytes)) = &outcome { bytes.len() as u64 } else { 0 };
+            self.answered = (ask.number, bytes);
             self.note_delivery(&ask.what, &outcome);
-            self.counts.answered += 1;
+            self.answers += 1;
             self.demand();
         }
-        self.rest();
+        self.disk.rest();
+    }
+
+    /// Drops a request at any point.
+    fn cancel(&mut self, at: usize) {
+        let ask = self.asks.swap_remove(at);
+        let demand = ask.what.demand(false).filter(|_| ask.is_asked);
+        self.may_deliver(demand.map(|(_, end)| (ask.what.start(), end)));
+        self.cancelled += 1;
+        drop(ask);
+        self.leave(demand);
     }
 
     fn note_delivery(&mut self, what: &What, outcome: &Outcome) {
@@ -210,126 +248,107 @@ impl Run {
             _ => return,
         };
         match outcome {
-            Ok(Answer::Bytes(bytes)) if !bytes.is_empty() => self.deliver(offset + bytes.len() as u64),
-            Ok(Answer::Number(size)) => self.deliver(*size),
+            Ok(Answer::Bytes(bytes)) if !bytes.is_empty() => {
+                // A long one gets its bytes in parts.
+                self.deliver(offset + 1, offset + bytes.len() as u64);
+            }
+            Ok(Answer::Number(size)) => self.deliver(0, *size),
             // A long one may have got a part before it failed.
-            _ => self.may_deliver(what.demand(false)),
+            _ => self.may_deliver(what.demand(false).map(|(_, end)| (offset, end))),
         }
     }
 
-    fn deliver(&mut self, end: u64) {
-        if end > 0 {
-            self.delivered = self.delivered.max(Some(end));
-        }
-    }
-
-    /// A caller leaves that may have been answered already.
-    fn may_deliver(&mut self, demand: Option<(u64, u64)>) {
-        if let Some((_, end)) = demand {
-            self.deliver(end.min(self.feed.seen().pulled));
-        }
-    }
-
-    /// Drops a request at any point.
-    fn cancel(&mut self, at: usize) {
-        let ask = self.asks.swap_remove(at);
-        if ask.is_asked {
-            self.may_deliver(ask.what.demand(false));
-        }
-        self.counts.cancelled += 1;
-        drop(ask);
-        self.leave();
-    }
-
-    fn drop_player(&mut self, at: usize) {
-        let player = self.players.swap_remove(at);
-        self.deliver(player.delivered);
-        self.may_deliver(player.demand());
-        drop(player);
-        self.leave();
-    }
-
-    fn drop_body(&mut self, at: usize) {
-        let body = self.bodies.swap_remove(at);
-        self.deliver(body.delivered());
-        self.may_deliver(body.demand());
-        drop(body);
-        self.leave();
-    }
+    // ---- readers ----
 
     /// A reader begins something, which withdraws what it asked for before.
     fn begin_player(&mut self, at: usize, op: Op) {
         let (since, known) = (self.since(), self.handle.progress().size.is_some());
-        self.may_deliver(self.players[at].demand());
+        let before = self.players[at].demand();
         self.players[at].begin(op, known, since);
-        self.leave();
+        if op == Op::Piece {
+            self.demand();
+        } else {
+            self.may_deliver(before);
+            self.leave(before);
+        }
         self.poll_player(at);
     }
 
     fn poll_player(&mut self, at: usize) {
         let (facts, before) = (self.facts(), self.players[at].demand());
         self.players[at].poll(&facts);
-        if self.players[at].demand().is_none() {
+        let player = &self.players[at];
+        let (delivered, is_done) = (player.delivered, player.demand().is_none() && !player.is_chunks());
+        if is_done {
             // A reader is delivered a piece, and hands out a part of it.
             self.may_deliver(before);
         }
-        self.deliver(self.players[at].delivered);
+        self.deliver(delivered, delivered);
         self.demand();
     }
 
-    fn begin_body(&mut self, at: usize) {
-        let since = self.since();
-        self.bodies[at].begin(since);
-        self.demand();
-        self.poll_body(at);
+    fn drop_player(&mut self, at: usize) {
+        let player = self.players.swap_remove(at);
+        let demand = player.demand();
+        self.deliver(player.delivered, player.delivered);
+        self.may_deliver(demand);
+        drop(player);
+        self.leave(demand);
     }
 
-    fn poll_body(&mut self, at: usize) {
-        let facts = self.facts();
-        self.bodies[at].poll(&facts);
-        self.deliver(self.bodies[at].delivered());
-        self.demand();
+    /// All callers leave.
+    pub fn drop_callers(&mut self) {
+        while !self.asks.is_empty() {
+            self.cancel(0);
+        }
+        while !self.players.is_empty() {
+            self.drop_player(0);
+        }
     }
 
-    /// A caller has left: what is being pulled for it at this moment may still come.
-    fn leave(&mut self) {
+    /// Whether no caller waits for anything.
+    pub fn is_quiet(&self) -> bool {
+        !self.asks.iter().any(|ask| ask.is_asked) && !self.players.iter().any(Player::is_waiting)
+    }
+
+    // ---- what the source may be asked for ----
+
+    /// A range was delivered that ended between these offsets.
+    fn deliver(&mut self, first: u64, last: u64) {
+        self.server.checks(|checks| checks.need.deliver(first, last));
+    }
+
+    /// A caller leaves that may have been answered already, with bytes between these offsets.
+    fn may_deliver(&mut self, range: Option<(u64, u64)>) {
+        if let Some((start, end)) = range {
+            let arrived = self.server.checks(|checks| checks.end());
+            if start < arrived {
+                self.deliver(start, end.min(arrived));
+            }
+        }
+    }
+
+    /// A caller has left: what is done for it at this moment may still go on.
+    fn leave(&mut self, demand: Option<(u64, u64)>) {
         self.demand();
-        self.feed.need(|need| need.excuse = true);
+        self.server.checks(|checks| checks.need.leave(demand.map(|(until, _)| until)));
     }
 
     /// Tells the source what the callers need.
     fn demand(&mut self) {
         let known = self.handle.progress().size.is_some();
-        let asked = self.asks.iter().filter(|ask| ask.is_asked).filter_map(|ask| ask.what.demand(known));
-        let players = self.players.iter().filter_map(Player::demand);
-        let callers = asked.chain(players).chain(self.bodies.iter().filter_map(Body::demand)).collect();
-        self.feed.need(|need| (need.callers, need.delivered) = (callers, self.delivered));
-    }
-
-    // ---- the source ----
-
-    fn send(&mut self, size: usize) {
-        let left = self.setup.total - self.feed.fed();
-        self.feed.chunk(usize::try_from(left).unwrap_or(usize::MAX).min(size));
-    }
-
-    fn end_source(&mut self) {
-        if self.feed.fed() < self.setup.total {
-            return;
-        }
-        match self.setup.ending {
-            Ending::End => self.feed.end(),
-            Ending::Fail => self.feed.fail(std::io::ErrorKind::ConnectionReset.into()),
-            Ending::Panic => self.feed.panic(),
-            Ending::Stall => {}
-            Ending::Empty => self.feed.chunk(0),
-        }
+        let asked = self.asks.iter().filter(|ask| ask.is_asked);
+        let demand = asked.clone().filter_map(|ask| ask.what.demand(known));
+        // With a limit, a caller may have got a part already.
+        let parts = asked.filter(|_| self.setup.max_disk.is_some()).filter_map(|ask| ask.what.range());
+        let callers = demand.chain(parts).chain(self.players.iter().filter_map(Player::demand)).collect();
+        self.server.checks(|checks| checks.need.callers = callers);
     }
 
     // ---- turns ----
 
     /// One poll of the actor, if it was woken. Then the disk comes to rest.
-    async fn turn(&mut self) -> bool {
+    pub async fn turn(&mut self) -> bool {
         let Some(actor) = &mut self.actor else { return false };
         if !self.actor_flag.take() {
             return false;
@@ -337,18 +356,15 @@ impl Run {
         // With a fresh budget each time, as a task of its own has.
         tokio::task::yield_now().await;
         let waker = Arc::clone(&self.actor_flag).into();
-        self.counts.turns += 1;
+        self.turns += 1;
+        let is_final = self.handle.progress().state.is_final();
+        self.server.checks(|checks| checks.turn_begins(is_final));
         if actor.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
             self.actor = None;
         }
-        self.feed.need(Need::looked);
-        self.rest();
+        self.server.checks(|checks| checks.need.looked());
+        self.disk.rest();
         true
-    }
-
-    /// Disk work goes on until all of it is done, or waits for the run to let it pass.
-    fn rest(&mut self) {
-        self.jobs.rest();
     }
 
     /// The disk does one of the calls that wait.
@@ -356,16 +372,20 @@ impl Run {
         if let Some(call) = self.disk.pass(call, fault) {
             self.log.push(format!("{call:?}: {fault:?}"));
         }
-        self.rest();
     }
 
-    /// Polls everything that is woken, until nothing is: all that is left waits for the source, the disk
-    /// or the next step.
-    async fn settle(&mut self) {
+    /// Polls everything that is woken, until nothing is: all that is left waits for the source, the disk, the time or
+    /// the next step. What a source that can be opened again may be asked for depends on the ranges that are loaded.
+    pub async fn settle(&mut self) {
+        self.settle_and_look(self.setup.kind == Kind::Reopenable).await;
+    }
+
+    async fn settle_and_look(&mut self, looks: bool) {
+        let mut looked = !looks;
         for _ in 0..MANY_TURNS {
             // A task that has used up its budget is woken only now.
             tokio::task::yield_now().await;
-            self.rest();
+            self.disk.rest();
             let mut moved = self.turn().await;
             for at in (0..self.asks.len()).rev() {
                 if self.asks[at].is_asked && self.asks[at].flag.is_raised() {
@@ -380,24 +400,25 @@ impl Run {
                     self.poll_player(at);
                 }
             }
-            for at in 0..self.bodies.len() {
-                if self.bodies[at].demand().is_some() && self.bodies[at].flag.is_raised() {
-                    moved = true;
-                    self.poll_body(at);
-                }
+            if moved {
+                looked = !looks;
+                continue;
             }
-            if !moved {
-                self.check_settled();
-                return;
+            // A look wakes the actor, so this is checked before it.
+            self.check_cause();
+            if looked {
+                return self.check_settled();
             }
+            self.look().await;
+            looked = true;
         }
         panic!("tasks are still woken after {MANY_TURNS} turns");
     }
 
     /// The disk does all that it has to do, and all callers go on.
-    async fn settle_with_disk(&mut self) {
+    pub async fn settle_with_disk(&mut self) {
         self.settle().await;
-        while self.disk.calls_waiting() > 0 {
+        while self.disk.waiting() > 0 {
             self.pass(0, None);
             self.settle().await;
         }
@@ -410,7 +431,7 @@ pub fn closed() -> BufferHandle {
 }
 
 /// An outcome in short.
-pub fn shown(outcome: &Outcome) -> String {
+fn shown(outcome: &Outcome) -> String {
     match outcome {
         Ok(Answer::Bytes(bytes)) => format!("{} bytes", bytes.len()),
         other => format!("{other:?}"),

@@ -6,10 +6,10 @@ use std::ops::{Range, RangeInclusive};
 
 use streamspool::{OpenAt, Reopen};
 
-use super::need::Need;
-use super::server::{Connection, Flow, version_of};
-use super::steps::{Break, Setup};
 use crate::asks::Again;
+use crate::need::Need;
+use crate::source::{Connection, Flow, version_of};
+use crate::steps::{Break, Setup};
 use crate::support::ranges::Ranges;
 
 /// The bytes that prove a stream without a version.
@@ -47,6 +47,8 @@ pub struct Checks {
     pub was_bound: bool,
     /// The size, where a proven stream has told it, or has ended there.
     pub size: Option<u64>,
+    /// How the first stream has ended.
+    first_end: Option<Break>,
     /// The size was told or shown: by a stream that brought no byte, or that has ended past the end.
     pub has_ended: bool,
     /// What the callers need.
@@ -91,6 +93,7 @@ impl Checks {
             was_bound: false,
             size: None,
             has_ended: false,
+            first_end: None,
             need: Need::new(setup.read_ahead),
             is_final: false,
             size_before: None,
@@ -189,7 +192,7 @@ impl Checks {
     }
 
     /// Whether a stream is needed that has one of these as its first missing byte.
-    fn is_needed(&self, next: &RangeInclusive<u64>) -> bool {
+    pub fn is_needed(&self, next: &RangeInclusive<u64>) -> bool {
         // Bytes that were discarded are fetched again only for a request.
         let new = self.ever.first_missing(*next.start());
         let is_new = !self.may_refetch() || next.contains(&new);
@@ -405,8 +408,14 @@ impl Checks {
         self.note_bound();
     }
 
+    /// Whether the only stream of a source has ended, and whether that was a failure.
+    pub fn first_end(&self) -> (bool, bool) {
+        (self.first_end.is_some(), self.first_end.is_some_and(|how| how != Break::End))
+    }
+
     /// A stream has ended.
     pub fn ended(&mut self, flow: &Flow, how: Break) {
+        self.first_end.get_or_insert(how);
         if how != Break::End {
             return self.fault();
         }

@@ -1,39 +1,22 @@
-//! The end of a run: the source has trouble for some time, and then the buffer ends.
+//! The end of a run: a source that can be opened again may have trouble for some time, and then the buffer ends. No
+//! request is left without an answer, no byte is lost, and nothing is left behind.
 
 use std::mem;
 use std::task::Poll;
 
-use streamspool::{Progress, Reopen, State};
+use streamspool::{ErrorKind, Progress, Reopen, State};
 
-use super::checks::Checks;
-use super::run::Run;
-use super::steps::{Answer, Break, Refusal, Start, Trouble};
 use crate::asks::What;
-use crate::run::closed;
-use crate::steps::End;
-use crate::support::{data, poll_once};
+use crate::checks::Checks;
+use crate::run::{Counts, Run, closed};
+use crate::steps::{Answer, Break, End, Ending, Kind, Refusal, Start, Trouble};
+use crate::support::{BLOCK, is_data, poll_once};
 
 /// More rounds than the rest of any resource takes.
 const MANY_ROUNDS: usize = 1000;
 
 /// What a working source says.
 const FINE: Answer = Answer::Stream { start: Start::AsAsked, version: true, size: true };
-
-/// What the source and the disk of a run have seen.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Totals {
-    pub openings: u64,
-    pub faults: u64,
-    pub chunks: u64,
-    pub sent: u64,
-    pub sent_again: u64,
-    /// Bytes that were discarded for good.
-    pub discarded: u64,
-    pub spilled: u64,
-    pub disk_faults: u64,
-    pub is_changed: bool,
-    pub is_complete: bool,
-}
 
 impl Run {
     /// The source does not work for so long that every request that waits is answered. Then nothing is tried
@@ -99,7 +82,11 @@ impl Run {
 
     /// The disk and the source work: all requests are answered, and no byte is lost.
     async fn heal(&mut self) {
+        self.settle_with_disk().await;
         self.disk.limit(None);
+        if self.setup.kind == Kind::OneWay {
+            return self.send_the_rest().await;
+        }
         self.server.restore();
         if self.setup.max_disk.is_some() {
             return self.read_in_parts().await;
@@ -111,9 +98,50 @@ impl Run {
         let now = self.handle.progress();
         let never_ends = self.setup.declared.is_some_and(|declared| declared > self.setup.size);
         assert!(never_ends || now.state.is_final(), "a source that works was not loaded: {now:?}");
-        self.read_all().await;
+        self.read_all(now.frontier).await;
         let now = self.handle.progress();
         assert!(now.state != State::Complete || now.loaded == self.setup.size, "{now:?}");
+    }
+
+    /// A one-way stream goes on to its end.
+    async fn send_the_rest(&mut self) {
+        let size = self.setup.size as usize;
+        self.server.send(0, &vec![64 * 1024; size.div_ceil(64 * 1024)]);
+        match self.setup.ending {
+            Ending::Break(how) => self.server.break_off(0, how),
+            Ending::Stall => {}
+            Ending::Empty => self.server.send(0, &[0; 500]),
+        }
+        self.settle_with_disk().await;
+        self.time().await;
+        self.settle_with_disk().await;
+        let waits_for_ever = matches!(self.setup.ending, Ending::Stall | Ending::Empty);
+        assert!(waits_for_ever || self.is_all_loaded(), "a load in the background has stopped");
+        assert!(waits_for_ever || self.asks.iter().all(|ask| !ask.is_asked), "a request was never answered");
+        let before = self.handle.progress();
+        let what = What::Read { offset: before.start, len: before.loaded };
+        self.ask(what.clone());
+        self.poll_ask(self.asks.len() - 1);
+        self.settle_with_disk().await;
+        assert!(
+            !self.asks.iter().any(|ask| ask.is_asked && ask.what == what),
+            "a read of loaded bytes was not answered"
+        );
+        // The request above may fail: it gets the error of an earlier write. These may not.
+        self.read_all(before.frontier).await;
+        let now = self.handle.progress();
+        let exists = self.setup.size.min(self.setup.declared.unwrap_or(u64::MAX));
+        assert!(now.state != State::Complete || now.loaded == exists, "{now:?}");
+    }
+
+    /// Whether unlimited read-ahead has loaded all that there is, or all that there is room for.
+    fn is_all_loaded(&self) -> bool {
+        let now = self.handle.progress();
+        let is_loaded =
+            self.setup.read_ahead < u64::MAX || now.state.is_final() || now.size == Some(now.frontier);
+        // Memory has no room for one more block, and a block that leaves it has no place in the store.
+        let is_full = self.setup.max_disk.is_some() && now.loaded + 3 * BLOCK as u64 >= self.limits.now();
+        is_loaded || is_full
     }
 
     /// Reads all bytes that are not discarded for good, a part at a time. After a failure that is final, reads
@@ -194,20 +222,33 @@ impl Run {
         !held.is_empty()
     }
 
-    /// Reads all that is loaded. The disk works.
-    async fn read_all(&mut self) {
-        let loaded = self.handle.progress().frontier as usize;
+    /// Reads all that is kept of the bytes before `end`, which are loaded. The disk works. Read-ahead may discard
+    /// bytes meanwhile that were read.
+    async fn read_all(&mut self, end: u64) {
         let handle = self.handle.clone();
-        let mut all = Box::pin(handle.read(0, loaded));
-        let bytes = loop {
-            if let Poll::Ready(result) = poll_once(&mut all) {
-                break result.unwrap();
+        let mut at = handle.progress().start;
+        while at < end {
+            let rest = end - at;
+            let mut read = Box::pin(handle.read(at, rest as usize));
+            let result = loop {
+                if let Poll::Ready(result) = poll_once(&mut read) {
+                    break result;
+                }
+                self.settle_with_disk().await;
+                tokio::task::yield_now().await;
+            };
+            let start = handle.progress().start;
+            match result {
+                Ok(bytes) => {
+                    assert!(bytes.len() as u64 == rest && is_data(&bytes, at), "a byte was lost at {at}");
+                    at += rest;
+                }
+                Err(error) => {
+                    assert_eq!((error.kind(), start > at), (ErrorKind::Discarded, true), "{error}");
+                    at = start;
+                }
             }
-            self.settle_with_disk().await;
-            tokio::task::yield_now().await;
-        };
-        drop(all);
-        assert!(bytes == data(0, loaded), "a byte was lost");
+        }
     }
 
     /// A buffer that no request waits for holds no stream for long, if it can open the source again.
@@ -235,7 +276,7 @@ impl Run {
     }
 
     /// The end of the buffer. What it leaves behind on the disk is checked by the caller.
-    pub async fn end(mut self, end: End) -> (Totals, super::run::Counts, Vec<String>) {
+    pub async fn end(mut self, end: End) -> (Counts, Vec<String>) {
         match end {
             End::Heal => self.heal().await,
             End::Close => {
@@ -252,39 +293,47 @@ impl Run {
                 self.settle().await;
                 assert!(self.is_quiet(), "a caller waits, though the actor is gone");
             }
-            End::Leave => self.pause().await,
+            End::Pause => self.pause().await,
+            End::Leave => {}
         }
-        let Progress { state, start: discarded, .. } = self.handle.progress();
-        let error = self.handle.error();
+        let (Progress { state, start: discarded, .. }, error) = (self.handle.progress(), self.handle.error());
         (self.asks, self.players) = Default::default();
         // The last handle of this buffer goes. A closed one takes its place.
         drop(mem::replace(&mut self.handle, closed()));
         self.disk.heal();
-        self.jobs.step(false);
         if let Some(actor) = self.actor.take() {
             actor.await;
         }
         // What the disk does for requests that were dropped ends by itself.
-        self.jobs.rest();
-        let disk = self.disk.seen();
+        self.disk.rest();
+        let disk = self.disk.look(Clone::clone);
         let server = self.server.state();
-        assert!(server.dropped && server.held.is_empty(), "the source is gone, and all its streams");
+        assert!(!server.is_kept && server.held.is_empty(), "the source is gone, and all its streams");
         assert!(disk.dropped, "the store is gone");
         let Checks { openings, chunks, sent, sent_again, facts, ref wrong, .. } = server.checks;
         assert_eq!((disk.wrong.as_slice(), wrong.as_slice()), (&[][..], &[][..]));
-        let totals = Totals {
-            openings,
-            faults: facts.faults,
-            chunks,
-            sent,
-            sent_again,
-            discarded,
-            spilled: disk.stored,
-            disk_faults: disk.faults,
-            is_changed: error.is_some_and(|error| error.kind() == streamspool::ErrorKind::Changed),
-            is_complete: state == State::Complete,
-        };
+        let is_changed = error.is_some_and(|error| error.kind() == ErrorKind::Changed);
+        let counts = Counts(vec![
+            (1, "runs"),
+            (self.steps, "steps"),
+            (self.turns, "turns of the actor"),
+            (self.answers, "requests answered"),
+            (self.cancelled, "dropped"),
+            (disk.faults, "faults of the disk"),
+            (disk.calls, "calls of the store"),
+            (openings, "openings"),
+            (facts.faults, "faults of the source"),
+            (chunks, "chunks"),
+            (sent, "bytes sent"),
+            (disk.stored, "spilled"),
+            (sent_again, "fetched again"),
+            (u64::from(sent_again > 0), "runs that fetched again"),
+            (discarded, "bytes discarded for good"),
+            (u64::from(discarded > 0), "runs that discarded"),
+            (u64::from(is_changed), "changed resources"),
+            (u64::from(state == State::Complete), "complete ones"),
+        ]);
         drop(server);
-        (totals, self.counts, mem::take(&mut self.log))
+        (counts, mem::take(&mut self.log))
     }
 }

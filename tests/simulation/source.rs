@@ -1,4 +1,5 @@
-//! A source that can be opened again and does what the run says. It checks what it is asked for.
+//! The source of a run, which does what the run says: one stream, or a source that can be opened again, of which up
+//! to three streams are open at once. It tells the checks what it is asked for.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -12,9 +13,9 @@ use std::time::Duration;
 use futures::Stream;
 use streamspool::{Bytes, OpenAt, Opened, Source, SourceError, Version};
 
-use super::checks::Checks;
-use super::steps::{Answer, Break, Refusal, Setup, Start};
-use crate::support::{data, jobs};
+use crate::checks::Checks;
+use crate::steps::{Answer, Break, Kind, Refusal, Setup, Start};
+use crate::support::data;
 
 /// The most bytes that a stream sends after the end of the resource.
 pub const SURPLUS: u64 = 50;
@@ -23,7 +24,7 @@ pub const SURPLUS: u64 = 50;
 #[derive(Clone)]
 pub struct Server(Arc<Mutex<State>>);
 
-/// The buffer's end of it.
+/// The buffer's end of a source that can be opened again.
 pub struct Resource(Server);
 
 pub struct State {
@@ -34,8 +35,8 @@ pub struct State {
     /// The openings and streams that the buffer holds, the oldest first.
     pub held: Vec<Connection>,
     next: u64,
-    /// The buffer has dropped the source.
-    pub dropped: bool,
+    /// The buffer holds the source itself, beside its openings and streams.
+    pub is_kept: bool,
 }
 
 /// An opening, and then the stream that it has led to.
@@ -88,11 +89,16 @@ impl Connection {
     }
 
     /// Whether nothing more comes unless the run sends something.
-    pub fn is_silent(&self) -> bool {
+    fn is_silent(&self) -> bool {
         match &self.stream {
             None => self.answer.is_none(),
             Some(flow) => !flow.has_more() && !flow.ended,
         }
+    }
+
+    /// Whether the buffer has polled it since then, so that it is woken by what comes next.
+    pub fn is_awaited(&self) -> bool {
+        self.waker.is_some()
     }
 
     fn wake(&mut self) {
@@ -104,13 +110,23 @@ impl Connection {
 
 impl Server {
     pub fn new(setup: Setup) -> Self {
-        jobs::watch();
         let (checks, held) = (Checks::new(&setup), Vec::new());
-        Self(Arc::new(Mutex::new(State { setup, version: 0, checks, held, next: 0, dropped: false })))
+        Self(Arc::new(Mutex::new(State { setup, version: 0, checks, held, next: 0, is_kept: false })))
     }
 
+    /// A source that can be opened again.
     pub fn resource(&self) -> Resource {
+        self.state().is_kept = true;
         Resource(self.clone())
+    }
+
+    /// A one-way stream. It was opened at byte 0, and tells nothing of itself.
+    pub fn stream(&self) -> Streaming {
+        let mut state = self.state();
+        let id = state.hold(0);
+        state.accept(id, (Start::AsAsked, false, false));
+        drop(state);
+        Streaming(Held { server: self.clone(), id })
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -142,7 +158,7 @@ impl Server {
             && !flow.ended
         {
             // A shortened list of steps must not send bytes that do not exist.
-            let most = setup.size + SURPLUS;
+            let most = setup.size + if setup.kind == Kind::Reopenable { SURPLUS } else { 0 };
             let sizes = sizes.iter().scan(most.saturating_sub(flow.sent), |left, size| {
                 let size = (*size as u64).min(*left);
                 *left -= size;
@@ -157,9 +173,11 @@ impl Server {
 
     pub fn break_off(&self, number: usize, how: Break) {
         let mut state = self.state();
+        let setup = state.setup;
         if let Some(connection) = state.held.get_mut(number)
             && let Some(flow) = &mut connection.stream
             && !flow.ended
+            && (setup.kind == Kind::Reopenable || flow.sent == setup.size)
         {
             flow.ends.get_or_insert(how);
             connection.wake();
@@ -185,10 +203,14 @@ impl State {
 
     fn open(&mut self, at: &OpenAt) -> u64 {
         self.checks.opening(at, &self.held);
+        self.hold(at.offset)
+    }
+
+    /// One opening more is held.
+    fn hold(&mut self, asked: u64) -> u64 {
         self.next += 1;
-        let (id, asked) = (self.next, at.offset);
-        self.held.push(Connection { id, asked, answer: None, waker: None, stream: None });
-        id
+        self.held.push(Connection { id: self.next, asked, answer: None, waker: None, stream: None });
+        self.next
     }
 
     fn drop_connection(&mut self, id: u64) {
@@ -283,7 +305,7 @@ impl Source for Resource {
 
 impl Drop for Resource {
     fn drop(&mut self) {
-        self.0.state().dropped = true;
+        self.0.state().is_kept = false;
     }
 }
 
@@ -339,7 +361,8 @@ impl Future for Opening {
     }
 }
 
-struct Streaming(Held);
+/// A stream that the buffer holds.
+pub struct Streaming(Held);
 
 impl Stream for Streaming {
     type Item = io::Result<Bytes>;
