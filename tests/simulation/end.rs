@@ -8,6 +8,7 @@ use streamspool::{ErrorKind, Progress, Reopen, State};
 
 use crate::asks::What;
 use crate::checks::Checks;
+use crate::players::Player;
 use crate::run::{Counts, Run, closed};
 use crate::steps::{Answer, Break, End, Ending, Kind, Refusal, Start, Trouble};
 use crate::support::{BLOCK, is_data, poll_once};
@@ -275,6 +276,18 @@ impl Run {
         assert!(is_stuck || state.held.is_empty(), "a paused buffer holds a connection");
     }
 
+    /// The buffer has ended: all callers are answered. None but a save waits for the disk.
+    async fn settle_closed(&mut self) {
+        self.settle().await;
+        let waits = self.asks.iter().any(|ask| ask.is_asked && !self.may_outlast(ask));
+        let plays = self.players.iter().any(Player::is_waiting);
+        assert!(!waits && !plays, "a caller waits, though the buffer is closed");
+        if !self.is_quiet() {
+            self.settle_with_disk().await;
+            assert!(self.is_quiet(), "a save waits, though the disk works");
+        }
+    }
+
     /// The end of the buffer. What it leaves behind on the disk is checked by the caller.
     pub async fn end(mut self, end: End) -> (Counts, Vec<String>) {
         match end {
@@ -282,16 +295,14 @@ impl Run {
             End::Close => {
                 self.is_closed = true;
                 self.handle.close();
-                self.settle().await;
-                assert!(self.is_quiet(), "a caller waits, though the buffer is closed");
+                self.settle_closed().await;
                 self.ask(What::Read { offset: 0, len: 1 });
                 self.poll_ask(self.asks.len() - 1);
             }
             End::Abort => {
                 self.is_closed = true;
                 self.actor = None;
-                self.settle().await;
-                assert!(self.is_quiet(), "a caller waits, though the actor is gone");
+                self.settle_closed().await;
             }
             End::Pause => self.pause().await,
             End::Leave => {}
@@ -300,18 +311,18 @@ impl Run {
         (self.asks, self.players) = Default::default();
         // The last handle of this buffer goes. A closed one takes its place.
         drop(mem::replace(&mut self.handle, closed()));
-        self.disk.heal();
+        self.disk.limit(None);
         if let Some(actor) = self.actor.take() {
-            actor.await;
+            self.disk.run_all_while(actor).await;
         }
         // What the disk does for requests that were dropped ends by itself.
-        self.disk.rest();
+        self.disk.run_all();
         let disk = self.disk.look(Clone::clone);
         let server = self.server.state();
         assert!(!server.is_kept && server.held.is_empty(), "the source is gone, and all its streams");
         assert!(disk.dropped, "the store is gone");
         let Checks { openings, chunks, sent, sent_again, facts, ref wrong, .. } = server.checks;
-        assert_eq!((disk.wrong.as_slice(), wrong.as_slice()), (&[][..], &[][..]));
+        assert_eq!((self.disk.wrong().as_slice(), wrong.as_slice()), (&[][..], &[][..]));
         let is_changed = error.is_some_and(|error| error.kind() == ErrorKind::Changed);
         let counts = Counts(vec![
             (1, "runs"),

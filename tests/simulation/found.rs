@@ -3,8 +3,8 @@
 use streamspool::Reopen;
 
 use crate::asks::What;
+use crate::disk::{AtOnce, Fault};
 use crate::steps::{Answer, Break, Case, End, Ending, Kind, Setup, Start, Step, Trouble};
-use crate::support::store::{AtOnce, Fault};
 
 const ONE_WAY: Setup = Setup {
     kind: Kind::OneWay,
@@ -53,7 +53,7 @@ fn spilling() -> Vec<Step> {
 /// All bytes are spilled, and a read of them waits for the disk.
 fn reading_back() -> Vec<Step> {
     let read = What::Read { offset: 0, len: 10 };
-    let rest = [Step::Disk(0, None), Step::Settle, Step::Ask(read), Step::Poll(0), Step::Turn];
+    let rest = [Step::Disk(0, vec![]), Step::Settle, Step::Ask(read), Step::Poll(0), Step::Turn];
     [spilling(), rest.to_vec()].concat()
 }
 
@@ -128,7 +128,7 @@ fn rule_21_a_failed_write_does_not_close_a_stream_that_cannot_be_opened_again() 
         Step::Settle,
         Step::Send(0, vec![270_000]),
         Step::Settle,
-        Step::Disk(0, Some(Fault::NoSpace)),
+        Step::Disk(0, vec![Fault::NoSpace]),
         Step::Turn,
         Step::Time,
         Step::Time,

@@ -4,10 +4,10 @@
 use streamspool::{Progress, Reopen};
 
 use crate::asks::What;
+use crate::disk::{AtOnce, Fault};
 use crate::run::Run;
 use crate::source::SURPLUS;
 use crate::steps::{Answer, Break, End, Ending, Kind, Op, Refusal, Setup, Start, Step, Trouble};
-use crate::support::store::{AtOnce, Fault};
 use crate::support::{BLOCK, KIB, MIB, Random};
 
 /// Sizes of chunks.
@@ -34,7 +34,7 @@ pub struct Generator {
     tells_size: u64,
     /// How many steps are left before the end.
     left: u64,
-    /// The disk does all that it has to do, one call at a time.
+    /// The disk does all that it has to do, one job at a time.
     draining: bool,
     drains_at_end: bool,
     /// The next step, where one follows from another.
@@ -182,7 +182,7 @@ impl Generator {
         let random = &mut self.random;
         match random.below(100) {
             0..=15 => {
-                let what = match random.below(20) {
+                let what = match random.below(12) {
                     0 => limit(random, run.setup.max_disk.is_some()),
                     _ => request(random, run),
                 };
@@ -329,7 +329,7 @@ impl Generator {
 
     // ---- the disk ----
 
-    /// The disk does one more of the calls that wait, and everything goes on.
+    /// The disk does one more of the jobs that wait, and everything goes on.
     fn drain(&mut self, run: &Run) -> Option<Step> {
         self.draining = run.disk.waiting() > 0;
         if !self.draining {
@@ -339,24 +339,24 @@ impl Generator {
         Some(self.disk(run))
     }
 
-    /// The disk does one of the calls that wait.
+    /// The disk does one of the jobs that wait.
     fn disk(&mut self, run: &Run) -> Step {
         let random = &mut self.random;
-        let call = one_of(random, run.disk.waiting()).unwrap_or(0);
-        if random.below(100) >= self.disk_faults {
-            return Step::Disk(call, None);
+        let job = one_of(random, run.disk.waiting()).unwrap_or(0);
+        let mut faults = Vec::new();
+        while random.below(100) < self.disk_faults {
+            faults.push(match random.below(8) {
+                0 | 1 => {
+                    let most = *pick(random, &[1, 100, 5000, 300_000]);
+                    Fault::Short(1 + random.below(most) as usize)
+                }
+                2 => Fault::Interrupted,
+                3 => Fault::Panic,
+                4 => Fault::Nothing,
+                _ => Fault::NoSpace,
+            });
         }
-        let fault = match random.below(8) {
-            0 | 1 => {
-                let most = *pick(random, &[1, 100, 5000, 300_000]);
-                Fault::Short(1 + random.below(most) as usize)
-            }
-            2 => Fault::Interrupted,
-            3 => Fault::Panic,
-            4 => Fault::Nothing,
-            _ => Fault::NoSpace,
-        };
-        Step::Disk(call, Some(fault))
+        Step::Disk(job, faults)
     }
 }
 

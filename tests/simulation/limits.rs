@@ -3,7 +3,7 @@
 use streamspool::Progress;
 
 use crate::asks::{Ask, What};
-use crate::support::store::Seen;
+use crate::disk::Seen;
 use crate::support::{BLOCK, MIB};
 
 /// What memory may hold over its limit.

@@ -2,17 +2,18 @@
 //! callers may do to it, in any order.
 //!
 //! One run (`run.rs`) is one seed. Its generator (`generate.rs`) draws a setup, steps and an end (`steps.rs`). The
-//! actor, every request, the source and the disk are moved by hand, one step at a time. So a seed decides every step
-//! and fault, and a seed tried again does the same again. After each step, and when nothing is left to do, the rules
-//! are checked (`invariants.rs`); each answer is compared with what is true (`asks.rs`), and each opening and poll
-//! of the source with what its callers need (`checks.rs`). What must hold at the end is in `end.rs`.
+//! actor, every request, the source (`source.rs`) and the disk jobs (`disk.rs`) are moved by hand, one step at a time,
+//! on one thread. So a seed decides every step and fault, and a seed tried again does the same again. After each
+//! step, and when nothing is left to do, the rules are checked (`invariants.rs`). Each answer is compared with what is
+//! true (`asks.rs`), and each opening and poll of the source with what its callers need (`checks.rs`, `need.rs`).
+//! What must hold at the end is in `end.rs`.
 //!
 //! There are two kinds of sources, each with a test: one-way streams, and sources that can be opened again. By
 //! default the seeds from 1 on are run for some seconds. To look harder, or again:
 //!
 //! ```text
 //! STREAMSPOOL_RUNS=100000 cargo test --test simulation              # seeds 1 to 100000, with each kind
-//! STREAMSPOOL_RUNS=100000 cargo test --test simulation one_way      # with one kind; the other is opened_again
+//! STREAMSPOOL_RUNS=100000 cargo test --test simulation one_way      # with one kind; the other: can_be_opened_again
 //! STREAMSPOOL_SEED=77 cargo test --test simulation one_way          # one seed, again
 //! STREAMSPOOL_SEED=1000000 STREAMSPOOL_RUNS=1000 cargo test --test simulation   # from a seed on
 //! ```

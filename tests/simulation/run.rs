@@ -11,13 +11,12 @@ use std::time::Duration;
 use streamspool::{BufferHandle, Progress, Retry, State, StreamBuffer};
 
 use crate::asks::{Again, Answer, Ask, Facts, Flag, Outcome, Since, What, Window};
-use crate::disk::Disk;
+use crate::disk::{Disk, Fault};
 use crate::limits::Limits;
 use crate::players::Player;
 use crate::source::Server;
 use crate::steps::{Kind, Op, Setup, Step};
 use crate::support::ranges::Ranges;
-use crate::support::store::Fault;
 
 /// Longer than the longest delay before an attempt, of which a part is random, and before a write is retried. Two of
 /// them are longer than the times after which silence is a failure and an unused stream is closed.
@@ -88,7 +87,7 @@ impl Run {
         if let Some(bytes) = setup.max_disk {
             builder = builder.max_disk(bytes);
         }
-        let builder = builder.read_ahead(setup.read_ahead).store(disk.store());
+        let builder = disk.serve(builder.read_ahead(setup.read_ahead), &setup);
         let (handle, actor) = if setup.kind == Kind::OneWay {
             builder.build(server.stream())
         } else {
@@ -147,7 +146,7 @@ impl Run {
             }
             Step::Settle => self.settle().await,
             Step::Look => self.settle_and_look(true).await,
-            Step::Disk(call, fault) => self.pass(call, fault),
+            Step::Disk(job, ref faults) => self.run_job(job, faults),
             Step::Time => self.time().await,
             Step::Space(capacity) => self.disk.limit(capacity),
             _ => {}
@@ -228,7 +227,6 @@ impl Run {
             self.answers += 1;
             self.demand();
         }
-        self.disk.rest();
     }
 
     /// Drops a request at any point.
@@ -311,6 +309,11 @@ impl Run {
         !self.asks.iter().any(|ask| ask.is_asked) && !self.players.iter().any(Player::is_waiting)
     }
 
+    /// Whether this request may wait for a disk job, even if the buffer has ended: a save, which writes a file.
+    pub fn may_outlast(&self, ask: &Ask) -> bool {
+        ask.what == What::Save && self.disk.waiting() > 0
+    }
+
     // ---- what the source may be asked for ----
 
     /// A range was delivered that ended between these offsets.
@@ -347,7 +350,7 @@ impl Run {
 
     // ---- turns ----
 
-    /// One poll of the actor, if it was woken. Then the disk comes to rest.
+    /// One poll of the actor, if it was woken.
     pub async fn turn(&mut self) -> bool {
         let Some(actor) = &mut self.actor else { return false };
         if !self.actor_flag.take() {
@@ -363,14 +366,13 @@ impl Run {
             self.actor = None;
         }
         self.server.checks(|checks| checks.need.looked());
-        self.disk.rest();
         true
     }
 
-    /// The disk does one of the calls that wait.
-    fn pass(&mut self, call: usize, fault: Option<Fault>) {
-        if let Some(call) = self.disk.pass(call, fault) {
-            self.log.push(format!("{call:?}: {fault:?}"));
+    /// One of the disk jobs that wait runs.
+    fn run_job(&mut self, number: usize, faults: &[Fault]) {
+        if let Some(done) = self.disk.run(number, faults) {
+            self.log.push(format!("{done}, {faults:?}"));
         }
     }
 
@@ -385,7 +387,6 @@ impl Run {
         for _ in 0..MANY_TURNS {
             // A task that has used up its budget is woken only now.
             tokio::task::yield_now().await;
-            self.disk.rest();
             let mut moved = self.turn().await;
             for at in (0..self.asks.len()).rev() {
                 if self.asks[at].is_asked && self.asks[at].flag.is_raised() {
@@ -419,7 +420,7 @@ impl Run {
     pub async fn settle_with_disk(&mut self) {
         self.settle().await;
         while self.disk.waiting() > 0 {
-            self.pass(0, None);
+            self.run_job(0, &[]);
             self.settle().await;
         }
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use streamspool::Reopen;
 
 use crate::asks::What;
-use crate::support::store::{AtOnce, Fault};
+use crate::disk::{AtOnce, Fault};
 
 /// A run from its start to its end.
 #[derive(Clone, Debug)]
@@ -166,8 +166,8 @@ pub enum Step {
     Settle,
     /// The same. Then the ranges that the buffer has are compared with those that have arrived.
     Look,
-    /// The disk does one of the calls that wait, by its number.
-    Disk(usize, Option<Fault>),
+    /// The disk does one of the jobs that wait, by its number. Its first calls of the store go wrong like this.
+    Disk(usize, Vec<Fault>),
     /// 16 s pass: longer than the longest delay before an attempt or before a failed write is retried. Two of them
     /// are longer than the time after which silent streams fail and unused ones are closed.
     Time,
