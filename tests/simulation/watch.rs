@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 /// How long the runs of a test take together, unless their number is given.
 const TIME: Duration = Duration::from_secs(10);
 
-/// A run that takes this long hangs.
-const HANGS: Duration = Duration::from_secs(30);
+/// A run hangs if it does not end while the watch sleeps this often for a second. The time of a machine that is
+/// suspended does not count.
+const HANGS: u32 = 60;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
@@ -62,19 +63,18 @@ impl Watch {
         let watched = Arc::<Watched>::default();
         let watch = Self(Arc::clone(&watched));
         std::thread::spawn(move || {
-            let mut last = (0, Instant::now());
-            loop {
+            let (mut last, mut slept) = (0, 0);
+            while slept < HANGS {
                 std::thread::sleep(Duration::from_secs(1));
-                let (seed, runs) = (watched.seed.load(Ordering::SeqCst), watched.runs.load(Ordering::SeqCst));
-                if runs != last.0 {
-                    last = (runs, Instant::now());
-                }
-                if seed > 0 && last.1.elapsed() > HANGS {
-                    let again =
-                        format!("hangs: STREAMSPOOL_SEED={seed} cargo test --test simulation {filter}");
-                    let _ = writeln!(std::io::stderr(), "{again}");
-                    std::process::abort();
-                }
+                let runs = watched.runs.load(Ordering::SeqCst);
+                slept = if runs == last { slept + 1 } else { 0 };
+                last = runs;
+            }
+            let seed = watched.seed.load(Ordering::SeqCst);
+            if seed > 0 {
+                let again = format!("hangs: STREAMSPOOL_SEED={seed} cargo test --test simulation {filter}");
+                let _ = writeln!(std::io::stderr(), "{again}");
+                std::process::abort();
             }
         });
         watch
