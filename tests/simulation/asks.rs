@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake};
 
 use streamspool::{BufferHandle, Bytes, Error, ErrorKind};
@@ -59,7 +59,7 @@ pub type Outcome = Result<Answer, Error>;
 /// A request under way, polled by hand.
 pub struct Ask {
     pub what: What,
-    future: Pin<Box<dyn Future<Output = Outcome>>>,
+    polled: Arc<Mutex<Polled>>,
     pub flag: Arc<Flag>,
     pub is_asked: bool,
     /// The number of the request, once it is asked.
@@ -67,6 +67,12 @@ pub struct Ask {
     save_to: PathBuf,
     /// What was known when it was asked.
     pub since: Since,
+}
+
+/// The future of a request, and its outcome if it was polled in the middle of a disk job.
+struct Polled {
+    future: Pin<Box<dyn Future<Output = Outcome> + Send>>,
+    outcome: Option<Outcome>,
 }
 
 /// What was known when something was asked.
@@ -253,18 +259,44 @@ pub fn judge_error(error: &Error, start: u64, need: u64, since: Since, facts: &F
     assert!(right, "{error}, for a need of {need}; {since:?}, {facts:?}");
 }
 
+impl Polled {
+    fn poll(polled: &Mutex<Self>, flag: &Arc<Flag>) -> Poll<Outcome> {
+        let mut polled = polled.lock().unwrap();
+        if let Some(outcome) = polled.outcome.take() {
+            return Poll::Ready(outcome);
+        }
+        flag.take();
+        let waker = Arc::clone(flag).into();
+        polled.future.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+}
+
 impl Ask {
     pub fn new(what: What, handle: BufferHandle, save_to: &Path, since: Since) -> Self {
         let save_to = save_to.to_path_buf();
         let future = Box::pin(what.clone().ask(handle, save_to.clone()));
-        Self { what, future, flag: Flag::raised(), is_asked: false, number: 0, save_to, since }
+        let polled = Arc::new(Mutex::new(Polled { future, outcome: None }));
+        Self { what, polled, flag: Flag::raised(), is_asked: false, number: 0, save_to, since }
     }
 
     pub fn poll(&mut self) -> Poll<Outcome> {
         self.is_asked = true;
-        self.flag.take();
-        let waker = Arc::clone(&self.flag).into();
-        self.future.as_mut().poll(&mut Context::from_waker(&waker))
+        Polled::poll(&self.polled, &self.flag)
+    }
+
+    /// What polls it in the middle of a disk job. The outcome is returned by the next poll.
+    pub fn poll_later(&self) -> Box<dyn FnOnce() + Send> {
+        let (polled, flag) = (Arc::clone(&self.polled), Arc::clone(&self.flag));
+        Box::new(move || {
+            if let Poll::Ready(outcome) = Polled::poll(&polled, &flag) {
+                polled.lock().unwrap().outcome = Some(outcome);
+            }
+        })
+    }
+
+    /// Whether an outcome waits for the next poll.
+    pub fn is_answered(&self) -> bool {
+        self.polled.lock().unwrap().outcome.is_some()
     }
 
     /// Fails if this answer is wrong.

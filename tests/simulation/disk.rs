@@ -6,73 +6,90 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use streamspool::{Builder, SpillStore};
+use streamspool::Builder;
 
 use crate::steps::{Kind, Setup};
-pub use crate::support::store::{AtOnce, Fault, Seen};
-use crate::support::store::{Control, TestStore};
+use crate::support::Random;
+use crate::support::scripted_store::{Access, Act, Call, Script};
+pub use crate::support::scripted_store::{Fault, Seen};
 
-/// The run's end of the disk.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// How reads end that must not wait.
+#[derive(Clone, Copy, Debug)]
+pub enum AtOnce {
+    /// The store does not support them.
+    Never,
+    /// Most succeed, others are short, fail, or panic if `panics` is set: by the seed.
+    Seeded { seed: u64, panics: bool },
+}
+
 pub struct Disk {
-    control: Control,
+    script: Script,
     jobs: Arc<Mutex<Jobs>>,
 }
 
-/// The buffer's end of the store.
-struct Store {
-    store: TestStore,
-    control: Control,
-    jobs: Arc<Mutex<Jobs>>,
-    reuses_places: bool,
-}
-
-#[derive(Default)]
 struct Jobs {
     /// The jobs that wait, each with the time at which it was started.
-    waiting: VecDeque<(u64, Box<dyn FnOnce() + Send>)>,
+    waiting: VecDeque<(u64, Work)>,
     /// Goes on by one when a job is started, and when one runs.
     now: u64,
     /// When the job was started that runs.
     started: u64,
-    /// How the next calls of the job go wrong that runs.
+    /// How the next calls of this job go wrong.
     faults: VecDeque<Fault>,
-    /// What was read and changed since the oldest job was started that waits.
-    calls: Vec<Call>,
+    /// What happens in the middle of its next write.
+    meanwhile: Option<Work>,
+    /// The calls since the oldest job was started that waits, and when they were.
+    calls: Vec<(u64, Call)>,
     /// What was against the rules. A panic would be one more fault that a buffer survives.
     wrong: Vec<String>,
-}
-
-/// A place that was read or changed.
-#[derive(Debug)]
-struct Call {
-    time: u64,
-    is_read: bool,
-    place: Range<u64>,
+    at_once: AtOnce,
+    /// For reads that must not wait.
+    random: Random,
 }
 
 impl Disk {
     pub fn new(setup: &Setup) -> Self {
-        let control = Control::new(setup.at_once);
+        let script = Script::default();
         if setup.kind == Kind::Reopenable {
-            control.take_any_order();
+            script.take_any_order();
         }
         if setup.max_disk.is_some() {
-            control.reuse_places();
+            script.reuse_places();
         }
-        Self { control, jobs: Arc::default() }
+        let seed = if let AtOnce::Seeded { seed, .. } = setup.at_once { seed } else { 0 };
+        let jobs = Arc::new(Mutex::new(Jobs {
+            waiting: VecDeque::new(),
+            now: 0,
+            started: 0,
+            faults: VecDeque::new(),
+            meanwhile: None,
+            calls: Vec::new(),
+            wrong: Vec::new(),
+            at_once: setup.at_once,
+            random: Random(seed),
+        }));
+        let of = |act: fn(&Mutex<Jobs>, Call) -> Act| {
+            let jobs = Arc::clone(&jobs);
+            move |call| act(&jobs, call)
+        };
+        script.writes(of(access));
+        script.reads(of(access));
+        script.discards(of(access));
+        script.tries(of(read_at_once));
+        Self { script, jobs }
     }
 
     /// The buffer has this disk.
-    pub fn serve(&self, builder: Builder, setup: &Setup) -> Builder {
-        let (control, jobs) = (self.control.clone(), Arc::clone(&self.jobs));
-        let (store, reuses_places) = (control.store(), setup.max_disk.is_some());
-        let builder = builder.store(Store { store, control, jobs: Arc::clone(&jobs), reuses_places });
-        builder.disk_spawner(move |job| {
+    pub fn serve(&self, builder: Builder) -> Builder {
+        let jobs = Arc::clone(&self.jobs);
+        builder.store(self.script.store()).disk_spawner(move |job| {
             let mut jobs = lock(&jobs);
             jobs.now += 1;
             let now = jobs.now;
@@ -85,23 +102,30 @@ impl Disk {
         lock(&self.jobs).waiting.len()
     }
 
-    /// Runs a job that waits, by its place among them. Its first calls go wrong like this. Returns what it did.
-    pub fn run(&self, number: usize, faults: &[Fault]) -> Option<String> {
+    /// Runs a job that waits, by its place among them. Its first calls go wrong like this. `meanwhile` happens in the
+    /// middle of its first write, if it writes. Returns what the job did.
+    pub fn run(&self, number: usize, faults: &[Fault], meanwhile: Option<Work>) -> Option<String> {
         let mut jobs = lock(&self.jobs);
         let (started, job) = jobs.waiting.remove(number)?;
         jobs.now += 1;
         let now = jobs.now;
-        (jobs.started, jobs.faults) = (started, faults.iter().copied().collect());
+        (jobs.started, jobs.meanwhile) = (started, meanwhile);
+        jobs.faults = faults.iter().copied().collect();
         // It calls the store, and may start another job.
         drop(jobs);
         job();
         let mut jobs = lock(&self.jobs);
-        jobs.faults.clear();
-        let calls: Vec<_> = jobs.calls.iter().filter(|call| call.time == now).collect();
+        (jobs.faults, jobs.meanwhile) = Default::default();
+        let calls: Vec<_> = jobs.calls.iter().filter(|(time, _)| *time >= now).collect();
         let done = format!("the job of {started}: {calls:?}");
         let oldest = jobs.waiting.front().map_or(u64::MAX, |job| job.0);
-        jobs.calls.retain(|call| call.time > oldest);
+        jobs.calls.retain(|(time, _)| *time > oldest);
         Some(done)
+    }
+
+    /// Runs all jobs, also those that follow from them.
+    pub fn run_all(&self) {
+        while self.run(0, &[], None).is_some() {}
     }
 
     /// Awaits a future, and runs each job that waits meanwhile.
@@ -115,18 +139,18 @@ impl Disk {
         .await
     }
 
-    /// Runs all jobs, also those that follow from them.
-    pub fn run_all(&self) {
-        while self.run(0, &[]).is_some() {}
-    }
-
     /// The space on the disk.
     pub fn limit(&self, capacity: Option<u64>) {
-        self.control.limit(capacity);
+        self.script.limit(capacity);
     }
 
     pub fn look<R>(&self, look: impl FnOnce(&Seen) -> R) -> R {
-        self.control.look(look)
+        self.script.look(look)
+    }
+
+    /// How many calls of jobs the store has seen.
+    pub fn calls(&self) -> u64 {
+        (self.script.count(Access::Write) + self.script.count(Access::Read)) as u64
     }
 
     /// What was against the rules.
@@ -135,59 +159,45 @@ impl Disk {
     }
 }
 
-impl Jobs {
-    /// A place is read or changed. `since` is when the job was started that does it.
-    fn note(&mut self, since: u64, is_read: bool, place: Range<u64>) {
-        let is_other = |call: &&Call| {
-            let touches = call.place.start < place.end && place.start < call.place.end;
-            touches && call.time > since && call.is_read != is_read
-        };
-        if let Some(other) = self.calls.iter().find(is_other) {
-            let what = if is_read { "read" } else { "changed" };
-            self.wrong.push(format!("{place:?} is {what} in the time of another job: {other:?}"));
-        }
-        self.calls.push(Call { time: self.now, is_read, place });
+/// A call of the job that runs.
+fn access(jobs: &Mutex<Jobs>, call: Call) -> Act {
+    let mut state = lock(jobs);
+    let (reads, range) = (call.access == Access::Read, place(&call));
+    let is_other = |(time, other): &&(u64, Call)| {
+        let (other_reads, other) = (other.access == Access::Read, place(other));
+        *time > state.started && reads != other_reads && other.start < range.end && range.start < other.end
+    };
+    let other = state.calls.iter().find(is_other).map(|other| format!("{call:?} in the time of {other:?}"));
+    state.wrong.extend(other);
+    let now = state.now;
+    state.calls.push((now, call));
+    if call.access == Access::Discard {
+        return Act::WORKS;
+    }
+    let meanwhile = if reads { None } else { state.meanwhile.take() };
+    let act = state.faults.pop_front().map_or(Act::WORKS, Act::from);
+    drop(state);
+    if let Some(meanwhile) = meanwhile {
+        meanwhile();
+    }
+    act
+}
+
+/// A call that must not wait. A caller looks afterwards whether the place that it has read was used again.
+fn read_at_once(jobs: &Mutex<Jobs>, call: Call) -> Act {
+    let mut jobs = lock(jobs);
+    let AtOnce::Seeded { panics, .. } = jobs.at_once else { return Act::fails(ErrorKind::Unsupported) };
+    match jobs.random.below(10) {
+        0..=3 => Act::WORKS,
+        4 => Act::Takes(call.len / 2),
+        5 if panics => Act::from(Fault::Panic),
+        6 => Act::fails(ErrorKind::Other),
+        _ => Act::fails(ErrorKind::WouldBlock),
     }
 }
 
-impl Store {
-    /// A call of the job that runs begins.
-    fn begin(&self, is_read: bool, offset: u64, len: usize) {
-        let mut jobs = lock(&self.jobs);
-        let started = jobs.started;
-        jobs.note(started, is_read, offset..offset + len as u64);
-        self.control.fault(jobs.faults.pop_front());
-    }
-}
-
-impl SpillStore for Store {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        self.begin(false, offset, bytes.len());
-        self.store.write_at(offset, bytes)
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.begin(true, offset, buf.len());
-        self.store.read_at(offset, buf)
-    }
-
-    fn try_read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        // A caller looks afterwards whether the place that it has read was used again.
-        if !self.reuses_places {
-            let mut jobs = lock(&self.jobs);
-            let now = jobs.now;
-            jobs.note(now, true, offset..offset + buf.len() as u64);
-        }
-        self.store.try_read_at(offset, buf)
-    }
-
-    fn discard(&self, range: Range<u64>) {
-        let mut jobs = lock(&self.jobs);
-        let started = jobs.started;
-        jobs.note(started, false, range.clone());
-        drop(jobs);
-        self.store.discard(range);
-    }
+fn place(call: &Call) -> Range<u64> {
+    call.offset..call.offset + call.len as u64
 }
 
 fn lock(jobs: &Mutex<Jobs>) -> MutexGuard<'_, Jobs> {

@@ -331,7 +331,7 @@ impl Run {
             (self.answers, "requests answered"),
             (self.cancelled, "dropped"),
             (disk.faults, "faults of the disk"),
-            (disk.calls, "calls of the store"),
+            (self.disk.calls(), "calls of the store"),
             (openings, "openings"),
             (facts.faults, "faults of the source"),
             (chunks, "chunks"),

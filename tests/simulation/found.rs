@@ -53,7 +53,7 @@ fn spilling() -> Vec<Step> {
 /// All bytes are spilled, and a read of them waits for the disk.
 fn reading_back() -> Vec<Step> {
     let read = What::Read { offset: 0, len: 10 };
-    let rest = [Step::Disk(0, vec![]), Step::Settle, Step::Ask(read), Step::Poll(0), Step::Turn];
+    let rest = [Step::Disk(0, vec![], None), Step::Settle, Step::Ask(read), Step::Poll(0), Step::Turn];
     [spilling(), rest.to_vec()].concat()
 }
 
@@ -128,7 +128,7 @@ fn rule_21_a_failed_write_does_not_close_a_stream_that_cannot_be_opened_again() 
         Step::Settle,
         Step::Send(0, vec![270_000]),
         Step::Settle,
-        Step::Disk(0, vec![Fault::NoSpace]),
+        Step::Disk(0, vec![Fault::NoSpace], None),
         Step::Turn,
         Step::Time,
         Step::Time,

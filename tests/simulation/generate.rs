@@ -3,7 +3,7 @@
 
 use streamspool::{Progress, Reopen};
 
-use crate::asks::What;
+use crate::asks::{Ask, What};
 use crate::disk::{AtOnce, Fault};
 use crate::run::Run;
 use crate::source::SURPLUS;
@@ -356,7 +356,8 @@ impl Generator {
                 _ => Fault::NoSpace,
             });
         }
-        Step::Disk(job, faults)
+        let woken = |ask: &Ask| ask.is_asked && ask.flag.is_raised();
+        Step::Disk(job, faults, run.asks.iter().position(woken))
     }
 }
 

@@ -87,7 +87,7 @@ impl Run {
         if let Some(bytes) = setup.max_disk {
             builder = builder.max_disk(bytes);
         }
-        let builder = disk.serve(builder.read_ahead(setup.read_ahead), &setup);
+        let builder = disk.serve(builder.read_ahead(setup.read_ahead));
         let (handle, actor) = if setup.kind == Kind::OneWay {
             builder.build(server.stream())
         } else {
@@ -146,7 +146,7 @@ impl Run {
             }
             Step::Settle => self.settle().await,
             Step::Look => self.settle_and_look(true).await,
-            Step::Disk(job, ref faults) => self.run_job(job, faults),
+            Step::Disk(job, ref faults, polled) => self.run_job(job, faults, polled),
             Step::Time => self.time().await,
             Step::Space(capacity) => self.disk.limit(capacity),
             _ => {}
@@ -369,10 +369,17 @@ impl Run {
         true
     }
 
-    /// One of the disk jobs that wait runs.
-    fn run_job(&mut self, number: usize, faults: &[Fault]) {
-        if let Some(done) = self.disk.run(number, faults) {
+    /// One of the disk jobs that wait runs. In the middle of its first write, a request is polled.
+    fn run_job(&mut self, number: usize, faults: &[Fault], polled: Option<usize>) {
+        let polled = polled.filter(|at| self.asks.get(*at).is_some_and(|ask| ask.is_asked));
+        let poll = polled.map(|at| self.asks[at].poll_later());
+        if let Some(done) = self.disk.run(number, faults, poll) {
             self.log.push(format!("{done}, {faults:?}"));
+        }
+        if let Some(at) = polled
+            && self.asks[at].is_answered()
+        {
+            self.poll_ask(at);
         }
     }
 
@@ -420,7 +427,7 @@ impl Run {
     pub async fn settle_with_disk(&mut self) {
         self.settle().await;
         while self.disk.waiting() > 0 {
-            self.run_job(0, &[]);
+            self.run_job(0, &[], None);
             self.settle().await;
         }
     }

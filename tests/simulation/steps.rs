@@ -167,7 +167,8 @@ pub enum Step {
     /// The same. Then the ranges that the buffer has are compared with those that have arrived.
     Look,
     /// The disk does one of the jobs that wait, by its number. Its first calls of the store go wrong like this.
-    Disk(usize, Vec<Fault>),
+    /// A request may be polled in the middle of its first write.
+    Disk(usize, Vec<Fault>, Option<usize>),
     /// 16 s pass: longer than the longest delay before an attempt or before a failed write is retried. Two of them
     /// are longer than the time after which silent streams fail and unused ones are closed.
     Time,
