@@ -53,8 +53,10 @@ fn spilling() -> Vec<Step> {
 /// All bytes are spilled, and a read of them waits for the disk.
 fn reading_back() -> Vec<Step> {
     let read = What::Read { offset: 0, len: 10 };
-    let rest = [Step::Disk(0, vec![], None), Step::Settle, Step::Ask(read), Step::Poll(0), Step::Turn];
-    [spilling(), rest.to_vec()].concat()
+    let spilled = [Step::Disk(0, vec![], None), Step::Settle];
+    // The first reply lends a slice of the store, which cannot be read without waiting.
+    let asked = [Step::Ask(read), Step::Poll(0), Step::Turn, Step::Poll(0), Step::Turn];
+    [&spilling()[..], &spilled, &asked].concat()
 }
 
 /// A load waits for its opening.

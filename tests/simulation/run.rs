@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::players::Player;
 use crate::source::Server;
 use crate::steps::{Kind, Op, Setup, Step};
+use crate::support::BLOCK;
 use crate::support::ranges::Ranges;
 
 /// Longer than the longest delay before an attempt, of which a part is random, and before a write is retried. Two of
@@ -249,6 +250,10 @@ impl Run {
             Ok(Answer::Bytes(bytes)) if !bytes.is_empty() => {
                 // A long one gets its bytes in parts.
                 self.deliver(offset + 1, offset + bytes.len() as u64);
+                if let What::Some { len, .. } = *what {
+                    // It may have been lent a slice of the store, and have read a part of it.
+                    self.may_deliver(Some((offset, offset.saturating_add(len.min(BLOCK as u64)))));
+                }
             }
             Ok(Answer::Number(size)) => self.deliver(0, *size),
             // A long one may have got a part before it failed.
@@ -275,10 +280,9 @@ impl Run {
     fn poll_player(&mut self, at: usize) {
         let (facts, before) = (self.facts(), self.players[at].demand());
         self.players[at].poll(&facts);
-        let player = &self.players[at];
-        let (delivered, is_done) = (player.delivered, player.demand().is_none() && !player.is_chunks());
-        if is_done {
-            // A reader is delivered a piece, and hands out a part of it.
+        let (delivered, after) = (self.players[at].delivered, self.players[at].demand());
+        if after.is_none() {
+            // A reader is delivered a piece or a slice of the store, and hands out a part of it.
             self.may_deliver(before);
         }
         self.deliver(delivered, delivered);
