@@ -152,3 +152,42 @@ fn rule_14_a_size_that_turns_out_wrong_before_its_caller_is_polled_is_an_error()
     ];
     do_steps(setup, [&loading()[..], &rest].concat(), Trouble::None, End::Pause);
 }
+
+/// A reply lends a slice of the store, and its place is used again before the caller reads it.
+#[test]
+fn rule_27_a_slice_that_is_read_in_the_middle_of_a_write_to_its_place_does_not_count() {
+    let at_once = AtOnce::Seeded { seed: 6, panics: false };
+    let setup = Setup { size: 2_000_000, max_memory: 0, max_disk: Some(1 << 18), at_once, ..ONE_WAY };
+    let steps = vec![
+        Step::Send(0, vec![300_000]),
+        Step::Ask(What::Some { offset: 1_990_000, len: 1 }),
+        Step::Poll(0),
+        Step::Settle,
+        Step::Disk(0, vec![], None),
+        Step::Settle,
+        Step::Ask(What::Read { offset: 0, len: 100 }),
+        Step::Poll(1),
+        Step::Send(0, vec![100_000; 17]),
+        Step::Turn,
+        Step::Disk(0, vec![], Some(1)),
+        Step::Settle,
+    ];
+    do_steps(setup, steps, Trouble::None, End::Leave);
+}
+
+#[test]
+fn rule_28_a_lower_limit_holds_when_its_request_is_answered() {
+    let setup = Setup { size: 2_317_668, max_disk: Some(0), read_ahead: u64::MAX, ..REOPENABLE };
+    let steps = vec![
+        Step::Turn,
+        stream(true),
+        Step::Settle,
+        Step::Send(0, vec![2_000_000]),
+        Step::Ask(What::Some { offset: 2_317_668, len: 42 }),
+        Step::Settle,
+        Step::Ask(What::MaxMemory(1 << 16)),
+        Step::Poll(1),
+        Step::Settle,
+    ];
+    do_steps(setup, steps, Trouble::None, End::Leave);
+}

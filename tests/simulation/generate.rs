@@ -1,6 +1,8 @@
 //! Cases at random: the same seed, the same case. Each step is drawn with a look at the run, because most of what is
 //! worth trying is near to where things happen.
 
+use std::mem;
+
 use streamspool::{Progress, Reopen};
 
 use crate::asks::{Ask, What};
@@ -37,6 +39,8 @@ pub struct Generator {
     /// The disk does all that it has to do, one job at a time.
     draining: bool,
     drains_at_end: bool,
+    /// The actor has had a turn, and its answers are not polled yet.
+    has_turned: bool,
     /// The next step, where one follows from another.
     next: Option<Step>,
 }
@@ -44,7 +48,8 @@ pub struct Generator {
 impl Generator {
     pub fn new(kind: Kind, seed: u64) -> (Self, Setup) {
         let mut random = Random(seed);
-        let chunking = match random.below(200) {
+        // A source that can be opened again sends large chunks mostly, or its buffer would never be full.
+        let chunking = match random.below(if kind == Kind::Reopenable { 400 } else { 200 }) {
             0 => Chunking::Huge,
             1..=20 => Chunking::OneByte,
             21..=50 => Chunking::Small,
@@ -57,7 +62,7 @@ impl Generator {
         let tells_size = *pick(&mut random, &[0, 2, 4, 4]);
         let left = 1 + random.below(if kind == Kind::Reopenable { 120 } else { 100 });
         let drains_at_end = random.below(2) == 0;
-        let (draining, next) = (false, None);
+        let (draining, has_turned, next) = (false, false, None);
         let mut generator = Self {
             random,
             kind,
@@ -68,6 +73,7 @@ impl Generator {
             left,
             draining,
             drains_at_end,
+            has_turned,
             next,
         };
         let setup = generator.setup();
@@ -165,6 +171,11 @@ impl Generator {
         if let Some(step) = self.next.take() {
             return Some(step);
         }
+        let woken = |ask: &Ask| ask.is_asked && ask.flag.is_raised();
+        if mem::take(&mut self.has_turned) && run.disk.waiting() > 0 && run.asks.iter().any(woken) {
+            // A job runs while the caller takes its answer.
+            return Some(self.disk(run));
+        }
         if self.draining || is_over {
             let step = self.drain(run);
             if step.is_some() || is_over {
@@ -194,7 +205,10 @@ impl Generator {
             24..=29 => one_of(random, run.asks.len()).map(Step::Cancel),
             30..=40 => self.play(run),
             41..=62 => self.source(run),
-            63..=73 => Some(Step::Turn),
+            63..=73 => {
+                self.has_turned = random.below(2) == 0;
+                Some(Step::Turn)
+            }
             74..=81 => (run.disk.waiting() > 0).then(|| self.disk(run)),
             82..=89 => Some(Step::Settle),
             90 => Some(Step::Look),
@@ -335,7 +349,8 @@ impl Generator {
         if !self.draining {
             return None;
         }
-        self.next = Some(Step::Settle);
+        // After one turn, requests are answered that were not polled yet.
+        self.next = Some(if self.random.below(2) == 0 { Step::Turn } else { Step::Settle });
         Some(self.disk(run))
     }
 
