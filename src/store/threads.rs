@@ -382,9 +382,9 @@ mod tests {
         let second = spawner.clone().spawn(|| panic!("as the test asked"));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(first.poll_unpin(&mut cx).is_pending());
-        jobs.recv().unwrap()();
+        jobs.try_recv().unwrap()();
         assert_eq!(wait(first).unwrap(), id());
-        jobs.recv().unwrap()();
+        jobs.try_recv().unwrap()();
         assert_eq!(wait(second).unwrap_err().to_string(), "the disk work panicked: as the test asked");
         assert!(jobs.try_recv().is_err());
     }
@@ -395,7 +395,7 @@ mod tests {
         let held = Arc::new(());
         let (work, value) = (Arc::clone(&held), Arc::clone(&held));
         for job in [spawner.spawn(move || drop(work)), spawner.drop_later(value)] {
-            drop(jobs.recv().unwrap());
+            drop(jobs.try_recv().unwrap());
             assert_eq!(wait(job).unwrap_err().to_string(), "no disk thread has done the work");
         }
         assert_eq!(Arc::strong_count(&held), 1);
@@ -406,7 +406,7 @@ mod tests {
         let (spawner, jobs) = queue();
         let (sender, receiver) = mpsc::channel();
         drop(spawner.spawn(move || sender.send(1)));
-        jobs.recv().unwrap()();
+        jobs.try_recv().unwrap()();
         assert_eq!(receiver.recv().unwrap(), 1);
     }
 

@@ -11,11 +11,11 @@
 
 use std::fs::Permissions;
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
-use std::thread::{self, ThreadId};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,7 +35,7 @@ enum Step {
     Sync,
     Publish,
     SyncDir,
-    Drop(ThreadId),
+    Drop,
 }
 
 /// A disk that only records.
@@ -48,8 +48,6 @@ struct Recorder {
     most: usize,
     /// Each second write is interrupted.
     interrupts: Option<Arc<Mutex<bool>>>,
-    /// `sync` waits for this.
-    gate: Option<Arc<Mutex<Receiver<()>>>>,
 }
 
 /// Records when it is dropped, unless it was published.
@@ -58,7 +56,7 @@ struct Draft(Option<Sender<Step>>);
 impl Drop for Draft {
     fn drop(&mut self) {
         if let Some(steps) = &self.0 {
-            let _ = steps.send(Step::Drop(thread::current().id()));
+            let _ = steps.send(Step::Drop);
         }
     }
 }
@@ -66,7 +64,7 @@ impl Drop for Draft {
 impl Recorder {
     fn new() -> (Self, Receiver<Step>) {
         let (steps, seen) = channel();
-        (Self { steps, fails: None, most: usize::MAX, interrupts: None, gate: None }, seen)
+        (Self { steps, fails: None, most: usize::MAX, interrupts: None }, seen)
     }
 
     fn failing(step: Step, kind: ErrorKind) -> (Self, Receiver<Step>) {
@@ -109,11 +107,7 @@ impl Disk for Recorder {
     }
 
     fn sync(&self, _: &Draft) -> io::Result<()> {
-        self.record(Step::Sync)?;
-        if let Some(gate) = &self.gate {
-            gate.lock().unwrap().recv().unwrap();
-        }
-        Ok(())
+        self.record(Step::Sync)
     }
 
     fn publish(&self, mut draft: Draft, _: &Target) -> io::Result<()> {
@@ -174,7 +168,7 @@ async fn a_step_that_fails_is_the_last_one_and_the_file_is_dropped() {
         assert_eq!((error.kind(), error.offset()), (Kind::Save, if at > 1 { 5 } else { 0 }), "{step:?}");
         assert_eq!(error.io_error().unwrap().kind(), ErrorKind::StorageFull);
         let mut seen = steps(&seen);
-        let dropped = seen.pop_if(|step| matches!(step, Step::Drop(_)));
+        let dropped = seen.pop_if(|step| *step == Step::Drop);
         assert_eq!(seen, all[..=at], "{step:?}");
         assert_eq!(dropped.is_some(), (1..4).contains(&at), "{step:?}");
     }
@@ -205,43 +199,82 @@ async fn short_and_interrupted_writes_go_on_and_an_error_tells_its_offset() {
     assert_eq!(error.io_error().unwrap().kind(), ErrorKind::WriteZero);
 }
 
-#[tokio::test]
-async fn a_save_that_is_dropped_during_the_sync_does_not_name_the_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let (disk, seen) = Recorder::new();
-    let (release, gate) = channel();
-    let disk = Recorder { gate: Some(Arc::new(Mutex::new(gate))), ..disk };
-    let path = dir.path().join("song");
-    let task = tokio::spawn(async move { save(5, &path, disk).await });
-    let mut before = Vec::new();
-    while before.last() != Some(&Step::Sync) {
-        before.extend(seen.try_iter());
-        tokio::task::yield_now().await;
-    }
-    task.abort();
-    assert!(task.await.unwrap_err().is_cancelled());
-    release.send(()).unwrap();
-    let after = steps(&seen);
-    assert!(matches!(after[..], [Step::Drop(_)]), "{after:?}");
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A save of 5 bytes, and its disk jobs.
+struct Stepped {
+    save: Pin<Box<dyn Future<Output = Result<u64, Error>>>>,
+    jobs: Receiver<Job>,
 }
 
-#[tokio::test]
-async fn a_dropped_save_drops_its_file_on_another_thread() {
+impl Stepped {
+    fn new(path: PathBuf, disk: Recorder) -> Self {
+        let (started, jobs) = channel();
+        let builder = StreamBuffer::builder().disk_spawner(move |job| started.send(job).unwrap());
+        let (buffer, actor) = builder.build(futures::stream::iter([Ok(Bytes::from_static(b"12345"))]));
+        let save = async move { buffer.save_to(&path, Existing::Replace, disk, |_| {}).await };
+        Self { save: Box::pin(async move { futures::future::join(save, actor.run()).await.0 }), jobs }
+    }
+
+    /// Polls the save until it has started its next job.
+    fn next_job(&mut self) -> Job {
+        for _ in 0..10 {
+            assert!(self.save.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            if let Ok(job) = self.jobs.try_recv() {
+                return job;
+            }
+        }
+        panic!("no further job");
+    }
+
+    /// Drops the save. Then runs a job that was under way, and all that follow.
+    fn drop_during(self, job: Job) {
+        drop(self.save);
+        job();
+        while let Ok(job) = self.jobs.try_recv() {
+            job();
+        }
+    }
+}
+
+#[test]
+fn a_save_that_is_dropped_ends_its_running_step_and_drops_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    // The file is named and its directory synced in one step.
+    let all = [Step::Create, Step::Write(5), Step::Sync, Step::Publish, Step::SyncDir];
+    for (running, ended) in [(0, 1), (1, 2), (2, 3), (3, 5)] {
+        let (disk, seen) = Recorder::new();
+        let mut save = Stepped::new(dir.path().join("song"), disk);
+        for _ in 0..running {
+            save.next_job()();
+        }
+        let job = save.next_job();
+        save.drop_during(job);
+        let mut seen = steps(&seen);
+        // A file that has its name is kept.
+        let dropped = seen.pop_if(|step| *step == Step::Drop);
+        assert_eq!((seen.as_slice(), dropped.is_none()), (&all[..ended], running == 3));
+    }
+}
+
+#[test]
+fn a_dropped_save_drops_its_file_on_another_thread() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, seen) = Recorder::new();
-    // The source is polled as soon as the save waits for its bytes.
-    let (polled, mut waits) = tokio::sync::mpsc::unbounded_channel();
-    let buffer = StreamBuffer::spawn(futures::stream::poll_fn(move |_| {
-        let _ = polled.send(());
-        Poll::Pending
-    }));
+    let (started, jobs) = channel::<Job>();
+    let builder = StreamBuffer::builder().disk_spawner(move |job| started.send(job).unwrap());
+    let (buffer, _actor) = builder.build(futures::stream::pending());
     let path = dir.path().join("song");
-    let save = tokio::spawn(async move { buffer.save_to(&path, Existing::Replace, disk, |_| {}).await });
-    waits.recv().await.unwrap();
-    save.abort();
-    assert!(save.await.unwrap_err().is_cancelled());
-    let after = steps(&seen);
-    assert!(matches!(after[..], [Step::Create, Step::Drop(on)] if on != thread::current().id()), "{after:?}");
+    let mut save = Box::pin(buffer.save_to(&path, Existing::Replace, disk, |_| {}));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(save.as_mut().poll(&mut cx).is_pending());
+    jobs.try_recv().unwrap()();
+    // Now the save has its file, and waits for bytes.
+    assert!(save.as_mut().poll(&mut cx).is_pending());
+    drop(save);
+    assert_eq!(seen.try_iter().collect::<Vec<_>>(), [Step::Create]);
+    jobs.try_recv().unwrap()();
+    assert_eq!(steps(&seen), [Step::Drop]);
 }
 
 /// The real disk reports the errors of the system. So its sync really calls the system: a sync that does nothing
