@@ -8,7 +8,6 @@
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::thread;
@@ -16,7 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tracing::subscriber::NoSubscriber;
-use tracing::{Dispatch, Span, dispatcher, trace};
+use tracing::{Dispatch, Span, dispatcher};
 
 use crate::panics;
 
@@ -76,7 +75,7 @@ type Task = Box<dyn FnOnce(io::Result<&dyn Fn()>) + Send>;
 /// Makes a task of `work`, and the job of its caller.
 fn task<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> (Task, Job<R>) {
     let (reply, result) = oneshot::channel();
-    let trace = Trace::start();
+    let trace = Trace::current();
     let task = Box::new(move |thread: io::Result<&dyn Fn()>| {
         let result = match thread {
             Ok(done) => {
@@ -91,7 +90,6 @@ fn task<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> (Task, 
         };
         // The caller may have dropped its job.
         let _ = reply.send(result);
-        drop(trace);
     });
     (task, Job(result))
 }
@@ -149,7 +147,7 @@ impl Threads {
     fn work(&'static self, slot: &Arc<Slot>) {
         while let Some(task) = self.next(slot) {
             let worker = Worker { threads: self, slot, has_rested: Cell::new(false) };
-            // Only a waker or a subscriber of `tracing` can panic here.
+            // Only a waker can panic here.
             let _ = panics::catch("disk thread", || {
                 // The thread rests before the reply, so that work that follows from the reply finds it idle.
                 task(Ok(&|| worker.rest()));
@@ -205,41 +203,21 @@ impl Slot {
 /// The span and the subscriber of a job's caller. `tracing` uses them for the job, so that the
 /// events of a store belong to its buffer.
 struct Trace {
-    job: u64,
     span: Span,
     dispatch: Dispatch,
 }
 
 impl Trace {
-    /// Tells that a job is started, on the side of the caller.
-    fn start() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let job = NEXT.fetch_add(1, Ordering::Relaxed);
-        trace!(target: "streamspool::disk", job, "started");
-        Self { job, span: Span::current(), dispatch: dispatcher::get_default(Dispatch::clone) }
+    fn current() -> Self {
+        Self { span: Span::current(), dispatch: dispatcher::get_default(Dispatch::clone) }
     }
 
-    /// Does the work of the job. Tells before that it runs, on the thread that it runs on.
-    fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
-        self.within(|| {
-            trace!(target: "streamspool::disk", job = self.job, "running");
-            work()
-        })
-    }
-
-    fn within<R>(&self, f: impl FnOnce() -> R) -> R {
+    fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
         if self.dispatch.is::<NoSubscriber>() {
             // A scope without a subscriber would hide one that is installed later.
             return f();
         }
         dispatcher::with_default(&self.dispatch, || self.span.in_scope(f))
-    }
-}
-
-impl Drop for Trace {
-    /// The job has ended, and its caller was woken.
-    fn drop(&mut self) {
-        self.within(|| trace!(target: "streamspool::disk", job = self.job, "ended"));
     }
 }
 
@@ -364,7 +342,6 @@ mod tests {
     #[test]
     fn a_task_that_panics_takes_no_thread_along() {
         let threads = threads(Duration::MAX);
-        // As if a subscriber of `tracing` panicked before the work.
         threads.run(Box::new(|_| panic!("as the test asked")));
         let until = Instant::now() + Duration::from_secs(60);
         while threads.lock().is_empty() {

@@ -6,8 +6,6 @@ pub mod demand;
 #[allow(dead_code, reason = "each test binary uses a part")]
 pub mod disk;
 #[allow(dead_code, reason = "each test binary uses a part")]
-pub mod jobs;
-#[allow(dead_code, reason = "each test binary uses a part")]
 pub mod places;
 #[allow(dead_code, reason = "each test binary uses a part")]
 pub mod ranges;
@@ -15,8 +13,6 @@ pub mod ranges;
 pub mod scripted_store;
 #[allow(dead_code, reason = "each test binary uses a part")]
 pub mod source;
-#[allow(dead_code, reason = "each test binary uses a part")]
-pub mod store;
 
 use std::error::Error;
 use std::future::Future;
@@ -52,6 +48,7 @@ pub fn data(offset: u64, len: usize) -> Bytes {
 }
 
 /// Whether these are the bytes of the source from `offset` on.
+#[allow(dead_code, reason = "each test binary uses a part")]
 pub fn is_data(bytes: &[u8], offset: u64) -> bool {
     offset.checked_add(bytes.len() as u64).is_some() && bytes == data(offset, bytes.len())
 }
