@@ -2,16 +2,6 @@
 //!
 //! Prints a Markdown table: the time per read for growing numbers of loaded bytes, parked reads and handles.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    reason = "a benchmark stops at the first error"
-)]
-
 mod common;
 
 use std::time::{Duration, Instant};

@@ -3,16 +3,6 @@
 //!
 //! Without arguments it runs each path a few times, to show that they work.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    reason = "a benchmark stops at the first error"
-)]
-
 mod common;
 
 use std::hint::black_box;

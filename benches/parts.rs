@@ -1,15 +1,5 @@
 //! Each part of the crate alone, measured with criterion: `cargo bench --bench parts`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    reason = "a benchmark stops at the first error"
-)]
-
 mod common;
 
 use std::hint::black_box;

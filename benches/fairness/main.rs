@@ -4,16 +4,6 @@
 //! Prints one Markdown table. Arguments after `--`: words that select rows, `--rounds N`, `--workers N`,
 //! `--range N` (MiB), `--quick`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    reason = "a benchmark stops at the first error"
-)]
-
 #[path = "../common/mod.rs"]
 mod common;
 mod file;

@@ -4,16 +4,6 @@
 //! other ways. Crowds are more readers than streams. Arguments after `--`: words that select rows, `--rounds N`,
 //! `--streams N`, `--exact` for the tables on the paused clock alone, `--quick`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    reason = "a benchmark stops at the first error"
-)]
-
 mod by_hand;
 #[path = "../common/mod.rs"]
 mod common;

@@ -4,17 +4,6 @@
 //! Prints one Markdown table. Arguments after `--`: numbers of streams, such as `10,000`; `--rounds N`,
 //! `--workers N`, `--quick`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a benchmark stops at the first error"
-)]
-
 #[cfg(target_os = "linux")]
 mod bare;
 #[cfg(target_os = "linux")]

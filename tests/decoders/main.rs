@@ -1,15 +1,6 @@
 //! Synchronous decoders on a `BlockingReader` (rule 32). Over a server that breaks, they must decode the same as
 //! from memory.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "a test"
-)]
-
 mod server;
 
 use std::io::{Cursor, Read, Seek};

@@ -2,15 +2,6 @@
 //! real servers. The answers of a server are tested in `src/source/http/tests.rs`, which shares the scripted
 //! server and can read the stream of an opening.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "a test"
-)]
-
 mod answers;
 mod connections;
 mod first;

@@ -1,14 +1,5 @@
 //! `ObjectSource` on a store in memory, on files and on a server of S3.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "a test"
-)]
-
 mod answers;
 mod s3;
 

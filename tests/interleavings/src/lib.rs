@@ -12,13 +12,6 @@
 //!
 //! `LOOM_LOG=trace LOOM_LOCATION=1 cargo test -p interleavings NAME` prints the failing order.
 #![cfg(test)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    unreachable_pub,
-    reason = "a test says what it expects by panicking; the library's files are included as they are"
-)]
 
 mod actor;
 

@@ -4,13 +4,7 @@
 //! Cargo builds the clients in Rust. `.ci/run` installs the others: browsers, ffmpeg, players, fsspec and axe-core. If
 //! one is missing, its tests print that they were skipped. `STREAMSPOOL_REQUIRE_CLIENTS=1` makes that a failure.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![cfg(test)]
 
 mod archive;
 mod browser;
