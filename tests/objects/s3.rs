@@ -1,16 +1,17 @@
 //! A server of S3: moto, which is maintained for tests. It keeps its objects in memory.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::{ObjectStore, RetryConfig};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
 
-/// A server with an empty bucket.
+/// A server with an empty bucket. It ends when this is dropped.
 pub(crate) struct Server {
-    process: Child,
+    _process: Child,
     address: String,
     client: reqwest::Client,
 }
@@ -18,25 +19,30 @@ pub(crate) struct Server {
 impl Server {
     /// `None` if `moto_server` is not installed and is not required.
     pub(crate) async fn start() -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new("moto_server");
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        let process = match command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
+        // Port 0: the system chooses a free port, and moto prints it once it listens.
+        command.args(["-H", "127.0.0.1", "-p", "0"]).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut process = match command.stderr(Stdio::piped()).kill_on_drop(true).spawn() {
             Ok(process) => process,
             Err(_) if std::env::var_os("STREAMSPOOL_REQUIRE_CLIENTS").is_none() => return None,
             Err(error) => panic!("moto_server (pip install 'moto[server]'): {error}"),
         };
-        // reqwest takes the crypto provider of the process.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let address = format!("http://127.0.0.1:{port}");
-        let server = Self { process, address, client: reqwest::Client::new() };
-        // moto sends no notification when it is ready, so this asks again and again.
-        let started = async {
-            while !server.put("bucket", "").await {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let address = async {
+            loop {
+                let line = lines.next_line().await.unwrap().expect("moto ended");
+                if let Some((_, address)) = line.split_once("Running on ") {
+                    return address.trim().to_owned();
+                }
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), started).await.expect("moto starts");
+        let address = tokio::time::timeout(Duration::from_secs(60), address).await.expect("moto starts");
+        // moto prints each request. Without a reader it would wait.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        // reqwest takes the crypto provider of the process.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let server = Self { _process: process, address, client: reqwest::Client::new() };
+        assert!(server.put("bucket", "").await, "the bucket is made");
         Some(server)
     }
 
@@ -67,12 +73,5 @@ impl Server {
         let url = format!("{}/{path}", self.address);
         let answer = self.client.put(url).header("authorization", signature).body(body).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
