@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use streamspool::{HttpSource, OpenAt, Retry, Source, StreamBuffer};
+use streamspool::{Bytes, HttpSource, OpenAt, Retry, Source, StreamBuffer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -34,6 +34,42 @@ impl Listener {
         connection.write_all(answer).await.unwrap();
         request
     }
+
+    /// Answers each connection with this function of its number and its request. Keeps all of them open.
+    async fn serve(&self, answer: impl Fn(usize, &str) -> String) {
+        let mut kept = Vec::new();
+        loop {
+            let (mut connection, request) = self.accept().await;
+            // The client may have left.
+            let _ = connection.write_all(answer(kept.len(), &request).as_bytes()).await;
+            kept.push(connection);
+        }
+    }
+}
+
+const TEXT: &str = "0123456789";
+
+/// The first four bytes for a request from the start, and then silence. The rest for a request of the rest.
+fn falls_silent(request: &str) -> String {
+    match value(request, "range") {
+        Some("bytes=4-") => part(TEXT, 4),
+        _ => part(TEXT, 0).trim_end_matches("456789").to_owned(),
+    }
+}
+
+/// What a buffer of this source reads from a server with these answers. On a slow machine it gives up more
+/// connections than the silent ones, so each connection gets an answer.
+async fn read_from(
+    listener: &Listener,
+    source: HttpSource,
+    retry: Retry,
+    answer: impl Fn(usize, &str) -> String,
+) -> Bytes {
+    let buffer = StreamBuffer::builder().retry(retry).spawn_source(source);
+    tokio::select! {
+        bytes = buffer.read(0, 10) => bytes.unwrap(),
+        () = listener.serve(answer) => unreachable!(),
+    }
 }
 
 /// A 206 of the bytes of `text` from `start`. The connection stays usable.
@@ -47,8 +83,13 @@ fn part(text: &str, start: usize) -> String {
     )
 }
 
+/// Tries again soon, and as often as a slow machine needs.
+fn soon() -> Retry {
+    Retry::default().attempts(1000).first_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(1))
+}
+
 fn impatient() -> Retry {
-    Retry::default().first_delay(Duration::from_millis(1)).stall_timeout(Duration::from_millis(200))
+    soon().stall_timeout(Duration::from_millis(200))
 }
 
 fn value<'a>(request: &'a str, name: &str) -> Option<&'a str> {
@@ -60,14 +101,8 @@ async fn a_connection_that_never_answers_is_replaced() {
     // Rule 24.
     let listener = Listener::new().await;
     let source = HttpSource::new(listener.url("/")).unwrap();
-    let buffer = StreamBuffer::builder().retry(impatient()).spawn_source(source);
-    let serve = async {
-        let (silent, _) = listener.accept().await;
-        listener.answer(part("0123456789", 0).as_bytes()).await;
-        drop(silent);
-    };
-    let (bytes, ()) = tokio::join!(buffer.read(0, 10), serve);
-    assert_eq!(bytes.unwrap(), "0123456789");
+    let answer = |number, _: &str| if number == 0 { String::new() } else { part(TEXT, 0) };
+    assert_eq!(read_from(&listener, source, impatient(), answer).await, TEXT);
 }
 
 #[tokio::test]
@@ -75,17 +110,8 @@ async fn a_body_that_falls_silent_is_continued() {
     // Rule 24.
     let listener = Listener::new().await;
     let source = HttpSource::new(listener.url("/")).unwrap();
-    let buffer = StreamBuffer::builder().retry(impatient()).spawn_source(source);
-    let serve = async {
-        let (mut silent, _) = listener.accept().await;
-        let whole = part("0123456789", 0);
-        silent.write_all(&whole.as_bytes()[..whole.len() - 6]).await.unwrap();
-        let request = listener.answer(part("0123456789", 4).as_bytes()).await;
-        assert_eq!(value(&request, "range"), Some("bytes=4-"));
-        drop(silent);
-    };
-    let (bytes, ()) = tokio::join!(buffer.read(0, 10), serve);
-    assert_eq!(bytes.unwrap(), "0123456789");
+    let answer = |_, request: &str| falls_silent(request);
+    assert_eq!(read_from(&listener, source, impatient(), answer).await, TEXT);
 }
 
 #[tokio::test]
@@ -95,7 +121,7 @@ async fn a_kept_connection_that_breaks_while_idle_costs_no_byte() {
     let client = client();
     let read = async |text: &str| {
         let source = HttpSource::with_client(client.clone(), listener.url("/")).unwrap();
-        let buffer = StreamBuffer::builder().retry(impatient()).spawn_source(source);
+        let buffer = StreamBuffer::builder().retry(soon()).spawn_source(source);
         assert_eq!(buffer.read(0, 10).await.unwrap(), text);
     };
     let (mut kept, ()) = tokio::join!(
@@ -125,7 +151,7 @@ async fn surplus_bytes_of_a_kept_connection_are_no_answer_to_the_next_request() 
     let client = client();
     let read = async || {
         let source = HttpSource::with_client(client.clone(), listener.url("/")).unwrap();
-        let buffer = StreamBuffer::builder().retry(impatient()).spawn_source(source);
+        let buffer = StreamBuffer::builder().retry(soon()).spawn_source(source);
         assert_eq!(buffer.read(0, 10).await.unwrap(), "0123456789");
     };
     let serve = async {
@@ -211,14 +237,7 @@ async fn a_timeout_of_the_client_is_a_transient_timeout() {
     let (error, silent) = tokio::join!(source.open(OpenAt::new(0)), listener.accept());
     assert_eq!(error.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
     drop(silent);
-    let buffer = StreamBuffer::builder().retry(impatient()).spawn_source(source);
-    let serve = async {
-        let (mut silent, _) = listener.accept().await;
-        let whole = part("0123456789", 0);
-        silent.write_all(&whole.as_bytes()[..whole.len() - 6]).await.unwrap();
-        listener.answer(part("0123456789", 4).as_bytes()).await;
-        drop(silent);
-    };
-    let (bytes, ()) = tokio::join!(buffer.read(0, 10), serve);
-    assert_eq!(bytes.unwrap(), "0123456789");
+    // The buffer itself would wait 30 s.
+    let bytes = read_from(&listener, source, soon(), |_, request| falls_silent(request)).await;
+    assert_eq!(bytes, TEXT);
 }
