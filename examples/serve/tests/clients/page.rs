@@ -2,7 +2,6 @@
 //! the keyboard alone, or with a screen reader.
 
 use std::path::Path;
-use std::time::Duration;
 
 use fantoccini::Locator;
 use serde_json::{Value, json};
@@ -92,7 +91,8 @@ async fn a_server_that_has_ended_is_shown_and_not_its_last_state() {
     server.child.kill().await.unwrap();
     browser.until("the end", &text_of("state"), |state| state == "no connection").await;
     // The page draws itself every 250 ms, and none of its drawings may show the last state again.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let drawn = "setTimeout(arguments[0], 1000);";
+    browser.client.execute_async(drawn, Vec::new()).await.unwrap();
     assert_eq!(browser.eval(&text_of("state")).await, "no connection");
     has_no_barriers(&browser, "a server that has ended").await;
     browser.close().await;

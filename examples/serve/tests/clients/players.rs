@@ -119,7 +119,7 @@ async fn fsspec_reads_ranges_of_a_stream_of_unknown_size_and_seeks_if_the_size_i
     }
     let script = "
 import fsspec, sys
-url, known, path = sys.argv[1], sys.argv[2] == 'known', sys.argv[3]
+url, known, path, end = sys.argv[1], sys.argv[2] == 'known', sys.argv[3], sys.argv[4]
 want = open(path, 'rb').read()
 fs = fsspec.filesystem('http')
 assert fs.cat_file(url, start=1000, end=3000) == want[1000:3000]
@@ -130,17 +130,20 @@ with fs.open(url, block_size=65536) as file:
         for offset in (500_000, 3, 615_000):
             file.seek(offset)
             assert file.read(2000) == want[offset:offset + 2000], offset
+open(end, 'w').close()
 assert fs.cat_file(url, start=1000) == want[1000:]
 ";
     let size = TUNE.len().to_string();
     for known in [false, true] {
-        let command = format!("exec:cat '{}'", tune_path());
-        // The rate keeps the source from ending before the first request.
-        let args = [&*command, "--rate", "1000", "--size", &size];
-        let server = Server::start(&args[..if known { 5 } else { 3 }]).await;
+        // The source has no end before the script says so, so its size is unknown until then.
+        let dir = tempfile::tempdir().unwrap();
+        let end = dir.path().join("end").display().to_string();
+        let command = format!("exec:cat '{}'; until [ -e '{end}' ]; do sleep 0.1; done", tune_path());
+        let args = [&*command, "--size", &size];
+        let server = Server::start(&args[..if known { 3 } else { 1 }]).await;
         let mut python = Command::new("/usr/bin/python3");
         let (url, known) = (server.media("output"), if known { "known" } else { "unknown" });
-        run(python.args(["-c", script, &url, known, &tune_path()])).await;
+        run(python.args(["-c", script, &url, known, &tune_path(), &end])).await;
     }
 }
 
