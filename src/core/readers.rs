@@ -129,3 +129,29 @@ impl Delivered {
         self.ends().any(|end| end <= offset && offset - end < read_ahead)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_settled_delivery_leaves_before_others() {
+        // Rule 26: a reader of settled bytes sends no request until it comes to their end. It takes no read-ahead from
+        // another reader then.
+        let mut delivered = Delivered::new();
+        let now = Instant::now();
+        let note = |delivered: &mut Delivered, start, settled| {
+            delivered.note(now, (start, start + 10), 2, || settled)
+        };
+        assert!(note(&mut delivered, 5000, 0));
+        assert!(note(&mut delivered, 0, 0));
+        assert!(note(&mut delivered, 1000, 1000));
+        assert!(delivered.is_ahead(5010, 1) && delivered.is_ahead(1010, 1) && !delivered.is_ahead(10, 1));
+        // A read of settled bytes takes no place at all.
+        assert!(!note(&mut delivered, 500, 1000));
+        assert!(delivered.is_ahead(5010, 1) && delivered.is_ahead(1010, 1) && !delivered.is_ahead(510, 1));
+        // Otherwise the oldest one leaves.
+        assert!(note(&mut delivered, 3000, 1000));
+        assert!(delivered.is_ahead(3010, 1) && delivered.is_ahead(1010, 1) && !delivered.is_ahead(5010, 1));
+    }
+}

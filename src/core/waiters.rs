@@ -259,11 +259,6 @@ impl<W: Token> Waiters<W> {
             index.insert(parked.start..end, start.order);
         }
     }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.parked.len() + self.woken.len()
-    }
 }
 
 #[cfg(test)]

@@ -268,9 +268,4 @@ impl<T: Token> Writeback<T> {
     fn fits(&self, layout: &Layout) -> bool {
         layout.allocated().saturating_add(BLOCK) <= self.max_memory.saturating_add(SLACK)
     }
-
-    #[cfg(test)]
-    pub(super) fn waiting(&self) -> usize {
-        self.spills.iter().map(|spill| spill.tokens.len()).sum()
-    }
 }

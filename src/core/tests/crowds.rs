@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 
 use super::crowd::{Crowd, EXACT, Kind};
 use super::random::Random;
-use super::remote::{Remote, told};
 use super::*;
-use crate::source::retry::Retry;
 
 /// The bytes of the resource repeat after this many. It is a prime, so no two blocks are equal.
 const PERIOD: u64 = 8_388_593;
@@ -32,8 +30,8 @@ struct Reader {
     end: u64,
     /// The bytes that it got.
     taken: u64,
-    /// The request that it waits for: its number, its start, and the caller's half of its ticket.
-    asked: Option<(usize, Instant, Rc<Cell<bool>>)>,
+    /// The request that it waits for, and its start.
+    asked: Option<(Ask, Instant)>,
     /// When it asks next.
     due: Option<Instant>,
     looks: u64,
@@ -51,7 +49,7 @@ struct Due {
 /// A running crowd.
 struct Run<'a> {
     crowd: &'a Crowd,
-    remote: Remote,
+    world: World,
     network: BTreeMap<usize, Due>,
     readers: Vec<Reader>,
     start: Instant,
@@ -65,8 +63,8 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(crowd: &'a Crowd, random: Random) -> Self {
-        let remote = Remote::with(crowd.limits, Retry::default());
-        let start = remote.now;
+        let world = World::source(crowd.limits);
+        let start = world.now;
         let reader = |(number, kind): (u64, &Kind)| {
             let at = number * crowd.distance();
             let (due, asked) = (Some(start), None);
@@ -75,7 +73,7 @@ impl<'a> Run<'a> {
         let readers = (0..).zip(&crowd.readers).map(reader).collect();
         let (network, wrong) = (BTreeMap::new(), Vec::new());
         let viewed_after = crowd.suits_viewers_after();
-        Self { crowd, remote, network, readers, start, random, openings: 0, viewed_after, wrong }
+        Self { crowd, world, network, readers, start, random, openings: 0, viewed_after, wrong }
     }
 
     fn fail(&mut self, wrong: String) {
@@ -99,9 +97,8 @@ impl<'a> Run<'a> {
             Kind::Viewer(_) => self.crowd.piece,
         };
         let read = Read { offset: at, len: most.min(end - at), want, borrow: false };
-        let token = self.remote.ticket();
-        self.readers[number].asked = Some((token.id, self.remote.now, Rc::clone(&token.gone)));
-        self.remote.event(Event::Read { read, token });
+        let ask = self.world.ask_once(read);
+        self.readers[number].asked = Some((ask, self.world.now));
     }
 
     /// The time of this reader has come.
@@ -114,14 +111,14 @@ impl<'a> Run<'a> {
                 reader.looks += 1;
                 reader.at = self.random.below(self.crowd.size() - EXACT);
                 reader.end = reader.at + EXACT;
-                reader.due = Some(self.remote.now + period);
+                reader.due = Some(self.world.now + period);
             } else {
                 reader.at = reader.end;
             }
-            if let Some((_, since, gone)) = left {
+            if let Some((ask, since)) = left {
                 self.waited(number, since);
-                gone.set(true);
-                self.remote.event(Event::Withdrawn);
+                ask.abandon();
+                self.world.pump();
             }
         }
         if self.readers[number].at < self.readers[number].end {
@@ -130,10 +127,10 @@ impl<'a> Run<'a> {
     }
 
     fn answered(&mut self, id: usize, answer: Answer) {
-        let waits = |reader: &Reader| reader.asked.as_ref().is_some_and(|asked| asked.0 == id);
+        let waits = |reader: &Reader| reader.asked.as_ref().is_some_and(|asked| asked.0.id == id);
         let Some(number) = self.readers.iter().position(waits) else { return };
         let reader = &mut self.readers[number];
-        let (_, since, _) = reader.asked.take().expect("it waits");
+        let (_, since) = reader.asked.take().expect("it waits");
         let bytes = answer.unwrap_or_else(|error| panic!("{error}"));
         assert!(!bytes.is_empty(), "no bytes at {}", reader.at);
         assert!(bytes == data(reader.at, bytes.len() as u64), "wrong bytes at {}", reader.at);
@@ -142,7 +139,7 @@ impl<'a> Run<'a> {
         let is_done = reader.at >= reader.end;
         if let Kind::Viewer(rate) = reader.kind {
             let played = Duration::from_secs_f64(reader.taken.saturating_sub(AHEAD) as f64 / rate as f64);
-            reader.due = (!is_done).then_some((self.start + played).max(self.remote.now));
+            reader.due = (!is_done).then_some((self.start + played).max(self.world.now));
         }
         let is_paced = matches!(reader.kind, Kind::Viewer(_));
         self.waited(number, since);
@@ -154,7 +151,7 @@ impl<'a> Run<'a> {
     /// A request has waited since then.
     fn waited(&mut self, number: usize, since: Instant) {
         let (crowd, kind) = (self.crowd, self.readers[number].kind);
-        let (wait, began) = (self.remote.now - since, since - self.start);
+        let (wait, began) = (self.world.now - since, since - self.start);
         // A reader is known to read in order after some blocks.
         let is_known = self.readers[number].taken >= 2 * BLOCK as u64;
         let is_viewed = is_known && self.viewed_after.is_some_and(|start| began >= start);
@@ -168,22 +165,21 @@ impl<'a> Run<'a> {
 
     /// Takes in which streams the core has opened and closed, and which of them it wants.
     fn look(&mut self) {
-        let now = self.remote.now;
+        let now = self.world.now;
         let needs = self.readers.iter().any(|reader| reader.asked.is_some());
-        if self.remote.openings.len() > self.openings && !needs && self.crowd.limits.read_ahead == 0 {
+        if self.world.openings() > self.openings && !needs && self.crowd.limits.read_ahead == 0 {
             self.fail(format!("an opening at {:?} that nothing needs", now - self.start));
         }
-        self.openings = self.remote.openings.len();
-        self.network.retain(|stream, _| self.remote.streams.contains_key(stream));
-        let streams: Vec<_> =
-            self.remote.streams.iter().map(|(stream, at)| (*stream, at.is_some())).collect();
-        for (stream, is_open) in streams {
-            let opened_at = self.remote.asked[&stream].offset;
+        self.openings = self.world.openings();
+        self.network.retain(|stream, _| self.world.has_stream(*stream));
+        for stream in self.world.ids() {
+            let is_open = self.world.at_of(stream).is_some();
+            let opened_at = self.world.asked_of(stream).offset;
             let known = self.network.get(&stream).copied().filter(|due| due.opened_at == opened_at);
             let at = match known.and_then(|due| due.at) {
                 None if !is_open => Some(now + self.crowd.latency),
                 known if !is_open => known,
-                _ if !self.remote.wants_of(stream) => None,
+                _ if !self.world.wants_of(stream) => None,
                 known => known.or_else(|| Some(now + self.crowd.time(self.crowd.chunk))),
             };
             self.network.insert(stream, Due { opened_at, at });
@@ -193,14 +189,14 @@ impl<'a> Run<'a> {
     /// The network does what is due for this stream.
     fn arrives(&mut self, stream: usize) {
         self.network.get_mut(&stream).expect("it is known").at = None;
-        let Some(at) = self.remote.streams[&stream] else {
-            return self.remote.opened_as(stream, told(Some("v1"), Some(self.crowd.size())));
+        let Some(at) = self.world.at_of(stream) else {
+            return self.world.opened_as(stream, told(Some("v1"), Some(self.crowd.size())));
         };
-        let end = self.remote.asked[&stream].end.unwrap_or(u64::MAX).min(self.crowd.size());
+        let end = self.world.asked_of(stream).end.unwrap_or(u64::MAX).min(self.crowd.size());
         if at < end {
-            self.remote.send_bytes_of(stream, data(at, self.crowd.chunk.min(end - at)));
+            self.world.send_bytes_of(stream, data(at, self.crowd.chunk.min(end - at)));
         } else {
-            self.remote.ends_of(stream);
+            self.world.ends_of(stream);
         }
     }
 
@@ -209,13 +205,14 @@ impl<'a> Run<'a> {
     /// Does all that can happen now.
     fn settle(&mut self) {
         loop {
-            while let Some((id, answer)) = self.remote.answers.pop_front() {
+            while !self.world.fresh.is_empty() {
+                let (id, answer) = self.world.next_answer();
                 self.answered(id, answer);
             }
-            let now = self.remote.now;
+            let now = self.world.now;
             let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-            if self.remote.writing.is_some() {
-                self.remote.write_succeeds();
+            if self.world.disk.is_writing() {
+                self.world.write_succeeds();
             } else if let Some(number) = self.readers.iter().position(|reader| is_due(reader.due)) {
                 self.act(number);
             } else {
@@ -229,15 +226,15 @@ impl<'a> Run<'a> {
 
     /// Goes to the next time at which something happens, and not past `until`. Returns whether there is one.
     fn advance(&mut self, until: Instant) -> bool {
-        let deadline = self.remote.core.next_deadline(self.remote.now);
+        let deadline = self.world.deadline();
         let network = self.network.values().filter_map(|due| due.at);
         let readers = self.readers.iter().filter_map(|reader| reader.due);
         let Some(next) = network.chain(readers).chain(deadline).min().filter(|next| *next <= until) else {
             return false;
         };
-        self.remote.now = next;
+        self.world.now = next;
         if deadline.is_some_and(|deadline| deadline <= next) {
-            self.remote.event(Event::DeadlinePassed);
+            self.world.tell_time();
         }
         true
     }
@@ -256,7 +253,7 @@ impl<'a> Run<'a> {
         while !self.is_over() && self.advance(self.start + most * patience) {
             self.settle();
         }
-        let time = self.remote.now - self.start;
+        let time = self.world.now - self.start;
         if !self.is_over() {
             self.fail(format!("no end after {time:?}"));
         }
@@ -274,15 +271,16 @@ impl<'a> Run<'a> {
         if !loads_all {
             // What is read ahead in vain comes to its end.
             let rest = (crowd.opening() + crowd.longest_turn()) * positions as u32 + Duration::from_secs(60);
-            let end = self.remote.now + rest;
+            let end = self.world.now + rest;
             while self.advance(end) {
                 self.settle();
             }
-            let last = self.remote.openings.last();
+            let last = self.world.source.openings.last();
             if last.is_some_and(|(_, at)| *at + Duration::from_secs(25) > end) {
                 self.fail("an opening long after the last reader has ended".to_owned());
             }
-            let (sent, ahead) = (self.remote.sent, crowd.limits.read_ahead + BLOCK as u64 + crowd.chunk);
+            let (sent, ahead) =
+                (self.world.source.sent, crowd.limits.read_ahead + BLOCK as u64 + crowd.chunk);
             let bytes = crowd.needed() + positions * ahead;
             if sent > bytes && !crowd.is_tight {
                 self.fail(format!("{sent} bytes were sent, more than {bytes}"));

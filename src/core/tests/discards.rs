@@ -1,33 +1,27 @@
 //! What limits on disk do to spills, to the end of the resource and to read-ahead: rules 27 and 28.
 
-use super::limits::{BLOCKS, cached, fetch, play, window};
-use super::remote::{Remote, SIZE, told, versioned};
+use super::limits::{cached, fetch, play, window};
 use super::*;
-use crate::core::OpenedStream;
-use crate::error::ErrorKind;
-use crate::source::Reopen;
-use crate::source::retry::Retry;
 
 #[test]
 fn read_ahead_does_not_fetch_discarded_bytes_again() {
     // Rule 27.
     for read_ahead in [MIB as u64, u64::MAX] {
         let limits = Limits { max_memory: BLOCK, max_disk: 2 * BLOCKS, read_ahead, ..PLAIN };
-        let mut remote = Remote::with(limits, Retry::default());
-        remote.pump();
-        fetch(&mut remote, 0, SIZE);
-        let openings = remote.openings.len();
-        remote.read(0, 1000);
-        remote.opened(versioned());
-        remote.send(50_000);
-        assert_eq!(remote.bytes(), source(0, 1000));
-        assert!(!remote.wants(), "all bytes that follow were discarded");
-        remote.read(50_000, 1000);
-        assert!(remote.wants(), "a request waits for them");
-        remote.send(50_000);
-        assert_eq!(remote.bytes(), source(50_000, 51_000));
-        remote.breaks_idle();
-        assert_eq!(remote.openings.len(), openings + 1, "the source was opened without a request");
+        let mut world = World::source(limits);
+        fetch(&mut world, 0, SIZE);
+        let openings = world.openings();
+        world.read(0, 1000);
+        world.opened(versioned());
+        world.send(50_000);
+        assert_eq!(world.next_bytes(), source(0, 1000));
+        assert!(!world.wants(), "all bytes that follow were discarded");
+        world.read(50_000, 1000);
+        assert!(world.wants(), "a request waits for them");
+        world.send(50_000);
+        assert_eq!(world.next_bytes(), source(50_000, 51_000));
+        world.closes_unused();
+        assert_eq!(world.openings(), openings + 1, "the source was opened without a request");
     }
 }
 
@@ -35,27 +29,21 @@ fn read_ahead_does_not_fetch_discarded_bytes_again() {
 fn read_ahead_does_not_open_a_source_at_discarded_bytes_because_it_ignores_offsets() {
     // Rule 27.
     let limits = Limits { max_memory: 0, max_disk: 0, read_ahead: u64::MAX, streams: 1, ..PLAIN };
-    let mut remote = Remote::with(limits, Retry::default());
-    remote.pump();
-    remote.opened(versioned());
-    remote.read(0, BLOCKS);
-    remote.send(BLOCKS);
-    remote.bytes();
-    remote.breaks();
-    remote.wait();
-    let token = remote.ticket();
-    let gone = Rc::clone(&token.gone);
-    let read = Read { offset: SIZE - 10, len: 10, want: Want::Exact, borrow: false };
-    remote.event(Event::Read { read, token });
-    remote.opened(OpenedStream { start: Some(0), ..versioned() });
-    let stream = *remote.streams.keys().next().unwrap();
-    remote.breaks_of(stream);
-    gone.set(true);
-    remote.event(Event::Withdrawn);
-    let openings = remote.openings.len();
-    remote.now += Duration::from_secs(60);
-    remote.event(Event::DeadlinePassed);
-    assert_eq!(remote.openings.len(), openings, "{:?}", remote.last_opening());
+    let mut world = World::source(limits);
+    world.opened(versioned());
+    world.read(0, BLOCKS);
+    world.send(BLOCKS);
+    world.next_bytes();
+    world.breaks();
+    world.wait();
+    let ask = world.read(SIZE - 10, 10);
+    world.opened(OpenedStream { start: Some(0), ..versioned() });
+    world.breaks();
+    ask.abandon();
+    world.pump();
+    let openings = world.openings();
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.openings(), openings, "{:?}", world.last_opening());
 }
 
 #[test]
@@ -85,7 +73,7 @@ fn a_spill_is_answered_although_memory_is_full_of_bytes_that_must_not_be_discard
     // Rule 27.
     for disk in [0, 2] {
         let mut world = window(1, disk, u64::MAX);
-        while world.wants_chunk() {
+        while world.wants() {
             world.send(50_000);
             world.write_all();
         }
@@ -104,8 +92,7 @@ fn a_lower_limit_holds_although_the_running_write_fails() {
     world.send(2 * BLOCK);
     let set = world.set_limits(None, Some(0));
     world.write_fails();
-    world.pump();
-    assert_eq!(world.error(&set).kind(), ErrorKind::Spill);
+    assert_eq!(world.error_of(&set).kind(), ErrorKind::Spill);
     let spill = world.spill();
     world.write_all();
     assert!(world.bytes(&spill).is_empty());
@@ -118,322 +105,305 @@ fn a_spill_does_not_wait_for_bytes_that_are_discarded_meanwhile() {
     let mut world = window(4, 0, 0);
     play(&mut world, 3 * BLOCKS);
     world.read(4 * BLOCKS, 1);
-    world.end();
+    world.ends();
     let spill = world.spill();
     world.set_limits(Some(0), None);
     world.pump();
     assert!(world.bytes(&spill).is_empty());
 
-    let mut remote = cached(4, 0);
-    fetch(&mut remote, 0, 3 * BLOCKS);
-    remote.breaks_idle();
-    let (first, second) = (remote.ticket(), remote.ticket());
-    remote.core.handle_event(remote.now, Event::Spill { token: first });
-    remote.event(Event::SetLimits { max_memory: Some(0), max_disk: None, token: second });
-    assert_eq!((remote.answers.len(), remote.published.loaded), (2, 0), "a spill waits for ever");
+    let mut world = cached(4, 0);
+    fetch(&mut world, 0, 3 * BLOCKS);
+    world.closes_unused();
+    world.before_actions(|world| {
+        world.spill();
+        world.set_limits(Some(0), None);
+    });
+    assert_eq!((world.fresh.len(), world.published.loaded), (2, 0), "a spill waits for ever");
 
-    let mut remote = cached(0, 1);
+    let mut world = cached(0, 1);
     for at in [2 * BLOCKS, 0] {
-        remote.read(at, 1000);
-        let stream = *remote.streams.iter().find(|(_, at)| at.is_none()).unwrap().0;
-        remote.opened_as(stream, versioned());
-        remote.send_of(stream, 50_000);
+        world.read(at, 1000);
+        let stream = world.the_opening();
+        world.opened_as(stream, versioned());
+        world.send_of(stream, 50_000);
     }
     // The source turns out to ignore offsets. From now on bytes are discarded for good.
-    remote.read(5 * BLOCKS, 2 * BLOCKS);
-    let stream = *remote.streams.iter().find(|(_, at)| at.is_none()).unwrap().0;
-    remote.opened_as(stream, OpenedStream { start: Some(5 * BLOCKS - 1000), ..versioned() });
-    remote.answers.clear();
+    world.ask_once(Read { offset: 5 * BLOCKS, len: 2 * BLOCKS, want: Want::Exact, borrow: false });
+    let stream = world.the_opening();
+    world.opened_as(stream, OpenedStream { start: Some(5 * BLOCKS - 1000), ..versioned() });
+    world.fresh.clear();
     for _ in 0..2 {
-        let token = remote.ticket();
-        remote.event(Event::Spill { token });
+        world.spill();
     }
-    remote.send_of(stream, BLOCKS + 2000);
-    while remote.writing.is_some() {
-        remote.write_succeeds();
-    }
-    assert!(remote.published.start >= 2 * BLOCKS + 50_000);
-    assert_eq!(remote.answers.len(), 1 + 2, "a spill waits for ever");
+    world.send_of(stream, BLOCKS + 2000);
+    world.write_all();
+    assert!(world.published.start >= 2 * BLOCKS + 50_000);
+    assert_eq!(world.fresh.len(), 1 + 2, "a spill waits for ever");
 }
 
 #[test]
 fn the_end_of_the_resource_is_known_although_its_last_bytes_are_discarded() {
     // Rule 27.
-    let mut remote = cached(0, 0);
-    remote.read(0, BLOCKS);
-    remote.opened(told(Some("v1"), None));
-    remote.send(BLOCKS);
-    assert_eq!(remote.bytes(), source(0, BLOCKS));
-    remote.read(BLOCKS, 1);
-    assert_eq!(remote.published.loaded, 0);
-    remote.ends();
-    assert!(remote.bytes().is_empty());
-    assert_eq!(remote.published.size, Some(BLOCKS));
-    let token = remote.ticket();
-    remote.event(Event::Size { token });
-    assert!(remote.bytes().is_empty());
+    let mut world = cached(0, 0);
+    world.read(0, BLOCKS);
+    world.opened(told(Some("v1"), None));
+    world.send(BLOCKS);
+    assert_eq!(world.next_bytes(), source(0, BLOCKS));
+    world.read(BLOCKS, 1);
+    assert_eq!(world.published.loaded, 0);
+    world.ends();
+    assert!(world.next_bytes().is_empty());
+    assert_eq!(world.published.size, Some(BLOCKS));
+    world.ask_size();
+    assert!(world.next_bytes().is_empty());
 }
 
 #[test]
 fn an_end_before_bytes_that_were_discarded_is_early() {
     // Rules 24 and 27.
-    let mut remote = cached(0, 0);
-    remote.read(0, BLOCKS);
-    remote.opened(told(Some("v1"), None));
-    remote.send(BLOCKS);
-    assert_eq!(remote.bytes(), source(0, BLOCKS));
-    remote.breaks_idle();
-    remote.read(0, 1000);
-    remote.opened(told(Some("v1"), None));
-    remote.send(500);
-    assert_eq!(remote.bytes(), source(0, 500));
-    remote.read(500, 500);
-    remote.ends();
-    assert!(remote.answers.is_empty(), "{:?}", remote.answers);
-    assert!(matches!(remote.published.state, State::Retrying { .. }));
+    let mut world = cached(0, 0);
+    world.read(0, BLOCKS);
+    world.opened(told(Some("v1"), None));
+    world.send(BLOCKS);
+    assert_eq!(world.next_bytes(), source(0, BLOCKS));
+    world.closes_unused();
+    world.read(0, 1000);
+    world.opened(told(Some("v1"), None));
+    world.send(500);
+    world.ends();
+    assert!(world.fresh.is_empty());
+    assert!(matches!(world.published.state, State::Retrying { .. }));
 }
 
 #[test]
 fn a_limit_frees_the_space_of_a_write_that_failed_before() {
     // Rules 16 and 28: such a write may have stored a part of its bytes.
-    let mut world = World::new(Limits { max_memory: 0, ..PLAIN });
+    let mut world = World::one_way(Limits { max_memory: 0, ..PLAIN });
     let read = world.read(0, 2 * BLOCKS);
     world.send(BLOCK);
     world.write_fails();
-    world.pump();
-    assert_eq!(world.error(&read).kind(), ErrorKind::Spill);
+    assert_eq!(world.error_of(&read).kind(), ErrorKind::Spill);
     let set = world.set_limits(Some(usize::MAX), Some(0));
     world.write_all();
     assert!(world.bytes(&set).is_empty());
-    assert_eq!(world.discarded, [0..BLOCKS]);
+    assert_eq!(world.disk.discarded, [0..BLOCKS]);
 }
 
 #[test]
 fn a_complete_buffer_that_may_discard_holds_no_stream() {
     // Rule 27.
-    let mut remote = cached(16, 4);
-    remote.read(0, 4);
-    remote.opened(told(Some("v1"), None));
-    remote.send(4);
-    assert_eq!(remote.bytes(), source(0, 4));
-    remote.read(BLOCKS + 1, 1);
-    remote.opened(told(Some("v1"), Some(4)));
-    assert!(remote.bytes().is_empty());
-    assert_eq!((remote.published.state, remote.published.streams), (State::Complete, 0));
-    assert!(remote.streams.is_empty());
+    let mut world = cached(16, 4);
+    world.read(0, 4);
+    world.opened(told(Some("v1"), None));
+    world.send(4);
+    assert_eq!(world.next_bytes(), source(0, 4));
+    world.read(BLOCKS + 1, 1);
+    world.opened(told(Some("v1"), Some(4)));
+    assert!(world.next_bytes().is_empty());
+    assert_eq!((world.published.state, world.published.streams), (State::Complete, 0));
+    assert!(world.ids().is_empty());
 }
 
 #[test]
 fn a_buffer_that_discards_all_missing_bytes_has_ended_and_is_not_complete() {
     // Rule 27.
-    let mut remote = cached(16, 0);
-    remote.read(SIZE - 1000, 1000);
-    remote.opened(versioned());
-    remote.send(1000);
-    remote.bytes();
+    let mut world = cached(16, 0);
+    world.read(SIZE - 1000, 1000);
+    world.opened(versioned());
+    world.send(1000);
+    world.next_bytes();
     // The source turns out to ignore offsets. From now on bytes are discarded for good.
-    remote.read(5000, 1000);
-    remote.opened(OpenedStream { start: Some(0), ..versioned() });
-    remote.send(6000);
-    remote.bytes();
-    let token = remote.ticket();
-    remote.event(Event::SetLimits { max_memory: Some(0), max_disk: None, token });
-    assert_eq!((remote.published.start, remote.published.size), (SIZE, Some(SIZE)));
-    assert_eq!((remote.published.state, remote.published.streams), (State::Waiting, 0));
-    assert!(remote.streams.is_empty());
+    world.read(5000, 1000);
+    world.opened(OpenedStream { start: Some(0), ..versioned() });
+    world.send(6000);
+    world.next_bytes();
+    world.set_limits(Some(0), None);
+    assert_eq!((world.published.start, world.published.size), (SIZE, Some(SIZE)));
+    assert_eq!((world.published.state, world.published.streams), (State::Waiting, 0));
+    assert!(world.ids().is_empty());
 }
 
 #[test]
 fn a_buffer_without_its_first_bytes_is_never_complete() {
     // Rule 27: also if the source can be opened anywhere again after it has ignored offsets.
-    let mut remote = cached(16, 0);
-    remote.read(BLOCKS, 1000);
-    remote.opened(versioned());
-    remote.send(1000);
-    remote.breaks_idle();
-    remote.read(5 * BLOCKS + 100, 1000);
-    remote.opened(OpenedStream { start: Some(5 * BLOCKS), ..versioned() });
-    remote.send(1100);
-    let set = |remote: &mut Remote, bytes: usize| {
-        let token = remote.ticket();
-        remote.event(Event::SetLimits { max_memory: Some(bytes), max_disk: None, token });
+    let mut world = cached(16, 0);
+    world.read(BLOCKS, 1000);
+    world.opened(versioned());
+    world.send(1000);
+    world.closes_unused();
+    world.read(5 * BLOCKS + 100, 1000);
+    world.opened(OpenedStream { start: Some(5 * BLOCKS), ..versioned() });
+    world.send(1100);
+    let set = |world: &mut World, bytes: usize| {
+        world.set_limits(Some(bytes), None);
     };
-    set(&mut remote, 0);
-    assert_eq!(remote.published.start, BLOCKS + 1000);
-    set(&mut remote, usize::MAX);
-    remote.read(6 * BLOCKS, 1000);
-    remote.breaks();
-    remote.wait();
-    assert_eq!(remote.last_opening().offset, BLOCKS + 1000);
-    remote.opened(versioned());
-    remote.load(BLOCKS + 1000..SIZE);
-    while let Some(at) = remote.at() {
-        remote.send(100_000.min(SIZE - at));
+    set(&mut world, 0);
+    assert_eq!(world.published.start, BLOCKS + 1000);
+    set(&mut world, usize::MAX);
+    world.read(6 * BLOCKS, 1000);
+    world.breaks();
+    world.wait();
+    assert_eq!(world.last_opening().offset, BLOCKS + 1000);
+    world.opened(versioned());
+    world.load(BLOCKS + 1000..SIZE);
+    while let Some(at) = world.at() {
+        world.send(100_000.min(SIZE - at));
     }
-    assert_eq!((remote.published.loaded, remote.published.start), (SIZE - BLOCKS - 1000, BLOCKS + 1000));
-    assert_eq!((remote.published.state, remote.published.streams), (State::Waiting, 0));
+    assert_eq!((world.published.loaded, world.published.start), (SIZE - BLOCKS - 1000, BLOCKS + 1000));
+    assert_eq!((world.published.state, world.published.streams), (State::Waiting, 0));
 }
 
 #[test]
 fn a_load_is_not_refused_because_of_an_end_that_is_only_the_latest_possible_one() {
     // Rule 27.
-    let mut remote = cached(0, 2);
-    remote.read(2 * BLOCKS + 1, 10);
-    remote.opened(told(Some("v1"), None));
-    remote.ends();
-    assert!(remote.bytes().is_empty());
-    remote.load(0..2 * BLOCKS + 1);
-    assert_eq!(remote.error().kind(), ErrorKind::InvalidInput, "it names its end itself");
-    remote.load(0..u64::MAX);
-    assert!(remote.answers.is_empty(), "{:?}", remote.answers);
-    remote.opened(told(Some("v1"), None));
-    remote.send(1000);
-    remote.ends();
-    assert!(remote.bytes().is_empty());
-    assert_eq!(remote.published.size, Some(1000));
+    let mut world = cached(0, 2);
+    world.read(2 * BLOCKS + 1, 10);
+    world.opened(told(Some("v1"), None));
+    world.ends();
+    assert!(world.next_bytes().is_empty());
+    world.load(0..2 * BLOCKS + 1);
+    assert_eq!(world.next_error().kind(), ErrorKind::InvalidInput, "it names its end itself");
+    world.load(0..u64::MAX);
+    assert!(world.fresh.is_empty());
+    world.opened(told(Some("v1"), None));
+    world.send(1000);
+    world.ends();
+    assert!(world.next_bytes().is_empty());
+    assert_eq!(world.published.size, Some(1000));
 }
 
 #[test]
 fn a_load_gets_the_failure_of_the_source_and_not_a_refusal() {
     // Rules 15 and 27. The opening that told the size failed.
-    let mut remote = cached(0, 2);
-    remote.read(5000, 10);
-    remote.opened(OpenedStream { reopen: Reopen::Never, ..told(None, Some(1000)) });
-    assert_eq!(remote.error().kind(), ErrorKind::Source);
-    remote.load(0..u64::MAX);
-    assert_eq!(remote.error().kind(), ErrorKind::Source);
+    let mut world = cached(0, 2);
+    world.read(5000, 10);
+    world.opened(OpenedStream { reopen: Reopen::Never, ..told(None, Some(1000)) });
+    assert_eq!(world.next_error().kind(), ErrorKind::Source);
+    world.load(0..u64::MAX);
+    assert_eq!(world.next_error().kind(), ErrorKind::Source);
 }
 
 #[test]
 fn a_complete_buffer_that_may_discard_knows_its_size() {
     // Rules 18 and 27: a stream at the end was the first to show that the resource ends there or before.
-    let mut remote = cached(16, 4);
-    remote.read(0, 100);
-    remote.opened(told(Some("v1"), None));
-    remote.send(100);
-    remote.bytes();
+    let mut world = cached(16, 4);
+    world.read(0, 100);
+    world.opened(told(Some("v1"), None));
+    world.send(100);
+    world.next_bytes();
     let end = 300_000;
-    remote.read(end, 1);
-    remote.opened(told(Some("v1"), None));
-    remote.ends_of(1);
-    assert!(remote.bytes().is_empty());
-    remote.load(0..end);
-    let token = remote.ticket();
-    remote.event(Event::Size { token });
-    assert!(remote.answers.is_empty());
-    remote.send_of(0, end - 100);
-    assert_eq!((remote.published.state, remote.published.size), (State::Complete, Some(end)));
-    assert_eq!(remote.answers.len(), 2);
-    assert!(remote.streams.is_empty());
+    world.read(end, 1);
+    world.opened(told(Some("v1"), None));
+    world.ends_of(1);
+    assert!(world.next_bytes().is_empty());
+    world.load(0..end);
+    world.ask_size();
+    assert!(world.fresh.is_empty());
+    world.send_of(0, end - 100);
+    assert_eq!((world.published.state, world.published.size), (State::Complete, Some(end)));
+    assert_eq!(world.fresh.len(), 2);
+    assert!(world.ids().is_empty());
 }
 
 #[test]
 fn a_paused_buffer_closes_a_stream_whose_chunk_has_no_room() {
     // Rules 21 and 27: the rest of the chunk can be fetched again.
     let limits = Limits { max_memory: 0, max_disk: BLOCKS, read_ahead: MIB as u64, ..PLAIN };
-    let mut remote = Remote::with(limits, Retry::default());
-    remote.read(0, 30);
-    remote.opened(versioned());
-    remote.send(30);
-    remote.bytes();
-    remote.send(SIZE - 30);
-    while remote.writing.is_some() {
-        remote.write_succeeds();
-    }
-    assert!(remote.published.loaded < SIZE);
-    remote.breaks_idle();
-    fetch(&mut remote, 0, SIZE);
+    let mut world = World::source(limits);
+    world.read(0, 30);
+    world.opened(versioned());
+    world.send(30);
+    world.next_bytes();
+    world.send(SIZE - 30);
+    world.write_all();
+    assert!(world.published.loaded < SIZE);
+    world.closes_unused();
+    fetch(&mut world, 0, SIZE);
 }
 
 #[test]
 fn a_stream_that_starts_at_0_as_asked_does_not_show_that_the_source_obeys_offsets() {
     // Rule 21: otherwise the buffer would leave it for a jump that fails again, at each attempt.
-    let mut remote = cached(0, 0);
-    remote.read(BLOCKS, BLOCKS);
-    remote.opened(versioned());
-    remote.send(BLOCKS);
-    remote.bytes();
-    remote.breaks_idle();
-    remote.read(5 * BLOCKS, 1000);
-    remote.opened(OpenedStream { start: Some(0), ..versioned() });
-    remote.breaks();
-    remote.wait();
-    assert_eq!(remote.last_opening().offset, 0);
-    let openings = remote.openings.len();
-    remote.opened(versioned());
-    remote.finish_openings(openings);
-    assert!(remote.wants());
+    let mut world = cached(0, 0);
+    world.read(BLOCKS, BLOCKS);
+    world.opened(versioned());
+    world.send(BLOCKS);
+    world.next_bytes();
+    world.closes_unused();
+    world.read(5 * BLOCKS, 1000);
+    world.opened(OpenedStream { start: Some(0), ..versioned() });
+    world.breaks();
+    world.wait();
+    assert_eq!(world.last_opening().offset, 0);
+    let openings = world.openings();
+    world.opened(versioned());
+    assert_eq!(world.openings(), openings);
+    assert!(world.wants());
     // One at another offset shows it.
-    remote.send(1000);
-    remote.breaks();
-    remote.wait();
-    assert_eq!(remote.last_opening().offset, 1000);
-    remote.opened(versioned());
-    assert_eq!(remote.last_opening().offset, 5 * BLOCKS, "it jumps");
+    world.send(1000);
+    world.breaks();
+    world.wait();
+    assert_eq!(world.last_opening().offset, 1000);
+    world.opened(versioned());
+    assert_eq!(world.last_opening().offset, 5 * BLOCKS, "it jumps");
 }
 
 #[test]
 fn a_load_of_unknown_length_fetches_no_byte_twice() {
     // Rule 27: it is refused once the size is known, if that is more than the limits.
     for (memory, disk) in [(0, 0), (1, 0), (0, 2)] {
-        let mut remote = cached(memory, disk);
-        remote.load(0..u64::MAX);
-        remote.opened(told(Some("v1"), None));
-        while remote.sent < SIZE {
-            assert_eq!(remote.openings.len(), 1, "bytes are fetched again");
-            remote.send(50_000.min(SIZE - remote.sent));
-            while remote.writing.is_some() {
-                remote.write_succeeds();
-            }
+        let mut world = cached(memory, disk);
+        world.load(0..u64::MAX);
+        world.opened(told(Some("v1"), None));
+        while world.source.sent < SIZE {
+            assert_eq!(world.openings(), 1, "bytes are fetched again");
+            world.send(50_000.min(SIZE - world.source.sent));
+            world.write_all();
         }
-        assert!(remote.answers.is_empty());
-        remote.ends();
-        assert_eq!(remote.error().kind(), ErrorKind::InvalidInput);
-        assert_eq!((remote.published.size, remote.openings.len()), (Some(SIZE), 1));
+        assert!(world.fresh.is_empty());
+        world.ends();
+        assert_eq!(world.next_error().kind(), ErrorKind::InvalidInput);
+        assert_eq!((world.published.size, world.openings()), (Some(SIZE), 1));
     }
 }
 
 #[test]
 fn a_first_limit_holds_for_requests_that_wait_already() {
     // Rules 27 and 28: a long read is answered in parts from then on, and a load passes bytes once.
-    let mut remote = Remote::new();
-    remote.read(0, SIZE);
-    let load = remote.load(0..u64::MAX);
-    remote.opened(told(Some("v1"), None));
-    remote.send(1000);
-    assert!(remote.answers.is_empty());
-    let token = remote.ticket();
-    remote.event(Event::SetLimits { max_memory: Some(0), max_disk: Some(0), token });
-    while remote.sent < SIZE {
-        assert_eq!(remote.openings.len(), 1, "bytes are fetched again");
-        remote.send(50_000.min(SIZE - remote.sent));
+    let mut world = World::source(PLAIN);
+    let read = world.read(0, SIZE);
+    let part = world.ask_once(Read { offset: 0, len: SIZE, want: Want::Exact, borrow: false });
+    let load = world.load(ALL);
+    world.opened(told(Some("v1"), None));
+    world.send(1000);
+    assert!(world.fresh.is_empty());
+    world.set_limits(Some(0), Some(0));
+    while world.source.sent < SIZE {
+        assert_eq!(world.openings(), 1, "bytes are fetched again");
+        world.send(50_000.min(SIZE - world.source.sent));
     }
-    let first = remote.answers.iter().find(|(id, _)| *id == 1).expect("an answer");
-    assert_eq!(first.1.as_ref().unwrap(), &source(0, 1000), "what had arrived before");
-    remote.ends();
-    let (id, refused) = remote.answers.pop_back().unwrap();
-    assert_eq!((id, refused.unwrap_err().kind()), (load, ErrorKind::InvalidInput));
+    assert!(world.bytes(&read) == source(0, SIZE));
+    assert_eq!(world.bytes(&part), source(0, 1000), "what had arrived before");
+    world.ends();
+    assert_eq!(world.error_of(&load).kind(), ErrorKind::InvalidInput);
 }
 
 #[test]
 fn a_request_for_the_end_does_not_wait_for_bytes_that_were_discarded_meanwhile() {
     // Rules 4 and 27.
-    let mut remote = cached(0, 1);
-    let token = remote.ticket();
-    remote.event(Event::Size { token });
-    remote.opened(told(Some("v1"), None));
+    let mut world = cached(0, 1);
+    world.ask_size();
+    world.opened(told(Some("v1"), None));
     for _ in 0..20 {
-        remote.send(100_000);
-        while remote.writing.is_some() {
-            remote.write_succeeds();
-        }
+        world.send(100_000);
+        world.write_all();
     }
-    assert!(remote.published.loaded < 1_500_000, "bytes were discarded");
+    assert!(world.published.loaded < 1_500_000, "bytes were discarded");
     // It is the stream that is waited for, and no opening is needed.
-    assert!(remote.wants());
-    assert_eq!(remote.published.state, State::Pulling);
-    remote.ends();
-    assert!(remote.bytes().is_empty());
-    assert_eq!(remote.published.size, Some(2_000_000));
-    remote.finish_openings(1);
+    assert!(world.wants());
+    assert_eq!(world.published.state, State::Pulling);
+    world.ends();
+    assert!(world.next_bytes().is_empty());
+    assert_eq!(world.published.size, Some(2_000_000));
+    assert_eq!(world.openings(), 1);
 }

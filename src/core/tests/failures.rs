@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use super::remote::Remote;
 use super::*;
 
 /// The attempts of each series.
@@ -33,34 +32,33 @@ struct Seen {
 
 impl Failures {
     /// A request failed that waited for the byte at `missing`, and the failure is not final.
-    pub(super) fn failed(&self, remote: &Remote, missing: u64) {
+    pub(super) fn failed(&self, world: &World, missing: u64) {
         assert_eq!(self.attempt, ATTEMPTS, "a request fails before the last attempt");
-        let reach = self.reach.min(remote.core.feeds.reach());
+        let reach = self.reach.min(world.reach());
         let reaches = |at: u64| missing.checked_sub(at).is_some_and(|gap| gap <= reach);
         // A stream that has worked and reached the byte since before this step, in which the requests failed.
-        let serves = |(id, now): (&usize, &Option<u64>)| {
-            let before = self.streams.get(id).filter(|seen| seen.opened_at == remote.opened_at[id]);
+        let serves = |(id, now): (&usize, &Stream)| {
+            let before = self.streams.get(id).filter(|seen| seen.opened_at == now.opened_at);
             let before = before.filter(|seen| seen.brought > 0).and_then(|seen| seen.at);
-            before.is_some_and(reaches) && now.is_some_and(reaches)
+            before.is_some_and(reaches) && now.at.is_some_and(reaches)
         };
-        let is_served = remote.streams.iter().any(serves);
+        let is_served = world.source.streams.iter().any(serves);
         // A byte that was discarded may be missing only since the request failed.
-        let is_served = is_served && !remote.core.layout.is_gone(missing);
+        let is_served = is_served && !world.has_arrived(missing);
         assert!(!is_served, "a request fails that a stream brings bytes for");
     }
 
     /// Looks at the streams. Returns the openings of those that may have brought new bytes since the last step.
-    fn look(&mut self, remote: &Remote) -> Vec<usize> {
+    fn look(&mut self, world: &World) -> Vec<usize> {
         let before = std::mem::take(&mut self.streams);
-        let mut brought = Vec::new();
-        for id in remote.streams.keys() {
-            // The last opening with this number.
-            let opened_at = remote.opened_at[id];
-            let now = Seen { opened_at, brought: remote.core.feeds.brought(*id), at: remote.streams[id] };
+        let mut have_brought = Vec::new();
+        for (id, stream) in &world.source.streams {
+            let Stream { at, opened_at, brought, .. } = *stream;
+            let now = Seen { opened_at, brought, at };
             if now.brought
                 > before.get(id).filter(|seen| seen.opened_at == opened_at).map_or(0, |seen| seen.brought)
             {
-                brought.push(opened_at);
+                have_brought.push(opened_at);
             }
             self.streams.insert(*id, now);
         }
@@ -68,25 +66,25 @@ impl Failures {
         let is_closed = |(id, seen): &(&usize, &Seen)| {
             self.streams.get(id).is_none_or(|now| now.opened_at > seen.opened_at)
         };
-        brought.extend(before.iter().filter(is_closed).map(|(_, seen)| seen.opened_at));
-        brought
+        have_brought.extend(before.iter().filter(is_closed).map(|(_, seen)| seen.opened_at));
+        have_brought
     }
 
     /// After each step, once the answers were looked at.
-    pub(super) fn check(&mut self, remote: &Remote) {
-        let openings = remote.openings.len();
-        let brought = self.look(remote);
-        self.reach = remote.core.feeds.reach();
-        let scheduled = remote.core.feeds.retrying().map_or(0, |(attempt, ..)| attempt);
-        if let State::Retrying { attempt, delay } = remote.published.state {
+    pub(super) fn check(&mut self, world: &World) {
+        let openings = world.openings();
+        let brought = self.look(world);
+        self.reach = world.reach();
+        let scheduled = world.attempt();
+        if let State::Retrying { attempt, delay } = world.published.state {
             assert!((1..=ATTEMPTS).contains(&attempt), "attempt {attempt}");
-            assert!(remote.error.is_some(), "a failure that is retried is reported");
+            assert!(world.error.is_some(), "a failure that is retried is reported");
             assert!(!delay.is_zero());
         }
-        if remote.published.state == State::Failed {
+        if world.published.state == State::Failed {
             return;
         }
-        if remote.error.is_none() {
+        if world.error.is_none() {
             if self.attempt > 0 && self.attempt < ATTEMPTS {
                 let is_new = brought.iter().any(|opened| *opened >= self.counted_at);
                 assert!(is_new, "a series ends without a new byte of a stream that was opened in it");

@@ -1,25 +1,20 @@
 //! Limits on disk: rules 27 and 28, without a runtime.
 
-use super::remote::{Remote, SIZE, versioned};
 use super::*;
-use crate::error::ErrorKind;
-use crate::source::retry::Retry;
-
-pub(super) const BLOCKS: u64 = BLOCK as u64;
 
 /// A one-way buffer whose whole window is this many blocks of memory and of disk.
 pub(super) fn window(memory: usize, disk: u64, read_ahead: u64) -> World {
-    World::new(Limits { max_memory: memory * BLOCK, max_disk: disk * BLOCKS, read_ahead, ..PLAIN })
+    World::one_way(Limits { max_memory: memory * BLOCK, max_disk: disk * BLOCKS, read_ahead, ..PLAIN })
 }
 
 /// Reads all bytes in order, a few at a time, while the stream sends `len` bytes.
 pub(super) fn play(world: &mut World, len: u64) {
-    let mut at = world.sent;
+    let mut at = world.source.sent;
     let end = at + len;
     while at < end {
         let read = world.read_some(at, 100_000);
         while world.is_waiting(&read) {
-            assert!(world.wants_chunk(), "the read waits for ever at {at}");
+            assert!(world.wants(), "the read waits for ever at {at}");
             world.send(50_000);
             world.write_all();
         }
@@ -35,12 +30,12 @@ fn the_last_bytes_of_a_stream_are_kept_and_the_file_stays_within_its_limit() {
     let mut world = window(1, 4, 0);
     play(&mut world, 4 * MIB as u64);
     let progress = world.progress();
-    assert!(progress.spilled <= 4 * BLOCKS && world.disk.len() as u64 <= 4 * BLOCKS);
+    assert!(progress.spilled <= 4 * BLOCKS && world.disk.end <= 4 * BLOCKS);
     assert!(progress.loaded >= 4 * BLOCKS, "{progress:?}");
-    assert_eq!(progress.start + progress.loaded, world.sent);
-    assert_eq!(progress.frontier, world.sent);
+    assert_eq!(progress.start + progress.loaded, world.source.sent);
+    assert_eq!(progress.frontier, world.source.sent);
     // What is kept is readable, block by block.
-    let (mut at, end) = (progress.start, world.sent);
+    let (mut at, end) = (progress.start, world.source.sent);
     while at < end {
         let read = world.read_some(at, end - at);
         let bytes = world.bytes(&read);
@@ -51,7 +46,7 @@ fn the_last_bytes_of_a_stream_are_kept_and_the_file_stays_within_its_limit() {
     for (offset, len) in [(0, 1), (progress.start - 1, 1), (0, MIB as u64), (progress.start - 1, MIB as u64)]
     {
         let read = world.read(offset, len);
-        let error = world.error(&read);
+        let error = world.error_of(&read);
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Discarded, offset));
         assert_eq!(error.kept_from(), Some(progress.start));
         assert!(error.to_string().contains(&progress.start.to_string()), "{error}");
@@ -63,9 +58,9 @@ fn without_a_disk_bytes_are_discarded_from_memory() {
     // Rule 27: `max_disk(0)` makes no file.
     for less in [0, 100] {
         let limits = Limits { max_memory: 2 * BLOCK, max_disk: less, ..PLAIN };
-        let mut world = World::new(limits);
+        let mut world = World::one_way(limits);
         play(&mut world, 4 * MIB as u64);
-        assert!(world.disk.is_empty());
+        assert!((world.disk.end == 0));
         let progress = world.progress();
         assert!(progress.loaded >= BLOCKS && progress.loaded <= 3 * BLOCKS, "{progress:?}");
     }
@@ -77,14 +72,14 @@ fn read_ahead_pauses_rather_than_discard_bytes_that_were_never_delivered() {
     for disk in [0, 4] {
         let mut world = window(1, disk, u64::MAX);
         for _ in 0..1000 {
-            if world.wants_chunk() {
+            if world.wants() {
                 world.send(50_000);
             }
             world.write_all();
         }
         let progress = world.progress();
         assert_eq!(progress.start, 0, "nothing was read");
-        assert!(progress.loaded >= (1 + disk) * BLOCKS && !world.wants_chunk());
+        assert!(progress.loaded >= (1 + disk) * BLOCKS && !world.wants());
         // A read makes room for as much as it has got.
         let mut at = 0;
         while at < 2 * BLOCKS {
@@ -95,7 +90,7 @@ fn read_ahead_pauses_rather_than_discard_bytes_that_were_never_delivered() {
             at += world.bytes(&read).len() as u64;
         }
         for _ in 0..1000 {
-            if world.wants_chunk() {
+            if world.wants() {
                 world.send(50_000);
             }
             world.write_all();
@@ -108,19 +103,19 @@ fn read_ahead_pauses_rather_than_discard_bytes_that_were_never_delivered() {
 fn a_load_of_more_than_the_limits_fails_and_a_read_is_answered_in_parts() {
     // Rule 27.
     let mut world = window(1, 2, 0);
-    let load = world.load();
+    let load = world.load(ALL);
     for _ in 0..100 {
-        if world.wants_chunk() {
+        if world.wants() {
             world.send(50_000);
             world.write_all();
         }
     }
-    assert_eq!(world.error(&load).kind(), ErrorKind::Discarded, "the size is not known");
+    assert_eq!(world.error_of(&load).kind(), ErrorKind::Discarded, "the size is not known");
     assert!(world.progress().loaded <= 6 * BLOCKS, "the load has stopped");
     let start = world.progress().start;
     let read = world.read(start, 2 * MIB as u64);
     while world.is_waiting(&read) {
-        assert!(world.wants_chunk(), "the read waits for ever");
+        assert!(world.wants(), "the read waits for ever");
         world.send(50_000);
         world.write_all();
     }
@@ -159,7 +154,7 @@ fn new_limits_hold_when_the_call_resolves() {
     world.write_all();
     assert!(world.bytes(&set).is_empty());
     assert_eq!(world.progress().spilled, 3 * BLOCKS);
-    assert_eq!(world.discarded.len(), 9, "the store discards each block");
+    assert_eq!(world.disk.discarded.len(), 9, "the store discards each block");
     assert!(world.progress().start > 0);
     // More disk: the stream goes on.
     let set = world.set_limits(None, Some(u64::MAX));
@@ -178,125 +173,96 @@ fn a_limit_that_cannot_be_met_because_the_disk_fails_is_an_error() {
     let set = world.set_limits(Some(0), None);
     world.pump();
     world.write_fails();
-    world.pump();
-    assert_eq!(world.error(&set).kind(), ErrorKind::Spill);
+    assert_eq!(world.error_of(&set).kind(), ErrorKind::Spill);
 }
 
 /// A source that can be fetched again, with this much memory and disk.
-pub(super) fn cached(memory: usize, disk: u64) -> Remote {
+pub(super) fn cached(memory: usize, disk: u64) -> World {
     let limits = Limits { max_memory: memory * BLOCK, max_disk: disk * BLOCKS, ..PLAIN };
-    Remote::with(limits, Retry::default())
+    World::source(limits)
 }
 
-/// Reads a range as the handle does, and plays the source and the disk until it is answered.
-pub(super) fn fetch(remote: &mut Remote, from: u64, to: u64) {
-    let mut at = from;
-    while at < to {
-        remote.read(at, to - at);
-        let mut rounds = 0;
-        while remote.answers.is_empty() {
-            rounds += 1;
-            assert!(rounds < 1000, "the read at {at} waits for ever");
-            if remote.is_opening() {
-                remote.opened(versioned());
-                continue;
-            }
-            let streams: Vec<usize> = remote.streams.keys().copied().collect();
-            if let Some(stream) = streams.into_iter().find(|stream| remote.wants_of(*stream)) {
-                let left = SIZE - remote.streams[&stream].unwrap();
-                remote.send_of(stream, left.min(50_000));
-            } else if remote.writing.is_some() {
-                remote.write_succeeds();
-            }
-        }
-        let bytes = remote.bytes();
-        let end = at + bytes.len() as u64;
-        assert!(!bytes.is_empty() && bytes == source(at, end), "wrong bytes at {at}");
-        at = end;
-    }
-    while remote.writing.is_some() {
-        remote.write_succeeds();
-    }
+/// A caller reads a range. The source and the disk work until it is answered.
+pub(super) fn fetch(world: &mut World, from: u64, to: u64) {
+    let read = world.read(from, to - from);
+    world.work_for(&read, 50_000);
+    assert!(world.next_bytes() == source(from, to), "wrong bytes from {from} to {to}");
+    world.write_all();
 }
 
 #[test]
 fn a_source_with_versions_gives_up_the_blocks_that_were_not_read_and_fetches_them_again() {
     // Rule 27.
     for (memory, disk) in [(1, 4), (0, 4), (4, 0), (0, 0)] {
-        let mut remote = cached(memory, disk);
+        let mut world = cached(memory, disk);
         for _ in 0..2 {
-            fetch(&mut remote, 0, SIZE);
-            assert!(remote.disk.len() as u64 <= disk * BLOCKS);
-            assert!(remote.published.spilled <= disk * BLOCKS);
-            assert_eq!(remote.published.start, 0, "no byte is gone for good");
-            assert_ne!(remote.published.state, State::Failed);
+            fetch(&mut world, 0, SIZE);
+            assert!(world.disk.end <= disk * BLOCKS);
+            assert!(world.published.spilled <= disk * BLOCKS);
+            assert_eq!(world.published.start, 0, "no byte is gone for good");
+            assert_ne!(world.published.state, State::Failed);
         }
-        assert!(remote.published.loaded < SIZE && remote.sent > SIZE + SIZE / 2);
+        assert!(world.published.loaded < SIZE && world.source.sent > SIZE + SIZE / 2);
     }
 }
 
 #[test]
 fn a_block_that_is_read_again_and_again_stays() {
     // Rule 27.
-    let mut remote = cached(1, 4);
-    fetch(&mut remote, 0, BLOCKS);
-    let mut sent = remote.sent;
+    let mut world = cached(1, 4);
+    fetch(&mut world, 0, BLOCKS);
+    let mut sent = world.source.sent;
     for block in 1..10 {
-        fetch(&mut remote, block * BLOCKS, (block + 1) * BLOCKS);
-        let before = remote.sent;
-        fetch(&mut remote, 0, BLOCKS);
-        assert_eq!(remote.sent, before, "block 0 was fetched again after block {block}");
+        fetch(&mut world, block * BLOCKS, (block + 1) * BLOCKS);
+        let before = world.source.sent;
+        fetch(&mut world, 0, BLOCKS);
+        assert_eq!(world.source.sent, before, "block 0 was fetched again after block {block}");
         sent += BLOCKS;
-        assert!(remote.sent <= sent + 50_000);
+        assert!(world.source.sent <= sent + 50_000);
     }
 }
 
 #[test]
 fn a_complete_buffer_that_discards_is_waiting_again_and_can_fetch() {
     // Rules 27 and 28.
-    let mut remote = Remote::new();
-    fetch(&mut remote, 0, SIZE);
-    assert_eq!(remote.published.state, State::Complete);
-    let token = remote.ticket();
-    remote.event(Event::SetLimits { max_memory: Some(0), max_disk: Some(2 * BLOCKS), token });
-    while remote.writing.is_some() {
-        remote.write_succeeds();
-    }
-    assert!(remote.bytes().is_empty());
-    assert!(remote.published.loaded <= 3 * BLOCKS, "{:?}", remote.published);
-    assert_eq!((remote.published.state, remote.published.size), (State::Waiting, Some(SIZE)));
-    fetch(&mut remote, 0, SIZE);
+    let mut world = World::source(PLAIN);
+    fetch(&mut world, 0, SIZE);
+    assert_eq!(world.published.state, State::Complete);
+    world.set_limits(Some(0), Some(2 * BLOCKS));
+    world.write_all();
+    assert!(world.next_bytes().is_empty());
+    assert!(world.published.loaded <= 3 * BLOCKS, "{:?}", world.published);
+    assert_eq!((world.published.state, world.published.size), (State::Waiting, Some(SIZE)));
+    fetch(&mut world, 0, SIZE);
 }
 
 #[test]
 fn a_load_that_fits_ends_although_other_reads_discard_its_bytes() {
     // Rule 27: two loads that do not fit together do not wait for each other for ever.
-    let mut remote = cached(1, 4);
-    let first = remote.load(0..5 * BLOCKS);
-    let second = remote.load(6 * BLOCKS..11 * BLOCKS);
-    let mut done = Vec::new();
+    let mut world = cached(1, 4);
+    let first = world.load(0..5 * BLOCKS);
+    let second = world.load(6 * BLOCKS..11 * BLOCKS);
     for _ in 0..1000 {
-        done.extend(remote.answers.drain(..).map(|(id, answer)| (id, answer.is_ok())));
-        if remote.is_opening() {
-            let stream = *remote.streams.iter().find(|(_, at)| at.is_none()).unwrap().0;
-            remote.opened_as(stream, versioned());
+        if world.is_opening() {
+            let stream = world.the_opening();
+            world.opened_as(stream, versioned());
         }
-        let streams: Vec<usize> = remote.streams.keys().copied().collect();
+        let streams: Vec<usize> = world.ids();
         for stream in streams {
-            if remote.streams.get(&stream).is_some_and(Option::is_some) && remote.wants_of(stream) {
-                remote.send_of(stream, 50_000);
+            if world.wants_of(stream) {
+                world.send_of(stream, 50_000);
             }
         }
-        if remote.writing.is_some() {
-            remote.write_succeeds();
+        if world.disk.is_writing() {
+            world.write_succeeds();
         }
     }
-    done.sort_unstable();
-    assert_eq!(done, [(first, true), (second, true)]);
+    assert!(world.bytes(&first).is_empty() && world.bytes(&second).is_empty());
+    world.fresh.clear();
     // A load of more is refused at once.
     for end in [SIZE, u64::MAX] {
-        remote.load(0..end);
-        let error = remote.error();
+        world.load(0..end);
+        let error = world.next_error();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains("max_disk"), "{error}");
     }
@@ -306,24 +272,25 @@ fn a_load_that_fits_ends_although_other_reads_discard_its_bytes() {
 fn read_ahead_discards_no_bytes_that_were_lent_and_not_read_yet() {
     // Rule 27.
     let limits = Limits { max_memory: 0, max_disk: 4 * BLOCKS, read_ahead: 8 * BLOCKS, ..PLAIN };
-    let mut remote = Remote::with(limits, Retry::default());
-    let go_on = |remote: &mut Remote| {
-        while remote.wants() || remote.writing.is_some() {
-            if remote.wants() { remote.send(BLOCKS / 4) } else { remote.write_succeeds() }
+    let mut world = World::source(limits);
+    let go_on = |world: &mut World| {
+        while world.wants() || world.disk.is_writing() {
+            if world.wants() { world.send(BLOCKS / 4) } else { world.write_succeeds() }
         }
     };
-    remote.load(0..4 * BLOCKS);
-    remote.opened(versioned());
-    go_on(&mut remote);
-    assert!(remote.answer().1.is_ok());
+    world.keeps_slices = true;
+    world.load(0..4 * BLOCKS);
+    world.opened(versioned());
+    go_on(&mut world);
+    assert!(world.next_answer().1.is_ok());
     let mut read = Read { offset: 0, len: 1000, want: Want::Piece, borrow: true };
     for _ in 0..6 {
-        remote.ask(read);
-        go_on(&mut remote);
-        assert!(remote.read_lent(0), "the slice at {} is not valid any more", read.offset);
-        assert_eq!(remote.bytes(), source(read.offset, read.offset + 1000));
+        world.ask(read);
+        go_on(&mut world);
+        assert!(world.read_lent(0), "the slice at {} is not valid any more", read.offset);
+        assert_eq!(world.next_bytes(), source(read.offset, read.offset + 1000));
         read.offset += BLOCKS;
     }
-    assert_eq!(remote.openings.len(), 1);
-    assert!(remote.published.frontier == 0, "the first blocks were discarded, because they were read");
+    assert_eq!(world.openings(), 1);
+    assert!(world.published.frontier == 0, "the first blocks were discarded, because they were read");
 }

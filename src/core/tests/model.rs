@@ -10,7 +10,6 @@ use proptest::test_runner::FileFailurePersistence;
 use super::demand::pull_to;
 use super::steps::{At, Case, Declared, Step, case};
 use super::*;
-use crate::error::ErrorKind;
 
 enum What {
     Read(Read),
@@ -59,7 +58,7 @@ impl Model {
         };
         let limits = Limits { declared, max_memory: case.max_memory, read_ahead: case.read_ahead, ..PLAIN };
         Self {
-            world: World::new(limits),
+            world: World::slow(Kind::OneWay, limits),
             limits,
             total: case.total,
             loaded: 0,
@@ -102,18 +101,19 @@ impl Model {
             Step::Append(len) if self.wants_chunk() => self.append(len as u64),
             Step::End if self.wants_chunk() => self.end(),
             Step::Fail if self.wants_chunk() => {
-                self.world.fail_unseen();
+                self.world.breaks();
                 self.ending = Some(Err(ErrorKind::Source));
             }
-            Step::WriteSucceeds if self.world.writing.is_some() => {
+            Step::WriteSucceeds if self.world.disk.is_writing() => {
                 self.world.write_succeeds();
-                self.spilled = self.world.disk.len() as u64;
+                self.spilled = self.world.disk.end;
                 self.store_failing = false;
             }
-            Step::WriteFails if self.world.writing.is_some() => self.write_fails(),
+            Step::WriteFails if self.world.disk.is_writing() => self.write_fails(),
             Step::Deadline => {
-                let retries = self.stopped && self.ending.is_none() && self.is_needed();
-                let is_due = self.world.pass_deadline();
+                let is_stopped = self.stopped && self.ending.is_none();
+                let is_due = self.world.pass_deadline().is_some();
+                let retries = is_stopped && self.is_needed().unwrap_or(is_due);
                 assert_eq!(is_due, retries, "a failed write is retried in time while bytes are needed");
                 self.stopped &= !retries;
             }
@@ -128,8 +128,8 @@ impl Model {
 
     fn read(&mut self, read: Read) {
         self.world.borrow = self.asked.len().is_multiple_of(2);
-        let was_idle = self.world.core.is_idle();
-        let ask = self.world.ask_only(read);
+        let was_idle = self.world.is_idle();
+        let ask = self.world.ask(read);
         let now = !self.world.is_waiting(&ask);
         let answerable = self.is_answerable(&read);
         assert!(answerable || !now, "answered too early: {read:?}");
@@ -143,18 +143,18 @@ impl Model {
     }
 
     fn load(&mut self) {
-        let ask = self.world.load_only();
+        let ask = self.world.load(ALL);
         self.asked.push(Asked { ask, what: What::Load, spill_failed: false });
         self.stopped = false;
     }
 
     fn append(&mut self, len: u64) {
-        let sent = self.world.sent;
+        let sent = self.world.source.sent;
         if sent == self.total {
             return self.end();
         }
         let len = len.min(self.total - sent);
-        self.world.append(len as usize);
+        self.world.send(len);
         let allowed = self.limits.declared.map_or(u64::MAX, |size| size - self.loaded);
         self.arriving = len.min(allowed);
         self.excess = len > allowed;
@@ -163,7 +163,7 @@ impl Model {
     }
 
     fn end(&mut self) {
-        self.world.end_unseen();
+        self.world.ends();
         let early = self.limits.declared.is_some_and(|size| self.loaded < size);
         self.ending = Some(if early { Err(ErrorKind::Truncated) } else { Ok(()) });
     }
@@ -181,7 +181,7 @@ impl Model {
         self.spill_to = 0;
         let needy: Vec<bool> = self.asked.iter().map(|asked| self.needs_more(asked)).collect();
         for (asked, needy) in self.asked.iter_mut().zip(needy) {
-            if self.world.answers[asked.ask.id].is_none() {
+            if self.world.is_waiting(&asked.ask) {
                 asked.spill_failed |= match asked.what {
                     What::Read(_) | What::Load => self.stopped && needy,
                     What::Spill(_) => true,
@@ -191,28 +191,21 @@ impl Model {
     }
 
     fn act(&mut self) -> bool {
-        self.world.tell_withdrawn();
         let over_budget = self.is_over_budget();
-        if let Some(action) = self.world.core.poll_action() {
-            if let Action::WriteStore(writes) = &action {
+        let done = self.world.act();
+        match done {
+            Done::WriteStarted => {
                 assert!(!self.stopped && (over_budget || self.spill_to > self.spilled), "a needless write");
-                let (offset, bytes) = joined(&writes.bytes);
-                let len = bytes.len() as u64;
-                assert!(0 < len && len <= MIB as u64 / 2, "more than half of the slack");
-                assert!(bytes == source(offset, offset + len), "writes other bytes");
             }
-            let absorbed = if let Action::Absorbed { bytes } = action { bytes } else { 0 };
-            if absorbed > 0 {
-                assert_eq!(absorbed as u64, self.absorb());
+            Done::Absorbed(bytes) => assert_eq!(bytes as u64, self.absorb()),
+            Done::Other => {}
+            Done::Nothing => {
+                self.check_idle();
+                assert!(self.arriving == 0 || !self.has_room(), "a chunk waits, and there is room");
             }
-            self.world.perform(action);
-            self.look();
-            return true;
         }
-        self.world.check_idle();
-        self.check_idle();
-        assert!(self.arriving == 0 || !self.has_room(), "a chunk waits, and there is room");
-        false
+        self.look();
+        done != Done::Nothing
     }
 
     /// Loads up to one block of the chunk that is arriving.
@@ -260,10 +253,22 @@ impl Model {
         self.world.is_waiting(&asked.ask) && !asked.spill_failed && !answerable
     }
 
-    fn is_needed(&self) -> bool {
-        let delivered = self.delivered.max(self.world.due_end());
-        let ahead = pull_to(self.limits.read_ahead, delivered, std::iter::empty());
-        ahead > self.loaded || self.asked.iter().any(|asked| !asked.ask.gone.get() && self.needs_more(asked))
+    /// Whether missing bytes are needed. `None` if that depends on a reply that is decided, perhaps, and not sent yet.
+    fn is_needed(&self) -> Option<bool> {
+        let is_ahead =
+            |delivered| pull_to(self.limits.read_ahead, delivered, std::iter::empty()) > self.loaded;
+        let waits = self.asked.iter().any(|asked| !asked.ask.is_gone() && self.needs_more(asked));
+        if waits || is_ahead(self.delivered) {
+            return Some(true);
+        }
+        let deciding = self.asked.iter().filter_map(|asked| match &asked.what {
+            What::Read(read) if self.is_loaded(read) && self.world.is_kept(&asked.ask) => {
+                Some(Self::end_of(read).min(self.loaded))
+            }
+            _ => None,
+        });
+        let may_be_ahead = deciding.max().is_some_and(|end| is_ahead(self.delivered.max(Some(end))));
+        if may_be_ahead { None } else { Some(false) }
     }
 
     fn has_room(&self) -> bool {
@@ -280,18 +285,19 @@ impl Model {
 
     fn wants_chunk(&mut self) -> bool {
         let open = self.ending.is_none() && !self.excess && self.arriving == 0;
-        let expected = open && self.has_room() && self.is_needed();
-        assert_eq!(self.world.wants_chunk(), expected, "wants a chunk");
-        expected
+        let wants = self.world.wants();
+        let is_needed = self.is_needed().unwrap_or(wants);
+        assert_eq!(wants, open && self.has_room() && is_needed, "wants a chunk");
+        wants
     }
 
     // ---- checks ----
 
     fn check(&mut self) {
         self.wants_chunk();
-        assert_eq!(self.world.core.has_ended(), self.ending.is_some() || self.excess);
+        let is_needed = self.is_needed().unwrap_or_else(|| self.world.progress().state == State::Pulling);
         let (phase, size) = match self.ending {
-            None if self.is_needed() && !self.stopped => (State::Pulling, self.limits.declared),
+            None if is_needed && !self.stopped => (State::Pulling, self.limits.declared),
             None => (State::Waiting, self.limits.declared),
             Some(Ok(())) => (State::Complete, Some(self.loaded)),
             Some(Err(ErrorKind::Source)) => (State::Failed, self.limits.declared),
@@ -302,7 +308,7 @@ impl Model {
         assert_eq!(self.world.progress(), expected);
         let (allocated, resident) = (self.world.allocated(), (self.loaded - self.spilled) as usize);
         assert!(allocated <= self.limits.max_memory.saturating_add(SLACK), "{allocated} bytes in memory");
-        let spare = self.world.core.layout.spare();
+        let spare = self.world.spare();
         assert!(
             allocated + spare <= self.limits.max_memory.saturating_add(SLACK),
             "{spare} bytes of spare blocks"
@@ -316,7 +322,7 @@ impl Model {
 
     /// Checks an idle core: no request that can be answered waits, and no write that can start is missing.
     fn check_idle(&self) {
-        for asked in self.asked.iter().filter(|asked| !asked.ask.gone.get()) {
+        for asked in self.asked.iter().filter(|asked| !asked.ask.is_gone()) {
             if self.world.is_waiting(&asked.ask) {
                 let waits = match &asked.what {
                     What::Read(read) => !self.is_answerable(read),
@@ -327,15 +333,16 @@ impl Model {
             }
         }
         let due = self.spill_to > self.spilled || self.is_over_budget();
-        assert!(self.world.writing.is_some() || self.stopped || !due, "a write is due");
-        let spare = self.world.core.layout.spare();
-        assert!(self.world.writing.is_some() || spare == 0, "an idle buffer keeps spare blocks");
+        assert!(self.world.disk.is_writing() || self.stopped || !due, "a write is due");
+        let spare = self.world.spare();
+        assert!(self.world.disk.is_writing() || spare == 0, "an idle buffer keeps spare blocks");
     }
 
     /// Checks the new answers.
     fn look(&mut self) {
         for id in std::mem::take(&mut self.world.fresh) {
-            let (asked, answer) = (&self.asked[id], self.world.answers[id].as_ref().unwrap());
+            let asked = &self.asked[id];
+            let answer = &self.world.answered(&asked.ask);
             match (&asked.what, answer) {
                 (_, Err(error)) if asked.spill_failed => assert_eq!(error.kind(), ErrorKind::Spill),
                 (_, _) if asked.spill_failed => panic!("a failed write was not told"),
@@ -375,12 +382,12 @@ impl Model {
     fn settle(&mut self) {
         for _ in 0..10_000 {
             self.step(&Step::Pump);
-            if self.world.writing.is_some() {
+            if self.world.disk.is_writing() {
                 self.step(&Step::WriteSucceeds);
             } else if self.wants_chunk() {
                 self.step(&Step::Append(100 * KIB));
             } else {
-                let mut living = self.asked.iter().filter(|asked| !asked.ask.gone.get());
+                let mut living = self.asked.iter().filter(|asked| !asked.ask.is_gone());
                 assert!(living.all(|asked| !self.world.is_waiting(&asked.ask)), "never answered");
                 return;
             }

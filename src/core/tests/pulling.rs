@@ -3,15 +3,15 @@
 use super::*;
 
 fn reading_ahead(read_ahead: u64) -> World {
-    World::new(Limits { read_ahead, ..PLAIN })
+    World::one_way(Limits { read_ahead, ..PLAIN })
 }
 
 /// How far the source is pulled in chunks of `chunk` bytes until no more bytes are needed.
 fn pulled_to(world: &mut World, chunk: usize) -> u64 {
-    while world.wants_chunk() {
+    while world.wants() {
         world.send(chunk);
     }
-    world.sent
+    world.source.sent
 }
 
 #[test]
@@ -19,17 +19,17 @@ fn nothing_is_pulled_before_the_first_read() {
     // Rule 6.
     for read_ahead in [0, 1, MIB as u64, u64::MAX - 1] {
         let mut world = reading_ahead(read_ahead);
-        assert!(!world.wants_chunk());
+        assert!(!world.wants());
         world.spill();
         world.read(5, 0);
-        assert!(!world.wants_chunk());
+        assert!(!world.wants());
     }
 }
 
 #[test]
 fn a_boundless_read_ahead_pulls_without_being_asked() {
     // Rule 6.
-    assert!(reading_ahead(u64::MAX).wants_chunk());
+    assert!(reading_ahead(u64::MAX).wants());
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_run_gets_more_than_a_piece_only_of_what_is_no_news() {
     assert_eq!(run(&mut world, 100), 3 * block + 10 - 100, "up to the furthest delivery");
     assert_eq!(run(&mut world, 3 * block + 9), block - 9, "a piece is given whole");
     assert_eq!(pulled_to(&mut world, BLOCK), 4 * block + ahead);
-    world.end();
+    world.ends();
     assert_eq!(run(&mut world, 3 * block), ahead, "nothing is left to be pulled");
 }
 
@@ -106,7 +106,7 @@ fn a_run_from_disk_gets_a_piece_or_bytes_that_were_delivered_before() {
     assert_eq!(pulled_to(&mut world, BLOCK), 7 * block, "nothing is news");
     assert_eq!(run(&mut world, 2 * block), block);
     assert_eq!(pulled_to(&mut world, BLOCK), 7 * block);
-    world.end();
+    world.ends();
     assert_eq!(run(&mut world, 2 * block), ahead, "nothing is left to be pulled");
     assert_eq!(run(&mut world, 6 * block + 1), block - 1, "to the end");
 }
@@ -150,10 +150,10 @@ fn abandoned_reads_do_not_pile_up_while_the_source_stalls() {
     let living = world.read(0, 1 << 40);
     for n in 0..200_000 {
         world.read(n, 10).abandon();
-        assert!(world.core.waiters.len() <= 128);
+        assert!(world.kept_requests() <= 128);
     }
-    assert!(world.is_waiting(&living) && world.wants_chunk());
-    world.end();
+    assert!(world.is_waiting(&living) && world.wants());
+    world.ends();
     assert_eq!(world.fresh, [living.id]);
 }
 
@@ -164,7 +164,7 @@ fn abandoned_reads_are_at_most_as_many_as_the_living() {
     let living: Vec<Ask> = (0..1000).map(|n| world.read(n, 10)).collect();
     for n in 0..20_000 {
         world.read(n, 10).abandon();
-        assert!(world.core.waiters.len() <= 3 * living.len());
+        assert!(world.kept_requests() <= 3 * living.len());
     }
     world.send(1009);
     assert!(living.iter().all(|read| !world.is_waiting(read)));
@@ -178,17 +178,18 @@ fn no_work_is_done_for_a_read_that_was_abandoned() {
     gone.abandon();
     world.send(10);
     assert_eq!(world.fresh, [kept.id]);
-    assert_eq!(world.core.waiters.len(), 0);
+    assert_eq!(world.kept_requests(), 0);
 }
 
 #[test]
 fn one_chunk_is_pulled_at_a_time() {
     // Rule 9: the next chunk waits until this one is in memory.
     let mut world = reading_ahead(u64::MAX);
-    world.append(2 * BLOCK);
-    assert!(!world.wants_chunk());
-    assert_eq!(world.progress().loaded, BLOCK as u64, "the first block is taken in at once");
-    world.pump();
+    world.before_actions(|world| {
+        world.send(2 * BLOCK);
+        assert!(!world.wants());
+        assert_eq!(world.progress().loaded, BLOCKS, "the first block is taken in at once");
+    });
     assert_eq!(world.progress().loaded, 2 * BLOCK as u64);
-    assert!(world.wants_chunk());
+    assert!(world.wants());
 }

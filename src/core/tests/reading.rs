@@ -4,7 +4,7 @@ use super::*;
 
 /// A hundred bytes are loaded, and the stream has not ended.
 fn hundred() -> World {
-    let mut world = World::new(PLAIN);
+    let mut world = World::one_way(PLAIN);
     world.send(100);
     world
 }
@@ -71,9 +71,9 @@ fn a_read_of_no_bytes_is_answered_at_once_wherever_it_lies() {
         assert_eq!(world.bytes(&exact), "");
         assert_eq!(world.bytes(&some), "");
     }
-    assert_eq!(world.store_reads, 0);
-    assert!(!world.wants_chunk());
-    world.fail();
+    assert_eq!(world.disk.reads.get(), 0);
+    assert!(!world.wants());
+    world.breaks();
     let read = world.read(500, 0);
     assert_eq!(world.bytes(&read), "");
 }
@@ -85,10 +85,10 @@ fn a_range_past_the_last_offset_goes_to_the_end() {
     let all = world.read(10, u64::MAX);
     let far = world.read(u64::MAX, u64::MAX);
     let far_some = world.read_some(u64::MAX - 1, 5);
-    let end = world.load();
+    let end = world.load(ALL);
     world.send(100);
     assert_eq!(world.fresh.len(), 0);
-    world.end();
+    world.ends();
     assert_eq!(world.bytes(&all), source(10, 200));
     for read in [&far, &far_some, &end] {
         assert_eq!(world.bytes(read), "");
@@ -111,7 +111,7 @@ fn a_read_that_can_be_answered_passes_those_that_wait() {
 
 #[test]
 fn reads_that_wait_for_the_same_byte_are_answered_in_order() {
-    let mut world = World::new(PLAIN);
+    let mut world = World::one_way(PLAIN);
     let asks = [world.read(0, 10), world.read_some(9, 5), world.read(5, 5), world.read(0, 10)];
     world.send(10);
     assert_eq!(world.fresh, asks.map(|ask| ask.id));
@@ -120,7 +120,7 @@ fn reads_that_wait_for_the_same_byte_are_answered_in_order() {
 #[test]
 fn a_read_across_blocks_is_joined_from_pieces() {
     // Rule 5.
-    let mut world = World::new(PLAIN);
+    let mut world = World::one_way(PLAIN);
     let (block, to) = (BLOCK as u64, 3 * BLOCK as u64 + 10);
     world.send(to as usize);
     let read = world.read(block - 1, to - block);
@@ -133,7 +133,7 @@ fn a_read_across_blocks_is_joined_from_pieces() {
 #[test]
 fn reads_of_a_full_block_share_its_memory() {
     // Rule 5.
-    let mut world = World::new(PLAIN);
+    let mut world = World::one_way(PLAIN);
     world.send(2 * BLOCK);
     for (offset, len) in [(0, BLOCK as u64), (1000, 1025), (BLOCK as u64, 70_000)] {
         let (one, two) = (world.read(offset, len), world.read_some(offset, len));
@@ -145,7 +145,7 @@ fn reads_of_a_full_block_share_its_memory() {
 #[test]
 fn reads_at_the_live_edge_share_memory_from_four_kib_on() {
     // Rule 5. Less than 4 KiB is copied: this costs less than sharing.
-    let mut world = World::new(PLAIN);
+    let mut world = World::one_way(PLAIN);
     world.send(BLOCK + 4 * KIB - 1);
     let (one, two) = (world.read(BLOCK as u64, 4095), world.read(BLOCK as u64, 4095));
     assert_eq!(world.bytes(&one), world.bytes(&two));
@@ -162,7 +162,7 @@ fn reads_at_the_live_edge_share_memory_from_four_kib_on() {
 #[test]
 fn a_read_across_disk_and_memory_is_joined_without_a_gap() {
     // Rule 1.
-    let mut world = World::new(PLAIN);
+    let mut world = World::one_way(PLAIN);
     world.send(300_000);
     world.spill();
     world.write_all();
@@ -181,13 +181,12 @@ fn a_read_across_disk_and_memory_is_joined_without_a_gap() {
 #[test]
 fn a_short_reply_keeps_no_block_alive() {
     // Rule 9: a thousand one-byte replies must not hold a thousand blocks, full or open.
-    let mut world = World::new(PLAIN);
+    let mut world = World::one_way(PLAIN);
     world.send(2 * BLOCK + 100_000);
     for offset in [0, 1000, BLOCK as u64, 2 * BLOCK as u64, 2 * BLOCK as u64 + 90_000] {
         for (len, is_shared) in [(1, false), (100, false), (1024, false), (1025, true)] {
             for reply in [world.read(offset, len), world.read_some(offset, len)] {
-                let bytes = world.bytes(&reply);
-                world.answers[reply.id] = None;
+                let bytes = world.take_bytes(&reply);
                 assert_eq!(bytes, source(offset, offset + len));
                 assert_eq!(!bytes.is_unique(), is_shared, "{len} bytes at {offset}");
             }
@@ -198,9 +197,9 @@ fn a_short_reply_keeps_no_block_alive() {
 #[test]
 fn a_short_reply_that_is_a_large_part_of_its_block_is_shared() {
     // Rule 5: a small stream is in one small block.
-    let mut world = World::new(PLAIN);
+    let mut world = World::one_way(PLAIN);
     world.send(100);
-    world.end();
+    world.ends();
     let (part, more) = (world.read(0, 20), world.read(0, 26));
     assert_ne!(world.bytes(&part).as_ptr(), world.bytes(&more).as_ptr());
     let all = world.read(0, 100);

@@ -1,12 +1,11 @@
 //! Settled bytes: callers read them without a request, so nothing may depend on these reads. Rules 1, 6, 26 and 27.
 
+use super::jumping::started;
 use super::*;
-
-const BLOCKS: u64 = BLOCK as u64;
 
 /// A stream of which these bytes are spilled, and a slice of the store that was lent then.
 fn spilled(read_ahead: u64, len: usize) -> World {
-    let mut world = World::new(Limits { read_ahead, ..PLAIN });
+    let mut world = World::one_way(Limits { read_ahead, ..PLAIN });
     world.borrow = true;
     world.send(len);
     world.spill();
@@ -19,14 +18,14 @@ fn spilled(read_ahead: u64, len: usize) -> World {
 fn lend(world: &mut World, offset: u64) -> u64 {
     let read = world.read_some(offset, 100);
     assert_eq!(world.bytes(&read), source(offset, offset + 100));
-    world.settled
+    world.disk.settled
 }
 
 #[test]
 fn bytes_from_the_start_are_settled_as_far_as_they_are_stored() {
     // Rule 1.
     let mut world = spilled(0, 2 * BLOCK + 10);
-    assert_eq!(world.settled, 2 * BLOCKS + 10);
+    assert_eq!(world.disk.settled, 2 * BLOCKS + 10);
     world.send(BLOCK);
     assert_eq!(lend(&mut world, 0), 2 * BLOCKS + 10, "bytes in memory are not settled");
     world.spill();
@@ -39,25 +38,25 @@ fn bytes_are_not_settled_if_their_reads_move_the_read_ahead() {
     // Rule 6: a read at the end of the settled bytes pulls nothing, and a read after it may.
     let ahead = 2 * BLOCKS;
     let mut world = spilled(ahead, 5 * BLOCK);
-    assert_eq!(world.settled, 3 * BLOCKS);
+    assert_eq!(world.disk.settled, 3 * BLOCKS);
     world.read_some(3 * BLOCKS - 100, 100);
-    assert!(!world.wants_chunk());
+    assert!(!world.wants());
     world.read_some(3 * BLOCKS - 99, 100);
-    assert!(world.wants_chunk());
+    assert!(world.wants());
 
     let world = spilled(9 * BLOCKS, 5 * BLOCK);
-    assert_eq!(world.settled, 0, "read-ahead is longer than the loaded bytes");
+    assert_eq!(world.disk.settled, 0, "read-ahead is longer than the loaded bytes");
 }
 
 #[test]
 fn all_stored_bytes_are_settled_if_read_ahead_needs_no_reads() {
     // Rule 6: it is unlimited, or the stream has ended.
-    assert_eq!(spilled(u64::MAX, 5 * BLOCK).settled, 5 * BLOCKS);
+    assert_eq!(spilled(u64::MAX, 5 * BLOCK).disk.settled, 5 * BLOCKS);
     let mut world = spilled(2 * BLOCKS, 5 * BLOCK);
-    world.end();
+    world.ends();
     assert_eq!(lend(&mut world, 0), 5 * BLOCKS);
     let mut world = spilled(2 * BLOCKS, 5 * BLOCK);
-    world.fail();
+    world.breaks();
     assert_eq!(lend(&mut world, 0), 5 * BLOCKS);
 }
 
@@ -65,7 +64,7 @@ fn all_stored_bytes_are_settled_if_read_ahead_needs_no_reads() {
 fn no_bytes_are_settled_once_the_store_has_a_limit() {
     // Rule 27: each read counts, and bytes may leave.
     let mut world = spilled(0, 5 * BLOCK);
-    assert_eq!(world.settled, 5 * BLOCKS);
+    assert_eq!(world.disk.settled, 5 * BLOCKS);
     world.set_limits(None, Some(9 * BLOCKS));
     world.pump();
     assert_eq!(lend(&mut world, 0), 0);
@@ -74,84 +73,52 @@ fn no_bytes_are_settled_once_the_store_has_a_limit() {
 #[test]
 fn bytes_after_a_hole_are_not_settled() {
     // Rule 1: a jump has loaded the end of the resource only.
-    use super::remote::{Remote, SIZE, versioned};
-    use crate::source::retry::Retry;
-    let mut remote = Remote::with(Limits { max_memory: 0, ..PLAIN }, Retry::default());
-    remote.read(SIZE - 10, 10);
-    remote.opened(versioned());
-    remote.send(10);
-    let token = remote.ticket();
-    remote.event(Event::Spill { token });
-    while remote.writing.is_some() {
-        remote.write_succeeds();
-    }
-    remote.ask(Read { offset: SIZE - 10, len: 10, want: Want::Piece, borrow: true });
-    assert!(remote.read_lent(0));
-    assert_eq!(remote.read_settled(0), None);
-    assert_eq!(remote.read_settled(SIZE - 10), None);
-}
-
-#[test]
-fn the_end_of_a_settled_delivery_leaves_before_others() {
-    // Rule 26: a reader of settled bytes sends no request until it comes to their end. It takes no read-ahead from
-    // another reader then.
-    use crate::core::readers::Delivered;
-    let mut delivered = Delivered::new();
-    let now = Instant::now();
-    let note =
-        |delivered: &mut Delivered, start, settled| delivered.note(now, (start, start + 10), 2, || settled);
-    assert!(note(&mut delivered, 5000, 0));
-    assert!(note(&mut delivered, 0, 0));
-    assert!(note(&mut delivered, 1000, 1000));
-    assert!(delivered.is_ahead(5010, 1) && delivered.is_ahead(1010, 1) && !delivered.is_ahead(10, 1));
-    // A read of settled bytes takes no place at all.
-    assert!(!note(&mut delivered, 500, 1000));
-    assert!(delivered.is_ahead(5010, 1) && delivered.is_ahead(1010, 1) && !delivered.is_ahead(510, 1));
-    // Otherwise the oldest one leaves.
-    assert!(note(&mut delivered, 3000, 1000));
-    assert!(delivered.is_ahead(3010, 1) && delivered.is_ahead(1010, 1) && !delivered.is_ahead(5010, 1));
+    let mut world = World::source(Limits { max_memory: 0, ..PLAIN });
+    world.read(SIZE - 10, 10);
+    world.opened(versioned());
+    world.send(10);
+    world.spill();
+    world.write_all();
+    let read = world.ask(Read { offset: SIZE - 10, len: 10, want: Want::Piece, borrow: true });
+    assert_eq!(world.bytes(&read), source(SIZE - 10, SIZE));
+    assert_eq!(world.disk.read_settled(0), None);
+    assert_eq!(world.disk.read_settled(SIZE - 10), None);
 }
 
 #[test]
 fn a_reader_that_leaves_the_settled_bytes_takes_no_read_ahead_from_another_one() {
     // Rule 26: two streams may be open, so two positions count.
-    use super::jumping::started;
-    use super::remote::versioned;
-    let mut remote = started(Limits { read_ahead: 100_000, streams: 2, ..PLAIN }, 1_500_000);
-    let token = remote.ticket();
-    remote.event(Event::Spill { token });
-    while remote.writing.is_some() {
-        remote.write_succeeds();
-        remote.pump();
-    }
+    let mut world = started(Limits { read_ahead: 100_000, streams: 2, ..PLAIN }, 1_500_000);
+    world.spill();
+    world.write_all();
     // The other reader is far ahead.
-    remote.read(2_500_000, 1000);
-    remote.opened(versioned());
-    remote.send_of(1, 1000);
-    assert!(remote.core.delivered.is_ahead(2_501_000, 1));
+    world.read(2_500_000, 1000);
+    world.opened(versioned());
+    world.send_of(1, 1000);
+    assert!(world.wants_of(1), "its stream reads ahead");
     // This one reads at the start, goes on without requests, and asks again near the first missing byte.
     for offset in [0, 1_450_000] {
-        remote.ask(Read { offset, len: 1000, want: Want::Piece, borrow: true });
-        assert!(remote.read_lent(0));
-        assert!(remote.core.delivered.is_ahead(2_501_000, 1), "after the read at {offset}");
+        let read = world.ask(Read { offset, len: 1000, want: Want::Piece, borrow: true });
+        assert_eq!(world.bytes(&read), source(offset, offset + 1000));
+        assert!(world.wants_of(1), "after the read at {offset}");
     }
-    assert!(remote.core.delivered.is_ahead(1_451_000, 1));
+    assert!(world.wants_of(0));
 }
 
 #[test]
 fn settled_bytes_count_as_read_when_the_store_gets_a_limit() {
     // Rule 27: otherwise read-ahead would wait until they are read once more.
-    let mut world = World::new(Limits { max_memory: 0, read_ahead: u64::MAX, ..PLAIN });
+    let mut world = World::one_way(Limits { max_memory: 0, read_ahead: u64::MAX, ..PLAIN });
     world.borrow = true;
-    while world.sent < 8 * BLOCKS {
+    while world.source.sent < 8 * BLOCKS {
         world.send_while_wanted(BLOCK);
         world.write_all();
     }
     assert_eq!(lend(&mut world, 0), 8 * BLOCKS);
     world.set_limits(None, Some(8 * BLOCKS));
     world.write_all();
-    while world.sent < 12 * BLOCKS {
-        assert!(world.wants_chunk(), "nothing is pulled at {}", world.sent);
+    while world.source.sent < 12 * BLOCKS {
+        assert!(world.wants(), "nothing is pulled at {}", world.source.sent);
         world.send_while_wanted(BLOCK);
         world.write_all();
     }
@@ -160,5 +127,5 @@ fn settled_bytes_count_as_read_when_the_store_gets_a_limit() {
         world.send_while_wanted(BLOCK);
         world.write_all();
     }
-    assert!(!world.wants_chunk());
+    assert!(!world.wants());
 }

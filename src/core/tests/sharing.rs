@@ -1,9 +1,6 @@
 //! Readers and streams that share a store with a limit: rules 4 and 27.
 
-use super::limits::BLOCKS;
-use super::remote::{Remote, told};
 use super::*;
-use crate::source::retry::Retry;
 
 #[test]
 fn exact_reads_that_share_a_small_store_all_end() {
@@ -16,40 +13,34 @@ fn exact_reads_that_share_a_small_store_all_end() {
             read_ahead: 0,
             ..PLAIN
         };
-        let mut remote = Remote::with(limits, Retry::default());
-        let mut left: Vec<_> = (0..readers).map(|number| number * BLOCKS..(number + 1) * BLOCKS).collect();
-        let mut ids: Vec<_> = left.iter().map(|range| remote.read(range.start, BLOCKS)).collect();
+        let mut world = World::source(limits);
+        let reads: Vec<_> = (0..readers).map(|number| world.read(number * BLOCKS, BLOCKS)).collect();
         for round in 0.. {
-            assert!(round < 10_000, "{left:?} after {} bytes", remote.sent);
-            for stream in remote.streams.keys().copied().collect::<Vec<_>>() {
-                match remote.streams.get(&stream).copied() {
-                    Some(None) => remote.opened_as(stream, told(Some("v1"), Some(8 * MIB as u64))),
-                    Some(Some(_)) if remote.wants_of(stream) => remote.send_of(stream, 16_384),
-                    _ => {}
+            assert!(round < 10_000, "no end after {} bytes", world.source.sent);
+            for stream in world.ids() {
+                if !world.has_stream(stream) {
+                } else if world.at_of(stream).is_none() {
+                    world.opened_as(stream, told(Some("v1"), Some(8 * MIB as u64)));
+                } else if world.wants_of(stream) {
+                    world.send_of(stream, 16_384);
                 }
             }
-            while remote.writing.is_some() {
-                remote.write_succeeds();
-            }
-            while let Some((id, bytes)) = remote.answers.pop_front() {
-                let number = ids.iter().position(|other| *other == id).unwrap();
-                let (range, bytes) = (&mut left[number], bytes.unwrap());
-                assert!(bytes == source(range.start, range.start + bytes.len() as u64), "wrong bytes");
-                range.start += bytes.len() as u64;
-                if !range.is_empty() {
-                    ids[number] = remote.read(range.start, range.end - range.start);
-                }
-            }
-            if left.iter().all(std::ops::Range::is_empty) {
+            world.write_all();
+            if world.fresh.len() == reads.len() {
                 break;
             }
-            if remote.streams.values().all(Option::is_some)
-                && (0..readers as usize).all(|stream| !remote.wants_of(stream))
-            {
-                remote.wait();
+            if !world.is_opening() && world.wanted().is_none() {
+                world.wait();
             }
         }
-        assert!(remote.sent <= 2 * readers * BLOCKS, "{} bytes for {readers} blocks", remote.sent);
+        for (number, read) in (0..).zip(&reads) {
+            assert!(world.bytes(read) == source(number * BLOCKS, (number + 1) * BLOCKS), "wrong bytes");
+        }
+        assert!(
+            world.source.sent <= 2 * readers * BLOCKS,
+            "{} bytes for {readers} blocks",
+            world.source.sent
+        );
     }
 }
 
@@ -59,29 +50,28 @@ fn read_ahead_does_not_discard_unread_bytes_because_a_request_waits_elsewhere() 
     for (memory, disk) in [(0, 2), (2, 0), (2, 4)] {
         let limits =
             Limits { max_memory: memory * BLOCK, max_disk: disk * BLOCKS, read_ahead: u64::MAX, ..PLAIN };
-        let mut remote = Remote::with(limits, Retry::default());
-        remote.pump();
-        remote.opened(told(Some("v1"), Some(8 * MIB as u64)));
+        let mut world = World::source(limits);
+        world.opened(told(Some("v1"), Some(8 * MIB as u64)));
         // An opening far away hangs.
-        remote.read(7 * MIB as u64, 1000);
-        assert!(remote.is_opening());
-        while remote.wants_of(0) {
-            remote.send_of(0, 16_384);
-            while remote.writing.is_some() {
-                remote.write_succeeds();
-            }
-            assert_eq!(remote.core.layout.first_missing(0), remote.sent, "discarded unread");
+        world.read(7 * MIB as u64, 1000);
+        assert!(world.is_opening());
+        while world.wants_of(0) {
+            world.send_of(0, 16_384);
+            world.write_all();
+            assert_eq!(world.first_missing(0), world.source.sent, "discarded unread");
         }
         let held = (memory as u64 + disk) * BLOCKS;
-        assert!((held..=held + 5 * BLOCKS).contains(&remote.sent), "{} bytes of {held}", remote.sent);
+        assert!(
+            (held..=held + 5 * BLOCKS).contains(&world.source.sent),
+            "{} bytes of {held}",
+            world.source.sent
+        );
         // Its request gets its bytes.
-        remote.opened(told(Some("v1"), Some(8 * MIB as u64)));
-        let far = remote.stream_at(7 * MIB as u64);
-        assert!(remote.wants_of(far));
-        remote.send_of(far, 1000);
-        while remote.writing.is_some() {
-            remote.write_succeeds();
-        }
-        assert_eq!(remote.bytes(), source(7 * MIB as u64, 7 * MIB as u64 + 1000));
+        world.opened(told(Some("v1"), Some(8 * MIB as u64)));
+        let far = world.stream_at(7 * MIB as u64);
+        assert!(world.wants_of(far));
+        world.send_of(far, 1000);
+        world.write_all();
+        assert_eq!(world.next_bytes(), source(7 * MIB as u64, 7 * MIB as u64 + 1000));
     }
 }

@@ -6,32 +6,23 @@
 //! One seed decides one run. `STREAMSPOOL_RUNS=30000 cargo test --lib sources_at_random` makes more runs, and
 //! `STREAMSPOOL_SEED=77` repeats one.
 
-use std::collections::BTreeSet;
-use std::ops::Range;
-
 use super::failures::{ATTEMPTS, Failures};
-use super::remote::Remote;
 use super::server::{Server, bytes_of};
 use super::*;
-use crate::core::OpenedStream;
-use crate::error::ErrorKind;
 use crate::progress::Ranges;
-use crate::source::Reopen;
 use crate::source::error::SourceError;
-use crate::source::retry::Retry;
 use crate::source::version::Version;
 
 /// A request that waits.
 struct Asked {
-    id: usize,
+    ask: Ask,
     range: Range<u64>,
     want: Want,
-    kind: Kind,
-    gone: Rc<Cell<bool>>,
+    what: What,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum What {
     Read,
     Load,
     /// A spill, or a change of limits. It waits for no bytes.
@@ -39,13 +30,12 @@ enum Kind {
 }
 
 struct Run {
-    remote: Remote,
+    world: World,
     server: Server,
     reads_backwards: bool,
     /// Whether chunks bring no more than the last request needs, and take no time.
     sends_little: bool,
     asked: Vec<Asked>,
-    abandoned: BTreeSet<usize>,
     openings: usize,
     failures: Failures,
     steps: u64,
@@ -54,6 +44,14 @@ struct Run {
     max_memory: usize,
     /// The limit of memory that holds now: a lower one is met write by write.
     met_memory: usize,
+    read_ahead: u64,
+    max_disk: u64,
+    /// The limit of the disk that holds now.
+    met_disk: u64,
+    /// The changes of limits that are under way.
+    adjusting: Vec<Ask>,
+    /// Where streams have ended, or the source said that the resource ends.
+    ends: Vec<u64>,
     /// The number of slices of the store that were read too late.
     invalid: usize,
     /// The number of reads of settled bytes.
@@ -75,34 +73,38 @@ impl Run {
             (server.is_live, server.is_unsettled) = (false, false);
             (limits.read_ahead, limits.max_memory) = (0, max_memory.min(BLOCK));
         }
-        let mut remote = Remote::with(limits, Retry::default().attempts(ATTEMPTS));
-        remote.pump();
+        let mut world = World::new(Kind::Source(Retry::default().attempts(ATTEMPTS)), limits);
+        world.keeps_slices = true;
         Self {
-            remote,
+            world,
             server,
             reads_backwards,
             sends_little: false,
             asked: Vec::new(),
-            abandoned: BTreeSet::new(),
             openings: 0,
             failures: Failures::default(),
             steps: 0,
             most_open: 0,
             max_memory,
             met_memory: max_memory,
+            read_ahead: limits.read_ahead,
+            max_disk,
+            met_disk: max_disk,
+            adjusting: Vec::new(),
+            ends: Vec::new(),
             invalid: 0,
             settled: 0,
         }
     }
 
     fn is_final(&self) -> bool {
-        self.remote.published.state.is_final()
+        self.world.published.state.is_final()
     }
 
     fn step(&mut self) {
         self.steps += 1;
         let fault = self.server.random.below(100) < self.server.faults;
-        let streams: Vec<usize> = self.remote.streams.keys().copied().collect();
+        let streams: Vec<usize> = self.world.ids();
         let some = self.server.random.below(streams.len().max(1) as u64) as usize;
         match self.server.random.below(12) {
             0 | 1 => self.ask(),
@@ -129,39 +131,30 @@ impl Run {
         let most = [10, 1000, server.size + 10][server.random.below(3) as usize];
         let range = offset..offset + server.random.below(most);
         let want = [Want::Exact, Want::Exact, Want::Piece, Want::Run][server.random.below(4) as usize];
-        let kind = match server.random.below(20) {
-            0 | 1 => Kind::Load,
-            2 => Kind::Other,
-            _ => Kind::Read,
+        let what = match server.random.below(20) {
+            0 | 1 => What::Load,
+            2 => What::Other,
+            _ => What::Read,
         };
-        self.request(range, want, kind);
+        self.request(range, want, what);
     }
 
-    fn request(&mut self, range: Range<u64>, want: Want, kind: Kind) {
-        let token = self.remote.ticket();
-        self.asked.push(Asked {
-            id: token.id,
-            range: range.clone(),
-            want,
-            kind,
-            gone: Rc::clone(&token.gone),
-        });
+    fn request(&mut self, range: Range<u64>, want: Want, what: What) {
         let (offset, len) = (range.start, range.end - range.start);
         let read = Read { offset, len, want, borrow: self.server.random.one_in(2) };
-        self.remote.event(match kind {
-            Kind::Read => Event::Read { read, token },
-            Kind::Load => Event::Load { range, token },
-            Kind::Other => Event::Spill { token },
-        });
+        let ask = match what {
+            What::Read => self.world.ask_once(read),
+            What::Load => self.world.load(range.clone()),
+            What::Other => self.world.spill(),
+        };
+        self.asked.push(Asked { ask, range, want, what });
     }
 
     fn abandon(&mut self) {
-        if let Some(asked) = self.asked.pop() {
-            asked.gone.set(true);
-            self.abandoned.insert(asked.id);
-            self.remote.answers.retain(|(id, _)| *id != asked.id);
-            self.remote.lent.retain(|(token, _)| token.id != asked.id);
-            self.remote.event(Event::Withdrawn);
+        if let Some(Asked { ask, .. }) = self.asked.pop() {
+            ask.abandon();
+            self.world.forget_slices(&ask);
+            self.world.pump();
         }
     }
 
@@ -169,34 +162,31 @@ impl Run {
         let random = &mut self.server.random;
         self.max_memory = [0, BLOCK, 4 * BLOCK][random.below(3) as usize];
         self.met_memory = self.met_memory.max(self.max_memory);
-        let max_disk = Some([0, 2 * BLOCK as u64, u64::MAX][random.below(3) as usize]);
-        let token = self.remote.ticket();
-        let (id, gone) = (token.id, Rc::clone(&token.gone));
-        self.asked.push(Asked { id, range: 0..0, want: Want::Exact, kind: Kind::Other, gone });
-        self.remote.event(Event::SetLimits { max_memory: Some(self.max_memory), max_disk, token });
+        self.max_disk = [0, 2 * BLOCKS, u64::MAX][random.below(3) as usize];
+        let ask = self.world.set_limits(Some(self.max_memory), Some(self.max_disk));
+        self.adjusting.push(ask.clone());
+        self.asked.push(Asked { ask, range: 0..0, want: Want::Exact, what: What::Other });
     }
 
     fn pass_time(&mut self) {
-        if self.remote.core.next_deadline(self.remote.now).is_some() {
-            self.remote.wait();
-        }
+        self.world.pass_deadline();
     }
 
     fn write(&mut self, fault: bool) {
-        if self.remote.writing.is_some() {
-            if fault { self.remote.write_fails() } else { self.remote.write_succeeds() }
+        if self.world.disk.is_writing() {
+            if fault { self.world.write_fails() } else { self.world.write_succeeds() }
         }
     }
 
     /// A caller reads a slice that it was lent, perhaps long ago.
     fn read_lent(&mut self) {
-        let lent = self.remote.lent.len() as u64;
+        let lent = self.world.disk.lent() as u64;
         if lent > 0 {
             let number = self.server.random.below(lent) as usize;
-            self.invalid += usize::from(!self.remote.read_lent(number));
+            self.invalid += usize::from(!self.world.read_lent(number));
         }
         let offset = self.server.random.below(self.server.size + 10);
-        if let Some(bytes) = self.remote.read_settled(offset) {
+        if let Some(bytes) = self.world.disk.read_settled(offset) {
             let expected = bytes_of(self.server.kept.unwrap(), offset, offset + bytes.len() as u64);
             assert!(bytes == expected, "settled bytes at {offset}");
             self.settled += 1;
@@ -206,14 +196,13 @@ impl Run {
     /// An opening or a stream goes on, if the core wants that.
     fn go_on(&mut self, stream: usize, fault: bool) {
         if !self.sends_little {
-            self.remote.now += Duration::from_micros(self.server.random.below(2000));
+            self.world.now += Duration::from_micros(self.server.random.below(2000));
         }
-        let at = self.remote.streams[&stream];
-        match at {
+        match self.world.at_of(stream) {
             // Most far openings return late.
             None if self.server.is_unsettled
                 && self.server.faults > 0
-                && self.remote.asked[&stream].offset > 0
+                && self.world.asked_of(stream).offset > 0
                 && !self.server.random.one_in(8) => {}
             None => self.answer_opening(stream, fault),
             Some(at) if self.wants(stream) => self.stream(stream, at, fault),
@@ -222,7 +211,7 @@ impl Run {
     }
 
     fn answer_opening(&mut self, stream: usize, fault: bool) {
-        let asked = self.remote.asked[&stream].clone();
+        let asked = self.world.asked_of(stream);
         let server = &mut self.server;
         if fault && server.random.one_in(2) {
             let error = match server.random.below(3) {
@@ -230,7 +219,7 @@ impl Run {
                 1 => SourceError::transient("busy").retry_after(Duration::from_secs(1)).into(),
                 _ => io::Error::from(io::ErrorKind::UnexpectedEof),
             };
-            return self.remote.open_fails_as(stream, error);
+            return self.world.open_fails_as(stream, error);
         }
         let start = match server.random.below(4) {
             _ if server.ignores_offsets => 0,
@@ -244,14 +233,14 @@ impl Run {
         server.streams.insert(stream, server.version);
         // An unsettled source tells a version until a far opening is under way.
         let tells =
-            if server.is_unsettled && server.kept.is_none() { self.remote.streams.len() == 1 } else { true };
+            if server.is_unsettled && server.kept.is_none() { self.world.ids().len() == 1 } else { true };
         let tells = tells && (server.is_unsettled || server.random.below(4) < server.tells_version);
         let version = tells && !(fault && server.random.one_in(4));
         let version = version.then(|| Version::strong(vec![server.version]));
         // A size that differs is a sign of a change too.
         let size = server.tells_size.then_some(server.size + u64::from(server.version));
         let reopen = if server.is_live { Reopen::FromStart } else { Reopen::Anywhere };
-        self.remote.opened_as(stream, OpenedStream { start: Some(start), size, version, reopen });
+        self.world.opened_as(stream, OpenedStream { start: Some(start), size, version, reopen });
     }
 
     fn stream(&mut self, stream: usize, at: u64, fault: bool) {
@@ -259,20 +248,20 @@ impl Run {
         let is_settled = !self.server.is_unsettled || self.server.faults == 0 || self.server.kept.is_some();
         let random = &mut self.server.random;
         if !is_settled && !random.one_in(3) {
-            return self.remote.breaks_of(stream);
+            return self.world.breaks_of(stream);
         }
         if fault {
             return match random.below(3) {
-                0 => self.remote.breaks_of(stream),
-                1 => self.remote.ends_of(stream),
+                0 => self.world.breaks_of(stream),
+                1 => self.ends(stream, at),
                 _ => self.pass_time(),
             };
         }
         let surplus = if self.server.tells_size && random.one_in(10) { 50 } else { 0 };
-        let end = self.remote.asked[&stream].end.filter(|_| random.one_in(2)).unwrap_or(size + surplus);
+        let end = self.world.asked_of(stream).end.filter(|_| random.one_in(2)).unwrap_or(size + surplus);
         let left = end.saturating_sub(at);
         if left == 0 {
-            return self.remote.ends_of(stream);
+            return self.ends(stream, at);
         }
         let most = [10, 3000, 100_000, 600_000][random.below(4) as usize];
         let len = match self.asked.last() {
@@ -280,19 +269,24 @@ impl Run {
             _ => 1 + random.below(most),
         };
         let len = len.min(left);
-        let before = self.remote.published.loaded;
+        let before = self.world.published.loaded;
         let version = self.server.streams[&stream];
-        self.remote.send_bytes_of(stream, bytes_of(version, at, at + len));
-        let is_new = self.remote.published.loaded > before;
+        self.world.send_bytes_of(stream, bytes_of(version, at, at + len));
+        let is_new = self.world.published.loaded > before;
         if self.server.is_live && at == 0 && self.server.kept.is_some_and(|kept| kept != version) {
-            assert_eq!(self.remote.published.state, State::Failed, "other first bytes are not seen");
+            assert_eq!(self.world.published.state, State::Failed, "other first bytes are not seen");
         }
-        if self.remote.core.feeds.has_bytes() {
-            self.server.kept.get_or_insert(version);
+        if self.world.has_bytes() {
+            self.world.version = *self.server.kept.get_or_insert(version);
         }
         if is_new {
             assert_eq!(self.server.kept, Some(version), "bytes of two versions");
         }
+    }
+
+    fn ends(&mut self, stream: usize, at: u64) {
+        self.ends.push(at);
+        self.world.ends_of(stream);
     }
 
     /// Whether a request waits for a byte at `offset` or after it, of these loaded bytes. `answered` have an
@@ -308,107 +302,117 @@ impl Run {
         };
         let waits = |asked: &Asked| {
             let Range { start, end } = asked.range;
-            let is_exact = asked.kind == Kind::Load || asked.want == Want::Exact;
+            let is_exact = asked.what == What::Load || asked.want == Want::Exact;
             let end = if is_exact { end } else { end.min(start + 1) };
             let rest = start.max(offset)..end;
-            asked.kind != Kind::Other
-                && !answered.contains(&asked.id)
+            asked.what != What::Other
+                && !answered.contains(&asked.ask.id)
                 && !rest.is_empty()
                 && !is_loaded(&rest)
         };
         self.asked.iter().any(waits)
     }
 
+    /// Whether the resource may have no byte at `offset` or after it, by what its source has shown.
+    fn is_end(&self, offset: u64) -> bool {
+        let arrived = self.world.arrived_end();
+        let is_after = |end: &u64| *end >= arrived && *end <= offset;
+        self.world.published.size.is_some_and(|size| size <= offset) || self.ends.iter().any(is_after)
+    }
+
     /// Whether the core wants bytes of this stream. It must not fetch bytes again that no request waits for.
     fn wants(&mut self, stream: usize) -> bool {
-        let wants = self.remote.wants_of(stream);
-        if let Some(at) = self.remote.streams[&stream].filter(|_| wants) {
-            let next = self.remote.core.layout.first_missing(at);
-            let is_new = !self.remote.arrived.look_up(next).0;
-            let is_asked = self.waits_beyond(next, &self.remote.core.ranges(), &[]);
+        let wants = self.world.wants_of(stream);
+        if let Some(at) = self.world.at_of(stream).filter(|_| wants) {
+            let next = self.world.first_missing(at);
+            let is_new = !self.world.has_arrived(next);
+            let is_asked = self.waits_beyond(next, &self.world.ranges(), &[]);
             assert!(is_new || is_asked, "the byte at {next} is fetched again without a waiting request");
         }
         wants
     }
 
     fn check(&mut self) {
-        if self.remote.openings.len() > self.openings {
-            self.openings = self.remote.openings.len();
+        if self.world.openings() > self.openings {
+            self.openings = self.world.openings();
             // Later in the same step the request may have been answered, because bytes were discarded.
-            let (answered, loaded) = self.remote.at_opening.last().expect("an opening");
+            let (answered, loaded) = &self.world.source.at_opening;
             let is_asked = self.waits_beyond(0, loaded, answered);
-            let loads_all = self.remote.core.limits.read_ahead == u64::MAX;
-            let mut next = self.remote.last_opening().offset.max(self.remote.core.layout.start());
+            let loads_all = self.read_ahead == u64::MAX;
+            let mut next = self.world.last_opening().offset.max(self.world.published.start);
             let all = || loaded.resident.iter().chain(&loaded.spilled);
             while let Some(range) = all().find(|range| range.contains(&next)) {
                 next = range.end;
             }
-            let is_new = !self.remote.arrived.look_up(next).0;
+            let is_new = !self.world.has_arrived(next);
             // Rule 26: the read-ahead of a reader goes on before the reader waits.
-            let is_ahead = self.remote.core.delivered.is_ahead(next, self.remote.core.limits.read_ahead);
+            let is_ahead = self.world.is_ahead(next);
             assert!(loads_all || is_asked || is_ahead, "opened at {next} without need");
             assert!(is_new || is_asked, "opened at {next} to fetch bytes again without a waiting request");
         }
-        self.most_open = self.most_open.max(self.remote.published.streams);
+        self.most_open = self.most_open.max(self.world.published.streams);
         self.check_ranges();
-        while let Some((id, answer)) = self.remote.answers.pop_front() {
-            if self.abandoned.contains(&id) {
+        while !self.world.fresh.is_empty() {
+            let (id, answer) = self.world.next_answer();
+            let Some(at) = self.asked.iter().position(|asked| asked.ask.id == id) else {
+                // Its caller has left.
                 continue;
-            }
-            let at = self.asked.iter().position(|asked| asked.id == id).expect("asked once");
+            };
             let asked = self.asked.swap_remove(at);
             let Range { start, end } = asked.range;
             match answer {
-                Ok(bytes) if asked.kind != Kind::Read => assert!(bytes.is_empty()),
+                Ok(bytes) if asked.what != What::Read => assert!(bytes.is_empty()),
                 Ok(bytes) => {
-                    let size = self.remote.core.end;
                     // A part of an exact read, or all of it; without bytes it is at the end.
-                    assert!(!bytes.is_empty() || start == end || start >= size, "no bytes at {start}");
+                    assert!(!bytes.is_empty() || start == end || self.is_end(start), "no bytes at {start}");
                     assert!(bytes.len() as u64 <= end - start);
                     let kept = self.server.kept.unwrap_or(0);
                     let expected = bytes_of(kept, start.min(SOURCE.len() as u64), start + bytes.len() as u64);
                     assert!(bytes == expected, "wrong bytes at {start}");
                 }
-                Err(error) if asked.kind == Kind::Other => assert_eq!(error.kind(), ErrorKind::Spill),
+                Err(error) if asked.what == What::Other => assert_eq!(error.kind(), ErrorKind::Spill),
                 Err(error) => {
                     assert!(start < end, "{error} for no bytes");
                     match error.kind() {
                         ErrorKind::Truncated | ErrorKind::Source if !self.is_final() => {
-                            let missing = self.remote.core.layout.first_missing(start);
-                            self.failures.failed(&self.remote, missing);
+                            let missing = self.world.first_missing(start);
+                            self.failures.failed(&self.world, missing);
                         }
                         ErrorKind::Changed | ErrorKind::Truncated | ErrorKind::Source | ErrorKind::Spill => {}
                         ErrorKind::Discarded => assert!(error.kept_from().is_some_and(|kept| kept > start)),
-                        ErrorKind::InvalidInput => assert!(asked.kind == Kind::Load, "{error}"),
+                        ErrorKind::InvalidInput => assert!(asked.what == What::Load, "{error}"),
                         _ => panic!("{error}"),
                     }
                 }
             }
         }
-        self.failures.check(&self.remote);
+        self.failures.check(&self.world);
     }
 
     /// The ranges are those that progress says, and memory is within its limit.
     fn check_ranges(&mut self) {
-        let Ranges { resident, spilled: stored } = self.remote.core.ranges();
-        let progress = self.remote.core.progress();
+        let Ranges { resident, spilled: stored } = self.world.ranges();
+        let progress = self.world.progress();
         for (ranges, bytes) in [(&resident, progress.resident), (&stored, progress.spilled)] {
             assert_eq!(ranges.iter().map(|range| range.end - range.start).sum::<u64>(), bytes);
             assert!(ranges.iter().zip(ranges.iter().skip(1)).all(|(a, b)| a.end < b.start), "{ranges:?}");
         }
-        assert!(self.remote.core.layout.allocated() as u64 >= progress.resident);
+        assert!(self.world.allocated() as u64 >= progress.resident);
         // A new limit holds once it is applied, and a failed write delays that.
-        if self.remote.core.writeback.is_adjusting() || progress.store_failing {
+        self.adjusting.retain(|ask| self.world.is_kept(ask));
+        if !self.adjusting.is_empty() || progress.store_failing {
             return;
         }
-        let held = self.remote.core.layout.allocated() + self.remote.core.layout.spare();
+        let held = self.world.allocated() + self.world.spare();
         if held <= self.max_memory.saturating_add(SLACK) {
             self.met_memory = self.max_memory;
         }
         assert!(held <= self.met_memory.saturating_add(SLACK), "{held} bytes of memory");
-        let held = self.remote.places.len() as u64 * BLOCK as u64;
-        let is_discarding = self.remote.writing.as_ref().is_some_and(|write| !write.discarded.is_empty());
-        assert!(is_discarding || held <= self.remote.core.layout.capacity(), "the store holds {held} bytes");
+        let held = self.world.disk.places.len() as u64 * BLOCKS;
+        if held <= self.max_disk {
+            self.met_disk = self.max_disk;
+        }
+        assert!(self.world.disk.is_discarding() || held <= self.met_disk, "the store holds {held} bytes");
     }
 
     /// The source and the disk work from now on. Then every request gets an answer in bounded time.
@@ -426,18 +430,18 @@ impl Run {
             if self.asked.is_empty() {
                 return;
             }
-            let streams: Vec<usize> = self.remote.streams.keys().copied().collect();
-            let ready = streams.into_iter().find(|at| self.remote.streams[at].is_none() || self.wants(*at));
-            if !self.remote.lent.is_empty() {
+            let streams: Vec<usize> = self.world.ids();
+            let ready = streams.into_iter().find(|at| self.world.at_of(*at).is_none() || self.wants(*at));
+            if self.world.disk.lent() > 0 {
                 self.read_lent();
             } else if let Some(stream) = ready {
                 self.go_on(stream, false);
-            } else if self.remote.writing.is_some() {
-                self.remote.write_succeeds();
+            } else if self.world.disk.is_writing() {
+                self.world.write_succeeds();
             } else {
-                let waits = !self.is_final() && self.remote.core.next_deadline(self.remote.now).is_some();
+                let waits = !self.is_final() && self.world.deadline().is_some();
                 assert!(waits, "{} requests hang", self.asked.len());
-                self.remote.wait();
+                self.world.wait();
             }
         }
         panic!("the series of attempts does not end");
@@ -449,10 +453,10 @@ impl Run {
         self.sends_little = true;
         let most = self.server.random.below(self.server.size);
         for offset in (0..most).rev().step_by(64).take(1000) {
-            let before = self.remote.now;
-            self.request(offset..offset + 16, Want::Exact, Kind::Read);
+            let before = self.world.now;
+            self.request(offset..offset + 16, Want::Exact, What::Read);
             self.work();
-            let waited = self.remote.now - before;
+            let waited = self.world.now - before;
             assert!(waited < Duration::from_secs(20), "the read at {offset} has waited for {waited:?}");
         }
         self.sends_little = false;
@@ -460,18 +464,18 @@ impl Run {
 
     /// All bytes that are loaded now are those of one version.
     fn read_all(&mut self) {
-        let Ranges { resident, spilled: stored } = self.remote.core.ranges();
+        let Ranges { resident, spilled: stored } = self.world.ranges();
         for range in resident.into_iter().chain(stored) {
             let mut at = range.start;
             while at < range.end {
-                self.remote.answers.clear();
-                self.remote.read(at, range.end - at);
-                let answer = self.remote.answers.pop_front();
-                if self.remote.core.layout.is_limited() && !matches!(&answer, Some((_, Ok(_)))) {
+                let len = range.end - at;
+                let ask = self.world.ask_once(Read { offset: at, len, want: Want::Exact, borrow: false });
+                let is_answered = !self.world.is_waiting(&ask) && self.world.answered(&ask).is_ok();
+                if self.world.disk.is_limited && !is_answered {
                     // It was discarded since the ranges were taken.
                     break;
                 }
-                let bytes = answer.expect("an answer").1.expect("bytes");
+                let bytes = self.world.take_bytes(&ask);
                 let end = at + bytes.len() as u64;
                 assert!(
                     at < end && bytes == bytes_of(self.server.kept.unwrap(), at, end),
@@ -513,8 +517,8 @@ fn sources_at_random_lose_no_byte_and_mix_no_versions() {
         });
         steps += run.steps;
         openings += run.openings;
-        changed += usize::from(run.remote.error.as_ref().is_some_and(|e| e.kind() == ErrorKind::Changed));
-        complete += usize::from(run.remote.published.state == State::Complete);
+        changed += usize::from(run.world.error.as_ref().is_some_and(|e| e.kind() == ErrorKind::Changed));
+        complete += usize::from(run.world.published.state == State::Complete);
         most_open = most_open.max(run.most_open);
         invalid += run.invalid;
         settled += run.settled;

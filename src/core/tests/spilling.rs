@@ -1,11 +1,10 @@
 //! `spill` requests move all resident bytes to the store: rules 7, 9, 12 and 16.
 
 use super::*;
-use crate::error::ErrorKind;
 
 /// 300,000 bytes in memory: a little more than one block.
 fn resident() -> World {
-    let mut world = World::new(PLAIN);
+    let mut world = World::one_way(PLAIN);
     world.send(300_000);
     world
 }
@@ -21,7 +20,7 @@ fn a_spill_moves_all_that_is_resident_and_is_answered_then() {
     world.send(1000);
     world.write_all();
     assert_eq!(world.bytes(&spill), "");
-    assert_eq!(world.disk, source(0, 300_000));
+    assert_eq!(world.disk.all(), source(0, 300_000));
     assert_eq!(world.progress().spilled, 300_000);
     let read = world.read(0, 301_000);
     assert_eq!(world.bytes(&read), source(0, 301_000));
@@ -36,13 +35,13 @@ fn a_spill_gives_back_all_memory() {
     assert_eq!(world.allocated(), 0);
     let again = world.spill();
     world.pump();
-    assert!(world.bytes(&again).is_empty() && world.writing.is_none(), "nothing is left to write");
+    assert!(world.bytes(&again).is_empty() && !world.disk.is_writing(), "nothing is left to write");
 }
 
 #[test]
 fn a_spill_of_nothing_is_answered_at_once() {
     // Rule 12.
-    let mut world = World::new(PLAIN);
+    let mut world = World::one_way(PLAIN);
     let spill = world.spill();
     world.pump();
     assert_eq!(world.bytes(&spill), "");
@@ -51,7 +50,7 @@ fn a_spill_of_nothing_is_answered_at_once() {
 #[test]
 fn a_large_spill_is_written_in_parts() {
     // Rules 10, 12: memory is given back while the rest is still being written.
-    let mut world = World::new(PLAIN);
+    let mut world = World::one_way(PLAIN);
     world.send(5 * MIB + 5);
     let spill = world.spill();
     world.pump();
@@ -61,41 +60,40 @@ fn a_large_spill_is_written_in_parts() {
     assert!(world.is_waiting(&spill));
     world.write_all();
     assert_eq!(world.bytes(&spill), "");
-    assert_eq!(world.disk, source(0, 5 * MIB as u64 + 5));
+    assert_eq!(world.disk.all(), source(0, 5 * MIB as u64 + 5));
 }
 
 #[test]
 fn a_block_can_be_spilled_again_and_again_as_it_fills() {
     // Rules 1, 12: part of a block is on disk and part in memory. Each read finds both.
-    let mut world = World::new(PLAIN);
+    let mut world = World::one_way(PLAIN);
     let mut step = 1;
-    while world.sent + step < 3 * BLOCK as u64 {
+    while world.source.sent + step < 3 * BLOCK as u64 {
         world.send(step as usize);
         let spill = world.spill();
         world.pump();
         // More of the same block arrives while this part is being written.
         world.send(step as usize / 3);
         world.write_succeeds();
-        world.pump();
         assert_eq!(world.bytes(&spill), "");
-        let read = world.read(0, world.sent);
-        assert_eq!(world.bytes(&read), source(0, world.sent));
+        let read = world.read(0, world.source.sent);
+        assert_eq!(world.bytes(&read), source(0, world.source.sent));
         let near = world.progress().spilled.saturating_sub(2);
-        let read = world.read(near, world.sent - near);
-        assert_eq!(world.bytes(&read), source(near, world.sent));
+        let read = world.read(near, world.source.sent - near);
+        assert_eq!(world.bytes(&read), source(near, world.source.sent));
         step = step * 7 / 5 + 1;
     }
-    world.end();
+    world.ends();
     world.spill();
     world.write_all();
-    assert_eq!(world.disk, source(0, world.sent));
+    assert_eq!(world.disk.all(), source(0, world.source.sent));
     assert_eq!(world.allocated(), 0);
 }
 
 #[test]
 fn a_part_spilled_block_keeps_the_memory_bound() {
     // Rule 9.
-    let mut world = World::new(Limits { max_memory: BLOCK, read_ahead: u64::MAX, ..PLAIN });
+    let mut world = World::one_way(Limits { max_memory: BLOCK, read_ahead: u64::MAX, ..PLAIN });
     for _ in 0..12 {
         world.send_while_wanted(100_000);
         world.spill();
@@ -103,7 +101,7 @@ fn a_part_spilled_block_keeps_the_memory_bound() {
         world.send_while_wanted(400_000);
         assert!(world.allocated() <= BLOCK + SLACK);
         world.write_all();
-        assert!(world.wants_chunk());
+        assert!(world.wants());
         assert!(world.allocated() <= 2 * BLOCK);
     }
 }
@@ -116,32 +114,30 @@ fn a_failed_spill_leaves_reads_alone_while_memory_is_within_its_budget() {
     let spills = [world.spill(), world.spill()];
     world.pump();
     world.write_fails();
-    world.pump();
     for spill in &spills {
-        assert_eq!(world.error(spill).kind(), ErrorKind::Spill);
+        assert_eq!(world.error_of(spill).kind(), ErrorKind::Spill);
     }
-    assert!(world.is_waiting(&read) && world.wants_chunk());
-    assert!(world.writing.is_none(), "no request asks for it any more");
+    assert!(world.is_waiting(&read) && world.wants());
+    assert!(!world.disk.is_writing(), "no request asks for it any more");
     world.send(1);
     assert_eq!(world.bytes(&read), source(0, 300_001));
     let again = world.spill();
     world.write_all();
     assert_eq!(world.bytes(&again), "");
-    assert_eq!(world.disk, source(0, 300_001));
+    assert_eq!(world.disk.all(), source(0, 300_001));
 }
 
 #[test]
 fn a_failed_spill_over_the_budget_stops_pulling_and_the_next_spill_heals_it() {
     // Rule 16.
-    let mut world = World::new(Limits { max_memory: 0, ..PLAIN });
+    let mut world = World::one_way(Limits { max_memory: 0, ..PLAIN });
     let read = world.read(0, 300_001);
     world.send(300_000);
     let spill = world.spill();
     world.pump();
     world.write_fails();
-    world.pump();
-    assert_eq!(world.error(&spill).kind(), ErrorKind::Spill);
-    assert_eq!(world.error(&read).kind(), ErrorKind::Spill);
+    assert_eq!(world.error_of(&spill).kind(), ErrorKind::Spill);
+    assert_eq!(world.error_of(&read).kind(), ErrorKind::Spill);
     let again = world.spill();
     world.write_all();
     assert_eq!(world.bytes(&again), "");
@@ -170,13 +166,13 @@ fn abandoned_spills_do_not_pile_up_while_the_disk_stalls() {
         let next = world.spill();
         last.abandon();
         last = next;
-        assert!(world.core.writeback.waiting() <= 128);
+        assert!(world.kept_requests() <= 128);
     }
     last.abandon();
     world.write_all();
     assert_eq!(world.bytes(&first), "");
     // The requests were dropped, but their bytes are spilled.
-    assert_eq!(world.progress().spilled, world.sent);
+    assert_eq!(world.progress().spilled, world.source.sent);
 }
 
 #[test]
@@ -186,5 +182,5 @@ fn many_spills_cost_no_more_each() {
     let spills: Vec<Ask> = (0..100_000).map(|_| world.spill()).collect();
     world.write_all();
     assert_eq!(world.fresh.len(), spills.len());
-    assert!(world.fresh.is_sorted(), "first in, first out");
+    assert!(world.fresh.iter().is_sorted(), "first in, first out");
 }
