@@ -30,7 +30,7 @@ fn memory_is_bounded_however_slow_the_disk() {
 #[test]
 fn a_chunk_of_any_size_is_taken_in_as_memory_allows() {
     // Rule 9: the bound holds for chunks of any size, and the first bytes of a chunk are readable early.
-    let all = SOURCE.clone();
+    let all = generate(64 * MIB);
     let mut world = holding(MIB);
     let read = world.read(0, 1000);
     world.send_bytes(all.clone());

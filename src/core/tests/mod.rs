@@ -73,7 +73,7 @@ const PLAIN: Limits =
     Limits { declared: None, max_memory: usize::MAX, read_ahead: 0, max_disk: u64::MAX, streams: 2 };
 
 /// The stream of every test.
-static SOURCE: LazyLock<Bytes> = LazyLock::new(|| generate(64 * MIB));
+static SOURCE: LazyLock<Bytes> = LazyLock::new(|| generate(8 * MIB));
 
 /// Bytes that depend on all of their offset: a shift by any distance shows.
 fn generate(len: usize) -> Bytes {

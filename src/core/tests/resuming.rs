@@ -270,9 +270,8 @@ fn permanent_failures_are_final_at_once() {
 #[test]
 fn a_delay_that_the_source_asks_for_is_kept() {
     // Rule 24.
-    let mut world = World::source(PLAIN);
+    let (mut world, delay) = (World::source(PLAIN), Duration::from_secs(20));
     world.read(0, 10);
-    let delay = Duration::from_secs(20);
     world.open_fails(SourceError::transient("busy").retry_after(delay).into());
     assert_eq!(world.published.state, State::Retrying { attempt: 1, delay });
     assert_eq!(world.wait(), delay);
@@ -446,7 +445,7 @@ fn a_new_version_counts_only_after_the_overlap_has_compared_equal() {
     world.wait();
     let at = world.last_opening();
     assert_eq!((at.offset, at.version), (loaded + 1, Some(Version::strong("v2"))));
-    world.opened(versioned_as("v2"));
+    world.opened(told(Some("v2"), Some(SIZE)));
     finish(&mut world);
 }
 
@@ -482,8 +481,4 @@ fn a_source_is_not_opened_at_its_end_after_a_stream_with_the_known_version_told_
     world.opened(versioned());
     assert_eq!(world.published.state, State::Complete);
     assert!(world.at().is_none(), "the stream is closed");
-}
-
-fn versioned_as(version: &'static str) -> OpenedStream {
-    told(Some(version), Some(SIZE))
 }

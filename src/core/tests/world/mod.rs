@@ -44,6 +44,7 @@ pub(super) enum Done {
 }
 
 /// Drives the core as the actor does, at the test's pace.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about the test")]
 pub(super) struct World {
     core: Core<Ticket>,
     is_one_way: bool,
@@ -52,6 +53,8 @@ pub(super) struct World {
     told: Instant,
     /// Whether nothing has happened since the core was last seen to be idle.
     is_checked: bool,
+    /// How often the core has become idle.
+    idles: u32,
     /// By number.
     requests: Vec<Request>,
     /// The requests that were answered since the test looked last, in order.
@@ -90,6 +93,7 @@ impl World {
             now,
             told: now,
             is_checked: false,
+            idles: 0,
             requests: Vec::new(),
             fresh: VecDeque::new(),
             held: Rc::default(),
@@ -188,7 +192,12 @@ impl World {
     fn check_idle(&mut self) {
         assert!(self.core.is_idle());
         // Told that something has happened, it looks again, at the same time: later there may be something to do.
-        if !std::mem::replace(&mut self.is_checked, true) {
+        if std::mem::replace(&mut self.is_checked, true) {
+            return;
+        }
+        self.idles += 1;
+        // For speed only: these questions cost as much as the step before them.
+        if self.is_one_way || self.idles.is_multiple_of(4) {
             assert!(self.core.handle_event(self.told, Event::Withdrawn).is_none());
             assert!(self.core.poll_action().is_none(), "the core was idle, and an action was due");
             self.check_published("the core was idle");
@@ -228,7 +237,12 @@ impl World {
                 if self.is_one_way && !self.disk.is_limited {
                     let (offset, bytes) = disk::joined(&write.bytes);
                     assert_eq!(offset, self.progress().spilled, "writes are consecutive");
-                    assert!(bytes == self.content(offset, bytes.len() as u64), "writes other bytes");
+                    // A test with a longer stream compares its bytes itself.
+                    let is_known = offset + bytes.len() as u64 <= SOURCE.len() as u64;
+                    assert!(
+                        !is_known || bytes == self.content(offset, bytes.len() as u64),
+                        "writes other bytes"
+                    );
                 }
                 self.disk.start(write);
                 return Done::WriteStarted;

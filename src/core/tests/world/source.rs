@@ -149,13 +149,13 @@ impl World {
     }
 
     /// What the opening of this stream asked for.
-    pub(in super::super) fn asked_of(&self, stream: usize) -> OpenAt {
-        self.source.streams[&stream].asked.clone()
+    pub(in super::super) fn asked_of(&self, stream: usize) -> &OpenAt {
+        &self.source.streams[&stream].asked
     }
 
     /// The offset of the first open stream.
     pub(in super::super) fn at(&self) -> Option<u64> {
-        self.ids().into_iter().find_map(|id| self.at_of(id))
+        self.source.streams.values().find_map(|stream| stream.at)
     }
 
     /// The number of the first open stream.
@@ -217,11 +217,10 @@ impl World {
         }
         self.source.sent += len;
         self.source.arriving_from = stream;
-        let before = if self.is_one_way { 0 } else { self.progress().loaded };
+        let before = self.loaded();
         self.permit(stream).chunk(bytes);
         if !self.is_one_way {
-            let new = self.progress().loaded - before;
-            self.note_arrived(new);
+            self.note_arrived(self.loaded() - before);
         }
         self.react();
     }
@@ -232,6 +231,11 @@ impl World {
         while self.source.sent < to && self.wants() {
             self.send(64 * KIB);
         }
+    }
+
+    fn loaded(&self) -> u64 {
+        let Ranges { resident, spilled } = self.ranges();
+        resident.iter().chain(&spilled).map(|range| range.end - range.start).sum()
     }
 
     /// New bytes of the last chunk were taken in.
