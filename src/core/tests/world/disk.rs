@@ -92,7 +92,7 @@ impl Disk {
 
     pub(super) fn read(&self, mut position: u64, len: u64) -> Bytes {
         self.reads.set(self.reads.get() + 1);
-        let (mut bytes, end) = (Vec::new(), position + len);
+        let (mut bytes, end) = (Vec::with_capacity(len as usize), position + len);
         while position < end {
             let from = (position % BLOCK as u64) as usize;
             let part = (BLOCK - from).min((end - position) as usize);
