@@ -145,10 +145,7 @@ fn a_spill_does_not_wait_for_bytes_that_are_discarded_meanwhile() {
 fn the_end_of_the_resource_is_known_although_its_last_bytes_are_discarded() {
     // Rule 27.
     let mut world = cached(0, 0);
-    world.read(0, BLOCKS);
-    world.opened(told(Some("v1"), None));
-    world.send(BLOCKS);
-    assert_eq!(world.next_bytes(), source(0, BLOCKS));
+    world.open_and_read(0, BLOCKS, told(Some("v1"), None));
     world.read(BLOCKS, 1);
     assert_eq!(world.published.loaded, 0);
     world.ends();
@@ -162,10 +159,7 @@ fn the_end_of_the_resource_is_known_although_its_last_bytes_are_discarded() {
 fn an_end_before_bytes_that_were_discarded_is_early() {
     // Rules 24 and 27.
     let mut world = cached(0, 0);
-    world.read(0, BLOCKS);
-    world.opened(told(Some("v1"), None));
-    world.send(BLOCKS);
-    assert_eq!(world.next_bytes(), source(0, BLOCKS));
+    world.open_and_read(0, BLOCKS, told(Some("v1"), None));
     world.closes_unused();
     world.read(0, 1000);
     world.opened(told(Some("v1"), None));
@@ -193,10 +187,7 @@ fn a_limit_frees_the_space_of_a_write_that_failed_before() {
 fn a_complete_buffer_that_may_discard_holds_no_stream() {
     // Rule 27.
     let mut world = cached(16, 4);
-    world.read(0, 4);
-    world.opened(told(Some("v1"), None));
-    world.send(4);
-    assert_eq!(world.next_bytes(), source(0, 4));
+    world.open_and_read(0, 4, told(Some("v1"), None));
     world.read(BLOCKS + 1, 1);
     world.opened(told(Some("v1"), Some(4)));
     assert!(world.next_bytes().is_empty());
@@ -208,10 +199,7 @@ fn a_complete_buffer_that_may_discard_holds_no_stream() {
 fn a_buffer_that_discards_all_missing_bytes_has_ended_and_is_not_complete() {
     // Rule 27.
     let mut world = cached(16, 0);
-    world.read(SIZE - 1000, 1000);
-    world.opened(versioned());
-    world.send(1000);
-    world.next_bytes();
+    world.open_and_read(SIZE - 1000, 1000, versioned());
     // The source turns out to ignore offsets. From now on bytes are discarded for good.
     world.read(5000, 1000);
     world.opened(OpenedStream { start: Some(0), ..versioned() });
@@ -287,10 +275,7 @@ fn a_load_gets_the_failure_of_the_source_and_not_a_refusal() {
 fn a_complete_buffer_that_may_discard_knows_its_size() {
     // Rules 18 and 27: a stream at the end was the first to show that the resource ends there or before.
     let mut world = cached(16, 4);
-    world.read(0, 100);
-    world.opened(told(Some("v1"), None));
-    world.send(100);
-    world.next_bytes();
+    world.open_and_read(0, 100, told(Some("v1"), None));
     let end = 300_000;
     world.read(end, 1);
     world.opened(told(Some("v1"), None));
@@ -310,10 +295,7 @@ fn a_paused_buffer_closes_a_stream_whose_chunk_has_no_room() {
     // Rules 21 and 27: the rest of the chunk can be fetched again.
     let limits = Limits { max_memory: 0, max_disk: BLOCKS, read_ahead: MIB as u64, ..PLAIN };
     let mut world = World::source(limits);
-    world.read(0, 30);
-    world.opened(versioned());
-    world.send(30);
-    world.next_bytes();
+    world.open_and_read(0, 30, versioned());
     world.send(SIZE - 30);
     world.write_all();
     assert!(world.published.loaded < SIZE);
@@ -325,10 +307,7 @@ fn a_paused_buffer_closes_a_stream_whose_chunk_has_no_room() {
 fn a_stream_that_starts_at_0_as_asked_does_not_show_that_the_source_obeys_offsets() {
     // Rule 21: otherwise the buffer would leave it for a jump that fails again, at each attempt.
     let mut world = cached(0, 0);
-    world.read(BLOCKS, BLOCKS);
-    world.opened(versioned());
-    world.send(BLOCKS);
-    world.next_bytes();
+    world.open_and_read(BLOCKS, BLOCKS, versioned());
     world.closes_unused();
     world.read(5 * BLOCKS, 1000);
     world.opened(OpenedStream { start: Some(0), ..versioned() });

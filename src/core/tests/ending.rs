@@ -103,8 +103,7 @@ fn a_stream_that_ends_early_is_truncated_and_stays_readable() {
     world.ends();
     let error = world.error_of(&read);
     assert_eq!((error.kind(), error.offset()), (ErrorKind::Truncated, 99));
-    let read = world.read(0, 99);
-    assert_eq!(world.bytes(&read), source(0, 99));
+    world.reads(0, 99);
     assert_eq!(world.progress(), progress(99, 0, None, State::Failed));
 }
 
@@ -119,8 +118,7 @@ fn a_stream_that_goes_on_is_oversized_and_its_declared_part_stays_readable() {
         }
         let error = world.error_of(&load);
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Oversized, size));
-        let read = world.read(0, size);
-        assert_eq!(world.bytes(&read), source(0, size));
+        world.reads(0, size);
         assert_eq!(world.progress(), progress(size, 0, None, State::Failed));
         assert!(!world.wants());
     }

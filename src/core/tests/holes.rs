@@ -44,10 +44,7 @@ fn a_load_fills_all_holes_of_its_range_and_no_others() {
 fn read_ahead_counts_from_the_last_deliveries_and_never_opens() {
     // Rule 26.
     let mut world = started(Limits { read_ahead: 10_000, ..PLAIN }, 1000);
-    world.read(1_000_000, 1000);
-    world.opened(versioned());
-    world.send_of(1, 1000);
-    world.next_bytes();
+    world.open_and_read(1_000_000, 1000, versioned());
     for stream in [0, 1] {
         assert!(world.wants_of(stream), "both are ahead of a delivery");
         world.send_of(stream, 9_999);
@@ -71,14 +68,8 @@ fn read_ahead_counts_from_the_last_deliveries_and_never_opens() {
 fn without_a_known_size_the_furthest_stream_finds_it() {
     // Rule 26: the holes are not filled for it.
     let mut world = World::source(PLAIN);
-    world.read(0, 1000);
-    world.opened(told(Some("v1"), None));
-    world.send(1000);
-    world.next_bytes();
-    world.read(2_000_000, 10);
-    world.opened(told(Some("v1"), None));
-    world.send_of(1, 10);
-    world.next_bytes();
+    world.open_and_read(0, 1000, told(Some("v1"), None));
+    world.open_and_read(2_000_000, 10, told(Some("v1"), None));
     world.ask_size();
     assert!(!world.wants_of(0) && world.wants_of(1));
     world.send_of(1, SIZE - 2_000_010);
@@ -92,16 +83,10 @@ fn without_a_known_size_the_furthest_stream_finds_it() {
 fn a_request_for_the_size_does_not_fill_a_hole_that_a_later_read_makes() {
     // Rule 26.
     let mut world = World::source(PLAIN);
-    world.read(0, 1000);
-    world.opened(told(Some("v1"), None));
-    world.send(1000);
-    world.next_bytes();
+    world.open_and_read(0, 1000, told(Some("v1"), None));
     world.ask_size();
     assert!(world.wants_of(0));
-    world.read(2_000_000, 10);
-    world.opened(told(Some("v1"), None));
-    world.send_of(1, 10);
-    world.next_bytes();
+    world.open_and_read(2_000_000, 10, told(Some("v1"), None));
     assert!(!world.wants_of(0) && world.wants_of(1));
 }
 
@@ -172,10 +157,7 @@ fn the_size_is_told_to_its_caller_though_its_offset_is_known_before() {
     let end = 300_000;
     for is_told in [true, false] {
         let mut world = World::source(PLAIN);
-        world.read(0, 1000);
-        world.opened(told(Some("v1"), None));
-        world.send(1000);
-        world.next_bytes();
+        world.open_and_read(0, 1000, told(Some("v1"), None));
         world.read(end, 1);
         world.opened(told(Some("v1"), None));
         world.ends_of(1);

@@ -11,10 +11,7 @@ const TURN: u64 = 512 * 1024;
 /// A buffer that has loaded its first `loaded` bytes, with a stream that can be used again.
 pub(super) fn started(limits: Limits, loaded: u64) -> World {
     let mut world = World::source(limits);
-    world.read(0, loaded);
-    world.opened(versioned());
-    world.send(loaded);
-    assert_eq!(world.next_bytes(), source(0, loaded));
+    world.open_and_read(0, loaded, versioned());
     world
 }
 
@@ -87,10 +84,7 @@ fn the_distance_is_what_a_stream_brings_while_another_is_opened() {
 fn a_source_without_versions_is_never_jumped_in() {
     // Rule 25.
     let mut world = World::source(PLAIN);
-    world.read(0, 1000);
-    world.opened(told(None, Some(SIZE)));
-    world.send(1000);
-    world.next_bytes();
+    world.open_and_read(0, 1000, told(None, Some(SIZE)));
     world.read(2_000_000, 10);
     assert_eq!(world.openings(), 1);
     world.send(2_000_000);
@@ -121,10 +115,7 @@ fn a_first_opening_past_the_start_is_repeated_from_the_start_without_a_version()
 fn an_idle_stream_moves_before_one_that_a_read_waits_for() {
     // Rule 25.
     let mut world = started(PLAIN, 1000);
-    world.read(1_000_000, 10);
-    world.opened(versioned());
-    world.send_of(1, 10);
-    world.next_bytes();
+    world.open_and_read(1_000_000, 10, versioned());
     // Stream 1 is needed, so stream 0 moves.
     world.read(1_000_010, 100);
     world.read(2_000_000, 10);
@@ -193,10 +184,7 @@ fn a_stream_stops_before_a_long_island_and_passes_a_short_one() {
     // Rule 25.
     for (len, is_long) in [(FIRST, true), (FIRST - 1, false)] {
         let mut world = started(PLAIN, 1000);
-        world.read(1_000_000, len);
-        world.opened(versioned());
-        world.send_of(1, len);
-        assert_eq!(world.next_bytes(), source(1_000_000, 1_000_000 + len));
+        world.open_and_read(1_000_000, len, versioned());
         // Stream 1 leaves the end of the island.
         world.read(2_500_000, 10);
         assert_eq!(world.openings(), 3);
@@ -228,10 +216,7 @@ fn a_stream_stops_before_a_long_island_and_passes_a_short_one() {
 fn a_stream_that_meets_another_one_stops() {
     // Rule 25: they would go on side by side.
     let mut world = started(PLAIN, 1000);
-    world.read(200_000, 10);
-    world.opened(versioned());
-    world.send_of(1, 10);
-    world.next_bytes();
+    world.open_and_read(200_000, 10, versioned());
     world.read(100_000, 150_000);
     world.send_of(0, 199_000);
     assert!(!world.has_stream(0), "it has met the other");
@@ -244,10 +229,7 @@ fn a_stream_that_meets_another_one_stops() {
 fn a_stream_that_is_asked_to_end_before_an_island_ends_there_without_a_failure() {
     // Rule 25.
     let mut world = World::source(PLAIN);
-    world.read(1_000_000, 300_000);
-    world.opened(versioned());
-    world.send(300_000);
-    world.next_bytes();
+    world.open_and_read(1_000_000, 300_000, versioned());
     world.closes_unused();
     world.read(0, 1_000_000);
     assert_eq!(world.last_opening().end, Some(1_000_000));

@@ -55,8 +55,7 @@ fn after_the_index_both_reads_wait_and_all_before_them_is_kept() {
     assert_eq!(world.bytes(&some), source(150, 155));
     world.send(5);
     assert_eq!(world.bytes(&exact), source(150, 160));
-    let skipped = world.read(100, 50);
-    assert_eq!(world.bytes(&skipped), source(100, 150));
+    world.reads(100, 50);
 }
 
 #[test]
@@ -102,8 +101,7 @@ fn a_read_that_can_be_answered_passes_those_that_wait() {
     let far = world.read(0, 1 << 40);
     let late = world.read(300, 1);
     let soon = world.read(100, 1);
-    let now = world.read(99, 1);
-    assert_eq!(world.bytes(&now), source(99, 100));
+    world.reads(99, 1);
     world.send(1);
     assert_eq!(world.bytes(&soon), source(100, 101));
     assert!(world.is_waiting(&far) && world.is_waiting(&late));
@@ -123,8 +121,7 @@ fn a_read_across_blocks_is_joined_from_pieces() {
     let mut world = World::one_way(PLAIN);
     let (block, to) = (BLOCK as u64, 3 * BLOCK as u64 + 10);
     world.send(to as usize);
-    let read = world.read(block - 1, to - block);
-    assert_eq!(world.bytes(&read), source(block - 1, to - 1));
+    world.reads(block - 1, to - block);
     // The reply to `read_some` is one piece, so it ends with its block.
     let some = world.read_some(block - 1, to);
     assert_eq!(world.bytes(&some), source(block - 1, block));
@@ -167,10 +164,8 @@ fn a_read_across_disk_and_memory_is_joined_without_a_gap() {
     world.spill();
     world.write_all();
     world.send(300_000);
-    let exact = world.read(299_990, 20);
-    assert_eq!(world.bytes(&exact), source(299_990, 300_010));
-    let all = world.read(0, 600_000);
-    assert_eq!(world.bytes(&all), source(0, 600_000));
+    world.reads(299_990, 20);
+    world.reads(0, 600_000);
     // The reply to `read_some` ends where the stored bytes end, and after at most one block.
     let some = world.read_some(299_990, 20);
     assert_eq!(world.bytes(&some), source(299_990, 300_000));

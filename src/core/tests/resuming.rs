@@ -11,10 +11,7 @@ const OVERLAP: u64 = 64 * 1024;
 /// Loads the first `loaded` bytes for a read, and has a second read wait for the rest.
 pub(super) fn halfway(told: OpenedStream, loaded: u64) -> World {
     let mut world = World::source(PLAIN);
-    world.read(0, loaded);
-    world.opened(told);
-    world.send(loaded);
-    assert_eq!(world.next_bytes(), source(0, loaded));
+    world.open_and_read(0, loaded, told);
     world.read(0, SIZE);
     assert!(world.fresh.is_empty());
     world

@@ -22,8 +22,7 @@ fn a_spill_moves_all_that_is_resident_and_is_answered_then() {
     assert_eq!(world.bytes(&spill), "");
     assert_eq!(world.disk.all(), source(0, 300_000));
     assert_eq!(world.progress().spilled, 300_000);
-    let read = world.read(0, 301_000);
-    assert_eq!(world.bytes(&read), source(0, 301_000));
+    world.reads(0, 301_000);
 }
 
 #[test]
@@ -76,11 +75,9 @@ fn a_block_can_be_spilled_again_and_again_as_it_fills() {
         world.send(step as usize / 3);
         world.write_succeeds();
         assert_eq!(world.bytes(&spill), "");
-        let read = world.read(0, world.source.sent);
-        assert_eq!(world.bytes(&read), source(0, world.source.sent));
+        world.reads(0, world.source.sent);
         let near = world.progress().spilled.saturating_sub(2);
-        let read = world.read(near, world.source.sent - near);
-        assert_eq!(world.bytes(&read), source(near, world.source.sent));
+        world.reads(near, world.source.sent - near);
         step = step * 7 / 5 + 1;
     }
     world.ends();

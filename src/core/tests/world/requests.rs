@@ -104,6 +104,12 @@ impl World {
         self.ask(Read { offset, len, want: Want::Piece, borrow: false })
     }
 
+    /// A caller reads a range of loaded bytes, and gets all of it at once.
+    pub(in super::super) fn reads(&mut self, offset: u64, len: u64) {
+        let read = self.read(offset, len);
+        assert!(self.bytes(&read) == source(offset, offset + len), "wrong bytes at {offset}");
+    }
+
     pub(in super::super) fn load(&mut self, range: Range<u64>) -> Ask {
         let (token, ask) = self.ticket(None);
         self.event(Event::Load { range, token });

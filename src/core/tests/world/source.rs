@@ -301,6 +301,15 @@ impl World {
 
     // ---- all that is ready ----
 
+    /// A caller reads `len` bytes, for which the source is opened: the stream is the one that is `told`.
+    pub(in super::super) fn open_and_read(&mut self, offset: u64, len: u64, told: OpenedStream) {
+        self.read(offset, len);
+        let stream = self.the_opening();
+        self.opened(told);
+        self.send_of(stream, len);
+        assert!(self.next_bytes() == source(offset, offset + len), "wrong bytes at {offset}");
+    }
+
     /// An opening, a stream that is wanted or a write goes on; a stream sends this much at most. Returns whether there
     /// was one.
     pub(in super::super) fn work(&mut self, chunk: u64) -> bool {
