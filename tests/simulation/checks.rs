@@ -266,6 +266,10 @@ impl Checks {
         self.must(is_needed, || format!("{at:?}, for which no request waits"));
     }
 
+    pub fn knows_version(&self) -> bool {
+        self.version.is_some()
+    }
+
     /// Whether the stream lacks the version that is the proof.
     fn is_unproven(&self, flow: &Flow) -> bool {
         self.version.is_some() && !flow.told_version

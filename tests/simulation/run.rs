@@ -271,7 +271,7 @@ impl Run {
         if op == Op::Piece {
             self.demand();
         } else {
-            self.may_deliver(before);
+            self.may_deliver(before.map(next_byte));
             self.leave(before);
         }
         self.poll_player(at);
@@ -283,7 +283,7 @@ impl Run {
         let (delivered, after) = (self.players[at].delivered, self.players[at].demand());
         if after.is_none() {
             // A reader is delivered a piece or a slice of the store, and hands out a part of it.
-            self.may_deliver(before);
+            self.may_deliver(before.map(next_byte));
         }
         self.deliver(delivered, delivered);
         self.demand();
@@ -293,7 +293,7 @@ impl Run {
         let player = self.players.swap_remove(at);
         let demand = player.demand();
         self.deliver(player.delivered, player.delivered);
-        self.may_deliver(demand);
+        self.may_deliver(demand.map(next_byte));
         drop(player);
         self.leave(demand);
     }
@@ -448,4 +448,9 @@ fn shown(outcome: &Outcome) -> String {
         Ok(Answer::Bytes(bytes)) => format!("{} bytes", bytes.len()),
         other => format!("{other:?}"),
     }
+}
+
+/// What a player may be delivered that waits for the byte before `until`.
+fn next_byte((until, end): (u64, u64)) -> (u64, u64) {
+    (until.saturating_sub(1), end)
 }

@@ -35,6 +35,8 @@ pub struct State {
     /// The openings and streams that the buffer holds, the oldest first.
     pub held: Vec<Connection>,
     next: u64,
+    /// The last opening has not told the known version.
+    is_untold: bool,
     /// The buffer holds the source itself, beside its openings and streams.
     pub is_kept: bool,
 }
@@ -111,7 +113,8 @@ impl Connection {
 impl Server {
     pub fn new(setup: Setup) -> Self {
         let (checks, held) = (Checks::new(&setup), Vec::new());
-        Self(Arc::new(Mutex::new(State { setup, version: 0, checks, held, next: 0, is_kept: false })))
+        let (version, next, is_untold, is_kept) = (0, 0, false, false);
+        Self(Arc::new(Mutex::new(State { setup, version, checks, held, next, is_untold, is_kept })))
     }
 
     /// A source that can be opened again.
@@ -230,7 +233,10 @@ impl State {
             Start::Early(by) => asked.saturating_sub(by),
             Start::Late(by) => asked.saturating_add(by),
         };
-        let told_version = version && setup.has_versions;
+        // After two openings in a row without the known version, a source counts as one without versions. The tests of
+        // the core show that (`proof.rs`).
+        let told_version = (version || self.is_untold) && setup.has_versions;
+        self.is_untold = !told_version && self.checks.knows_version();
         let told_size = size.then(|| self.checks.size_of(number, setup.size));
         let started_early = at < asked;
         let mut flow = Flow {

@@ -40,7 +40,8 @@ impl Run {
     pub(super) fn wants(&mut self, stream: usize) -> bool {
         let wants = self.world.wants_of(stream);
         if let Some(at) = self.world.at_of(stream).filter(|_| wants) {
-            let next = self.world.first_missing(at);
+            // A stream may start again before the bytes that were discarded for good. It skips them.
+            let next = self.world.first_missing(at.max(self.world.published.start));
             let is_new = !self.world.has_arrived(next);
             let is_asked = self.waits_beyond(next, &self.world.ranges(), &[]);
             assert!(is_new || is_asked, "the byte at {next} is fetched again without a waiting request");
