@@ -192,11 +192,6 @@ impl Error {
         Self::new(ErrorKind::Closed, offset, message, None)
     }
 
-    /// This error, or `Closed` at `offset` if it is `Closed`.
-    pub(crate) fn closed_at(self, offset: u64) -> Self {
-        if self.inner.kind == ErrorKind::Closed { Self::closed(offset) } else { self }
-    }
-
     /// What kind of failure this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

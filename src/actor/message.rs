@@ -1,49 +1,29 @@
 //! The messages that a handle sends to the actor. Each message carries the channel for its reply.
 
 use std::future::poll_fn;
-use std::ops::{Deref, Range};
+use std::ops::Deref;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use super::shared::Shared;
 use super::sync::{mpsc, oneshot, quietly, unconstrained, yield_now};
 use crate::core::Token;
-use crate::core::lent::Found;
-use crate::core::read::Read;
+use crate::core::question::{Answer, Asked, Question};
 use crate::error::Error;
-use crate::progress::Ranges;
 
-pub(crate) struct Message {
-    pub(crate) request: Request,
-    pub(crate) reply: Reply,
-}
-
-/// What a caller asks for.
-pub(crate) enum Request {
-    /// A range. The reply has its bytes, or the first of them, or the slice of the store that has them.
-    Read(Read),
-    /// A range is to be loaded. The reply has no bytes.
-    Load(Range<u64>),
-    /// The size of the resource. The reply has no bytes, and comes after the size was published.
-    Size,
-    /// All resident bytes are to be spilled. The reply has no bytes.
-    Spill,
-    /// Limits are changed. The reply has no bytes, and comes when the buffer is within them.
-    SetLimits { max_memory: Option<usize>, max_disk: Option<u64> },
-    /// The ranges of loaded bytes. The actor sets them before it sends the reply, which has no bytes.
-    Ranges(Arc<OnceLock<Ranges>>),
-}
+/// A question, and the channel for its answer.
+pub(crate) type Message = Asked<Reply>;
 
 /// Where the reply is sent. If it is dropped without a reply, the caller gets
 /// [`Closed`](crate::ErrorKind::Closed). So every end of the actor answers all requests.
 ///
 /// A reply wakes its caller. The waker is foreign code, and its panic must not end the buffer for the other callers.
-pub(crate) struct Reply(Option<oneshot::Sender<Result<Found, Error>>>);
+pub(crate) struct Reply(Option<oneshot::Sender<Result<Answer, Error>>>);
 
 impl Reply {
     /// Sends the reply. A caller that has dropped its request needs none.
-    pub(crate) fn send(mut self, result: Result<Found, Error>) {
+    pub(crate) fn send(mut self, result: Result<Answer, Error>) {
         let sender = self.0.take();
         quietly(|| sender.map(|sender| sender.send(result)));
     }
@@ -56,51 +36,51 @@ impl Drop for Reply {
     }
 }
 
-/// Awaits the reply. Dropping it before the reply withdraws the request.
-pub(crate) struct Answer<S: Deref<Target = Shared>> {
+/// Resolves to the answer, or to [`Closed`](crate::ErrorKind::Closed). Dropping it before that withdraws the question.
+pub(crate) struct AnswerFuture<V, S: Deref<Target = Shared>> {
     /// `None` after the reply.
-    receiver: Option<oneshot::Receiver<Result<Found, Error>>>,
+    receiver: Option<oneshot::Receiver<Result<Answer, Error>>>,
+    /// Takes the value out of the answer. It is `None` for an answer to another kind of question.
+    value: fn(Answer) -> Option<V>,
     shared: S,
-    /// The offset that the request is about, for the error if no reply comes. 0 if it is about none: then
-    /// the handle replaces it.
+    /// For the error if no reply comes.
     offset: u64,
 }
 
-/// Sends a request. The answer resolves to the reply, or to [`Closed`](crate::ErrorKind::Closed).
-pub(crate) fn send<S: Deref<Target = Shared>>(
+/// Sends a question about this offset.
+pub(crate) fn send<V, S: Deref<Target = Shared>>(
     requests: &mpsc::UnboundedSender<Message>,
-    request: Request,
+    question: Question,
+    offset: u64,
+    value: fn(Answer) -> Option<V>,
     shared: S,
-) -> Answer<S> {
-    let offset = match &request {
-        Request::Read(read) => read.offset,
-        Request::Load(range) => range.start,
-        Request::Size | Request::Spill | Request::SetLimits { .. } | Request::Ranges(_) => 0,
-    };
-    if shared.is_closed() {
-        // The answer is known, even if nothing polls the actor any more.
-        return Answer { receiver: None, shared, offset };
+) -> AnswerFuture<V, S> {
+    let mut answer = AnswerFuture { receiver: None, value, shared, offset };
+    // Otherwise the answer is known, even if nothing polls the actor any more.
+    if !answer.shared.is_closed() {
+        let (reply, receiver) = oneshot::channel();
+        // A closed channel returns the message. Dropping it answers it.
+        let _ = requests.send(Asked { question, token: Reply(Some(reply)) });
+        answer.receiver = Some(receiver);
     }
-    let (reply, receiver) = oneshot::channel();
-    // A closed channel returns the message. Dropping it answers it.
-    let _ = requests.send(Message { request, reply: Reply(Some(reply)) });
-    Answer { receiver: Some(receiver), shared, offset }
+    answer
 }
 
-impl<S: Deref<Target = Shared> + Unpin> Future for Answer<S> {
-    type Output = Result<Found, Error>;
+impl<V, S: Deref<Target = Shared> + Unpin> Future for AnswerFuture<V, S> {
+    type Output = Result<V, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let reply = match &mut self.receiver {
-            Some(receiver) => ready!(Pin::new(receiver).poll(cx)),
-            None => return Poll::Ready(Err(Error::closed(self.offset))),
+            Some(receiver) => ready!(Pin::new(receiver).poll(cx)).ok(),
+            None => None,
         };
         self.receiver = None;
-        Poll::Ready(reply.unwrap_or_else(|_| Err(Error::closed(self.offset))))
+        let value = reply.transpose()?.and_then(self.value);
+        Poll::Ready(value.ok_or_else(|| Error::closed(self.offset)))
     }
 }
 
-impl<S: Deref<Target = Shared>> Drop for Answer<S> {
+impl<V, S: Deref<Target = Shared>> Drop for AnswerFuture<V, S> {
     fn drop(&mut self) {
         if let Some(receiver) = self.receiver.take() {
             // Close the channel first, then wake the actor, which checks the channel.

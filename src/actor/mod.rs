@@ -17,13 +17,14 @@ use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 use tracing::{Instrument, Span, debug, warn};
 
-use self::message::{Inbox, Message, Received, Reply, Request};
+use self::message::{Inbox, Message, Received, Reply};
 use self::shared::Shared;
 use self::streams::Streams;
 use self::timer::{NoTimer, Timer};
 use self::work::Work;
 use crate::core::lent::Found;
 use crate::core::memory::{BLOCK, Pieces};
+use crate::core::question::{Answer, Question};
 use crate::core::{Action, Core, Event, Token};
 use crate::error::Error;
 use crate::panics;
@@ -224,32 +225,16 @@ impl StreamBuffer {
 
     /// Tells the core of a request.
     fn take(&mut self, message: Message, work: &mut Work) {
-        let Message { request, reply: token } = message;
         work.request();
-        if token.is_abandoned() {
+        if message.is_abandoned() {
             return;
         }
-        let event = match request {
-            Request::Read(read) => {
-                work.read();
-                Event::Read { read, token }
-            }
-            Request::Load(range) => Event::Load { range, token },
-            Request::Size => Event::Size { token },
-            Request::Spill => Event::Spill { token },
-            Request::SetLimits { max_memory, max_disk } => {
-                if max_disk.is_some_and(|bytes| bytes < u64::MAX) {
-                    self.store.limit();
-                }
-                Event::SetLimits { max_memory, max_disk, token }
-            }
-            Request::Ranges(ranges) => {
-                // This cannot fail: each request has its own lock, which is empty.
-                let _ = ranges.set(self.core.ranges());
-                return token.send(Ok(Found::default()));
-            }
-        };
-        if let Some(action) = self.core.handle_event(self.now, event) {
+        match &message.question {
+            Question::Read(_) => work.read(),
+            Question::SetLimits { max_disk: Some(bytes), .. } if *bytes < u64::MAX => self.store.limit(),
+            _ => {}
+        }
+        if let Some(action) = self.core.handle_event(self.now, Event::Asked(message)) {
             self.perform(action, work);
         }
     }
@@ -257,7 +242,7 @@ impl StreamBuffer {
     /// Takes in finished reads and writes of the store.
     fn poll_store(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready((token, result)) = self.store.poll_read(cx) {
-            token.send(result.map(|bytes| Found::Bytes(Pieces::One(bytes))));
+            token.send(result.map(|bytes| Answer::Found(Found::Bytes(Pieces::One(bytes)))));
         }
         if let Poll::Ready((offset, result)) = self.store.poll_written(cx) {
             self.handle(match result {

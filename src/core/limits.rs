@@ -1,7 +1,6 @@
 //! Limits on disk: what is discarded to stay within them.
 
 use super::memory::{Leaving, block_range};
-use super::requests::Waiter;
 use super::{Core, Ending, Token};
 
 /// Which bytes may be discarded to make space.
@@ -95,11 +94,7 @@ impl<T: Token> Core<T> {
         if start == before.start {
             return;
         }
-        self.waiters.wake_if(|waiter| match waiter {
-            Waiter::Read(read, _) => read.offset < start,
-            Waiter::Load { range, .. } => range.start < start,
-            Waiter::Size(_) => false,
-        });
+        self.waiters.wake_if(|asked| asked.question.offset().is_some_and(|offset| offset < start));
         self.stop_if_whole();
     }
 

@@ -24,6 +24,7 @@ mod limits;
 pub(crate) mod memory;
 mod pieces;
 mod pull;
+pub(crate) mod question;
 mod ranges;
 pub(crate) mod read;
 mod readers;
@@ -47,15 +48,13 @@ use self::demand::{Need, Searched};
 pub(crate) use self::feeds::OpenedStream;
 use self::feeds::{Fault, Feeds};
 use self::layout::Layout;
-use self::lent::Found;
-use self::read::Read;
+use self::question::{Answer, Asked, Question};
 use self::readers::Delivered;
-use self::requests::Waiter;
 use self::waiters::Waiters;
 pub(crate) use self::writeback::Write;
 use self::writeback::Writeback;
 use crate::error::Error;
-use crate::progress::{Progress, Ranges, Snapshot, State};
+use crate::progress::{Progress, Snapshot, State};
 use crate::source::OpenAt;
 use crate::source::retry::Retry;
 
@@ -67,17 +66,8 @@ pub(crate) trait Token {
 
 /// What happened.
 pub(crate) enum Event<T> {
-    /// A caller asks for a range.
-    Read { read: Read, token: T },
-    /// A caller asks that a range is loaded. The reply has no bytes.
-    Load { range: Range<u64>, token: T },
-    /// A caller asks that all bytes that are resident now are spilled. The reply has no bytes.
-    Spill { token: T },
-    /// A caller asks for the size of the resource. The reply has no bytes, and is sent as soon as the size
-    /// is published.
-    Size { token: T },
-    /// A caller changes limits. The reply has no bytes, and comes when the buffer is within them.
-    SetLimits { max_memory: Option<usize>, max_disk: Option<u64>, token: T },
+    /// A caller asks something.
+    Asked(Asked<T>),
     /// Requests were dropped, so less may be needed.
     Withdrawn,
     /// The last `OpenStream` of this stream succeeded.
@@ -96,10 +86,10 @@ pub(crate) enum Event<T> {
 
 /// What the driver has to do.
 pub(crate) enum Action<T> {
-    /// Send this reply. A reply to a read may hold fewer bytes than asked for: the caller asks again
-    /// for the rest. A reply without bytes means that the stream ends at or before the offset. A reply with
-    /// a slice of the store is only for a caller that can read it.
-    Reply { token: T, result: Result<Found, Error> },
+    /// Send this reply. The answer to a read may hold fewer bytes than asked for: the caller asks again
+    /// for the rest. An answer without bytes means that the stream ends at or before the offset. A slice of the store
+    /// is only for a caller that can read it.
+    Reply { token: T, result: Result<Answer, Error> },
     /// Read `range` of the resource from the store, where it is at `position`, and send it to the token.
     ReadStore { token: T, range: Range<u64>, position: u64 },
     /// Write to the store, but not where a `ReadStore` still runs or waits. First make the slices that were
@@ -143,7 +133,7 @@ enum Ending {
 pub(crate) struct Core<T> {
     limits: Limits,
     layout: Layout,
-    waiters: Waiters<Waiter<T>>,
+    waiters: Waiters<Asked<T>>,
     writeback: Writeback<T>,
     /// The rest of the chunk that was pulled last. A chunk can have any size, so it is absorbed block by
     /// block, between other work. No stream is pulled before all of it is absorbed.
@@ -239,7 +229,7 @@ impl<T: Token> Core<T> {
     #[inline(always)]
     pub(crate) fn handle_event(&mut self, now: Instant, event: Event<T>) -> Option<Action<T>> {
         self.now = now;
-        let Event::Read { read, token } = event else {
+        let Event::Asked(Asked { question: Question::Read(read), token }) = event else {
             self.dirty = true;
             self.handle_other(event);
             return None;
@@ -288,11 +278,6 @@ impl<T: Token> Core<T> {
     /// The progress that was published last.
     pub(crate) fn published(&self) -> Progress {
         self.published
-    }
-
-    /// The ranges of loaded bytes.
-    pub(crate) fn ranges(&self) -> Ranges {
-        self.layout.ranges()
     }
 
     /// The numbers of all streams. Some of them may not be in use.
@@ -354,7 +339,8 @@ impl<T: Token> Core<T> {
     #[inline(never)]
     fn handle_other(&mut self, event: Event<T>) {
         match event {
-            Event::Read { .. } | Event::Withdrawn => {}
+            Event::Asked(asked) => self.ask(asked),
+            Event::Withdrawn => {}
             Event::NoTimer => {
                 self.has_timer = false;
                 if let Some(consequence) = self.feeds.no_timer() {
@@ -364,10 +350,6 @@ impl<T: Token> Core<T> {
             Event::Opened(stream, opened) => self.opened(stream, opened),
             Event::OpenFailed(stream, error) => self.fault(stream, Fault::Io(error)),
             Event::DeadlinePassed => self.deadline_passed(),
-            Event::Load { range, token } => self.ask(Waiter::Load { at: range.start, range, token }),
-            Event::Size { token } => self.ask(Waiter::Size(token)),
-            Event::SetLimits { max_memory, max_disk, token } => self.set_limits(max_memory, max_disk, token),
-            Event::Spill { token } => self.writeback.spill(&self.layout, token),
             Event::Written => self.writeback.written(&mut self.layout),
             Event::WriteFailed(error) => {
                 let spills = self.writeback.write_failed(self.now, &mut self.layout, error.clone());
@@ -399,7 +381,7 @@ impl<T: Token> Core<T> {
             return Some(action);
         }
         if let Some(token) = self.writeback.next_spilled() {
-            return Some(Action::Reply { token, result: Ok(Found::default()) });
+            return Some(Action::Reply { token, result: Ok(Answer::Done) });
         }
         while let Some(waiter) = self.waiters.pop() {
             if waiter.is_abandoned() {
@@ -424,7 +406,7 @@ impl<T: Token> Core<T> {
         // A `spill` does not wait for bytes that have no place: only this write has decided that.
         let done = self.writeback.next_spilled().or_else(|| self.writeback.next_adjusted(&self.layout));
         if let Some(token) = done {
-            return Some(Action::Reply { token, result: Ok(Found::default()) });
+            return Some(Action::Reply { token, result: Ok(Answer::Done) });
         }
         self.absorb().or_else(|| self.next_opening())
     }

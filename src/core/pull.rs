@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::chunk::Chunk;
 use super::demand::Need;
 use super::feeds::{Admission, Consequence, End, Fault, OpenedStream};
-use super::requests::Waiter;
+use super::question::Question;
 use super::{Action, Core, Ending, Token};
 use crate::error::Error;
 
@@ -169,10 +169,10 @@ impl<T: Token> Core<T> {
 
     /// Requests for the size can be answered, and reads at `u64::MAX`, which wait for the end alone.
     fn wake_size(&mut self) {
-        self.waiters.wake_endless(|waiter| match waiter {
-            Waiter::Size(_) => true,
-            Waiter::Read(read, _) => read.offset == u64::MAX,
-            Waiter::Load { .. } => false,
+        self.waiters.wake_endless(|asked| match &asked.question {
+            Question::Size => true,
+            Question::Read(read) => read.offset == u64::MAX,
+            _ => false,
         });
     }
 

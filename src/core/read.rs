@@ -46,12 +46,16 @@ pub(super) enum Decision {
     Act(Outcome),
 }
 
-/// What a read is answered with.
+/// What a request is answered with.
 pub(super) enum Outcome {
-    /// No bytes: it asked for none, or starts at or past the end of the stream.
+    /// No bytes: the read asked for none, or starts at or past the end of the stream.
     Nothing,
-    /// The source failed before the bytes that it needs.
+    /// The source failed before the bytes that the request needs.
     Failure(Error),
+    /// The end of a range or of the resource.
+    End(u64),
+    /// The loaded ranges.
+    Ranges,
     /// The first piece of this resident range, and the pieces that follow up to `more_to`.
     Resident { range: Range<u64>, more_to: u64 },
     /// This range of the store.

@@ -5,45 +5,16 @@ use std::ops::Range;
 use super::layout::Layout;
 use super::lent::Found;
 use super::memory::BLOCK;
+use super::question::{Answer, Asked, Question};
 use super::read::{Decision, Outcome, Read, decide, missing};
 use super::readers::READERS_MOST;
 use super::{Action, Core, Ending, Limits, Token};
 use crate::error::Error;
 
-/// A request that waits.
-pub(super) enum Waiter<T> {
-    Read(Read, T),
-    /// `at` is the first byte of the range that has not arrived yet. A byte that arrived and was discarded
-    /// since then is not waited for again: otherwise two requests could wait for each other for ever.
-    Load {
-        range: Range<u64>,
-        at: u64,
-        token: T,
-    },
-    Size(T),
-}
-
-impl<T: Token> Token for Waiter<T> {
-    fn is_abandoned(&self) -> bool {
-        match self {
-            Self::Read(_, token) | Self::Load { token, .. } | Self::Size(token) => token.is_abandoned(),
-        }
-    }
-}
-
-impl<T> Waiter<T> {
-    fn into_token(self) -> T {
-        match self {
-            Self::Read(_, token) | Self::Load { token, .. } | Self::Size(token) => token,
-        }
-    }
-}
-
 impl<T: Token> Core<T> {
     /// Fails all parked requests: they need missing bytes. Requests that were woken only wait for their turn.
     pub(super) fn fail_needy(&mut self, error: &Error) {
-        let failed =
-            |waiter: Waiter<T>| Action::Reply { token: waiter.into_token(), result: Err(error.clone()) };
+        let failed = |asked: Asked<T>| Action::Reply { token: asked.token, result: Err(error.clone()) };
         self.due.extend(self.waiters.take_parked().map(failed));
     }
 
@@ -51,10 +22,8 @@ impl<T: Token> Core<T> {
     pub(super) fn fail_unserved(&mut self, error: &Error) {
         let (feeds, layout) = (&self.feeds, &self.layout);
         let failed = self.waiters.take_parked_if(|start| !feeds.is_brought(layout.first_missing(start)));
-        let failed = failed.into_iter();
-        self.due.extend(
-            failed.map(|waiter| Action::Reply { token: waiter.into_token(), result: Err(error.clone()) }),
-        );
+        let failed = failed.into_iter().map(|asked| asked.token);
+        self.due.extend(failed.map(|token| Action::Reply { token, result: Err(error.clone()) }));
     }
 
     /// A caller asks for a range. Returns what to do for it now; otherwise the read is parked.
@@ -65,44 +34,56 @@ impl<T: Token> Core<T> {
             Decision::Wait(missing) => {
                 self.dirty = true;
                 self.requested();
-                self.waiters.park(missing, Waiter::Read(read, token));
+                self.waiters.park(missing, Asked { question: Question::Read(read), token });
                 None
             }
             Decision::Act(outcome) => Some(self.carry_out(outcome, read.borrow, token)),
         }
     }
 
-    /// A caller asks for something else that may need missing bytes.
-    pub(super) fn ask(&mut self, waiter: Waiter<T>) {
-        self.requested();
-        let action = self.answer(waiter);
+    /// A caller asks something that is not a read.
+    pub(super) fn ask(&mut self, asked: Asked<T>) {
+        if matches!(asked.question, Question::Load { .. } | Question::Size) {
+            self.requested();
+        }
+        let action = self.answer(asked);
         self.due.extend(action);
     }
 
-    /// What to do for a request now; otherwise it is parked.
-    pub(super) fn answer(&mut self, mut waiter: Waiter<T>) -> Option<Action<T>> {
-        let decision = match &waiter {
-            Waiter::Read(read, _) => self.decide(read),
-            Waiter::Load { range, at, .. } => self.decide_load(range, *at),
-            Waiter::Size(_) => self.decide_size(),
+    /// What to do for a request now; otherwise it waits.
+    pub(super) fn answer(&mut self, asked: Asked<T>) -> Option<Action<T>> {
+        let Asked { mut question, token } = asked;
+        let decision = match &question {
+            Question::Read(read) => self.decide(read),
+            Question::Load { range, arrived } => self.decide_load(range, *arrived),
+            Question::Size => self.decide_size(),
+            Question::Ranges => Decision::Act(Outcome::Ranges),
+            Question::Spill => {
+                self.writeback.spill(&self.layout, token);
+                return None;
+            }
+            Question::SetLimits { max_memory, max_disk } => {
+                self.set_limits(*max_memory, *max_disk, token);
+                return None;
+            }
         };
         match decision {
             Decision::Wait(missing) => {
-                if let Waiter::Load { at, .. } = &mut waiter {
-                    *at = missing.start;
+                if let Question::Load { arrived, .. } = &mut question {
+                    *arrived = missing.start;
                 }
-                self.waiters.park(missing, waiter);
+                self.waiters.park(missing, Asked { question, token });
                 None
             }
             Decision::Act(outcome) => {
-                let borrow = matches!(&waiter, Waiter::Read(read, _) if read.borrow);
-                Some(self.carry_out(outcome, borrow, waiter.into_token()))
+                let borrow = matches!(&question, Question::Read(read) if read.borrow);
+                Some(self.carry_out(outcome, borrow, token))
             }
         }
     }
 
-    /// Decides whether all bytes of `range` have arrived. Those before `at` have.
-    fn decide_load(&self, range: &Range<u64>, at: u64) -> Decision {
+    /// Decides whether all bytes of `range` have arrived. Those before `arrived` have.
+    fn decide_load(&self, range: &Range<u64>, arrived: u64) -> Decision {
         let (start, end) = (range.start, range.end.min(self.end));
         let capacity = self.layout.capacity().saturating_add(self.writeback.max_memory() as u64);
         if start < end && start < self.layout.start() {
@@ -113,23 +94,24 @@ impl<T: Token> Core<T> {
         if is_known && end.saturating_sub(start) > capacity {
             return Decision::Act(Outcome::Failure(Error::too_large(start, end - start, capacity)));
         }
-        let first = self.layout.first_missing(at);
+        let first = self.layout.first_missing(arrived);
         if first >= end {
-            return Decision::Act(Outcome::Nothing);
+            return Decision::Act(Outcome::End(end));
         }
         let (_, loaded) = self.layout.look_up(first);
-        // If bytes may be discarded, `at` passes each of them as soon as it arrives.
+        // If bytes may be discarded, `arrived` passes each of them as soon as it arrives.
         let most = if self.layout.is_limited() { first.saturating_add(1) } else { end };
         missing(first..loaded.min(end).min(most), self.ending.as_ref())
     }
 
     /// Decides whether the size is published.
     fn decide_size(&self) -> Decision {
-        match self.failure() {
-            Some(error) => Decision::Act(Outcome::Failure(error.clone())),
-            None if self.ending.is_some() || self.known_size().is_some() => Decision::Act(Outcome::Nothing),
+        let known = if self.ending.is_some() { Some(self.end) } else { self.known_size() };
+        match (self.failure(), known) {
+            (Some(error), _) => Decision::Act(Outcome::Failure(error.clone())),
+            (None, Some(size)) => Decision::Act(Outcome::End(size)),
             // The end of the resource is somewhere after the last loaded byte.
-            None => Decision::Wait(self.layout.end()..u64::MAX),
+            (None, None) => Decision::Wait(self.layout.end()..u64::MAX),
         }
     }
 
@@ -152,18 +134,20 @@ impl<T: Token> Core<T> {
     #[inline(always)]
     fn carry_out(&mut self, outcome: Outcome, borrow: bool, token: T) -> Action<T> {
         let result = match outcome {
-            Outcome::Nothing => Ok(Found::default()),
+            Outcome::Nothing => Ok(Answer::Found(Found::default())),
+            Outcome::End(end) => Ok(Answer::End(end)),
+            Outcome::Ranges => Ok(Answer::Ranges(self.layout.ranges())),
             Outcome::Failure(error) => Err(error),
             Outcome::Resident { range, more_to } => {
                 let start = range.start;
                 let pieces = self.layout.slice(range, more_to);
                 self.deliver(start, start + pieces.len() as u64);
-                Ok(Found::Bytes(pieces))
+                Ok(Answer::Found(Found::Bytes(pieces)))
             }
             Outcome::Stored(range) if borrow => {
                 self.lend(&range);
                 self.reported_settled = settled(&self.layout, &self.limits, self.ending.as_ref());
-                Ok(Found::Lent(self.layout.lend(range, self.reported_settled)))
+                Ok(Answer::Found(Found::Lent(self.layout.lend(range, self.reported_settled))))
             }
             Outcome::Stored(range) => {
                 self.deliver(range.start, range.end);

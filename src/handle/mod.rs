@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::ops::{Bound, Deref, RangeBounds};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::actor::message::{self, Answer, Message, Request};
+use crate::actor::message::{self, AnswerFuture, Message};
 use crate::actor::shared::Shared;
-use crate::core::lent::Lent;
+use crate::core::lent::{Found, Lent};
+use crate::core::question::{Answer, Question};
 use crate::core::read::{Read, Want};
 use crate::error::Error;
 use crate::progress::{Ranges, Snapshot};
@@ -117,7 +118,7 @@ impl BufferHandle {
         if let Some(size) = self.known_size() {
             return Ok(size);
         }
-        self.size_after(|| Request::Size).await
+        self.ask(Question::Size, Answer::end).await
     }
 
     /// Loads all bytes of the resource and returns their number. Holes are filled. It does not return for an
@@ -146,18 +147,7 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn load(&self) -> Result<u64, Error> {
-        self.size_after(|| Request::Load(0..u64::MAX)).await
-    }
-
-    /// The size that is published before the reply to this request.
-    async fn size_after(&self, request: fn() -> Request) -> Result<u64, Error> {
-        loop {
-            self.request(request(), &*self.shared).await.map_err(|error| self.at_end(error))?;
-            if let Some(size) = self.progress().size {
-                return Ok(size);
-            }
-            // The source has failed since the reply, and the size has turned out to be wrong. Ask again.
-        }
+        self.ask(Question::load(0..u64::MAX), Answer::end).await
     }
 
     /// Loads a range, for example `..1024` or `1_000_000..`, and waits until all of its bytes are loaded.
@@ -191,9 +181,7 @@ impl BufferHandle {
     /// ```
     pub async fn load_range(&self, range: impl RangeBounds<u64>) -> Result<(), Error> {
         let (start, len) = to_offset_and_len(&range)?;
-        let range = start..start.saturating_add(len);
-        let reply = self.request(Request::Load(range), &*self.shared).await;
-        reply.map(drop).map_err(|error| error.closed_at(start))
+        self.ask(Question::load(start..start.saturating_add(len)), Answer::end).await.map(drop)
     }
 
     /// The ranges of bytes that are loaded now: those in memory, and those in the spill store.
@@ -222,12 +210,7 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn ranges(&self) -> Result<Ranges, Error> {
-        let ranges = Arc::new(OnceLock::new());
-        self.request(Request::Ranges(Arc::clone(&ranges)), &*self.shared)
-            .await
-            .map_err(|error| self.at_end(error))?;
-        // The actor sets them before it replies.
-        Ok(ranges.get().cloned().unwrap_or_default())
+        self.ask(Question::Ranges, Answer::ranges).await
     }
 
     /// Moves all bytes that are in memory now to the spill store, even if memory is within its limit.
@@ -260,8 +243,7 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn spill(&self) -> Result<(), Error> {
-        let reply = self.request(Request::Spill, &*self.shared).await;
-        reply.map(drop).map_err(|error| error.closed_at(self.progress().spilled))
+        self.ask(Question::Spill, Answer::done).await
     }
 
     /// Changes [`max_memory`](crate::Builder::max_memory), in bytes. Resolves when memory is within the limit, or
@@ -291,7 +273,7 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn set_max_memory(&self, bytes: usize) -> Result<(), Error> {
-        self.set_limits(Request::SetLimits { max_memory: Some(bytes), max_disk: None }).await
+        self.ask(Question::SetLimits { max_memory: Some(bytes), max_disk: None }, Answer::done).await
     }
 
     /// Changes [`max_disk`](crate::Builder::max_disk), in bytes. Resolves when the store is within the limit:
@@ -321,12 +303,7 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn set_max_disk(&self, bytes: u64) -> Result<(), Error> {
-        self.set_limits(Request::SetLimits { max_memory: None, max_disk: Some(bytes) }).await
-    }
-
-    async fn set_limits(&self, request: Request) -> Result<(), Error> {
-        let reply = self.request(request, &*self.shared).await;
-        reply.map(drop).map_err(|error| self.at_end(error))
+        self.ask(Question::SetLimits { max_memory: None, max_disk: Some(bytes) }, Answer::done).await
     }
 
     /// Closes the buffer for all handles: every waiting and every later request gets
@@ -398,12 +375,6 @@ impl BufferHandle {
         if self.is_closed() { None } else { self.progress().size }
     }
 
-    /// The error of a request for the end of the stream. Such a request has no offset, so `Closed` names
-    /// the loaded length.
-    fn at_end(&self, error: Error) -> Error {
-        error.closed_at(self.progress().loaded)
-    }
-
     /// A slice of the settled bytes from `offset` on, of at most `most` bytes. It is read without a request.
     fn settled(&self, offset: u64, most: u64) -> Option<Lent> {
         let settled = self.lender.settled();
@@ -419,14 +390,25 @@ impl BufferHandle {
     /// Asks for an exact range of at most [`ASK_MOST`] bytes. The reply may hold only its first bytes;
     /// then the caller asks for the rest. A reply without bytes means that the stream ends there. With
     /// `borrow`, the reply may be a slice of the store.
-    fn ask_exact(&self, offset: u64, len: u64, borrow: bool) -> Answer<&Shared> {
+    fn ask_exact(&self, offset: u64, len: u64, borrow: bool) -> AnswerFuture<Found, &Shared> {
         let read = Read { offset, len: len.min(ASK_MOST), want: Want::Exact, borrow };
-        self.request(Request::Read(read), &*self.shared)
+        self.ask(Question::Read(read), Answer::found)
     }
 
-    /// Sends a request. Resolves to the reply, or to `Closed`.
-    fn request<S: Deref<Target = Shared>>(&self, request: Request, shared: S) -> Answer<S> {
-        message::send(&self.requests, request, shared)
+    /// Asks the actor. Resolves to the value of its answer, or to `Closed`.
+    fn ask<V>(&self, question: Question, value: fn(Answer) -> Option<V>) -> AnswerFuture<V, &Shared> {
+        self.send(question, value, &*self.shared)
+    }
+
+    fn send<V, S: Deref<Target = Shared>>(
+        &self,
+        question: Question,
+        value: fn(Answer) -> Option<V>,
+        shared: S,
+    ) -> AnswerFuture<V, S> {
+        // The error of a question about the whole buffer names the first missing byte.
+        let offset = question.offset().unwrap_or_else(|| self.progress().frontier);
+        message::send(&self.requests, question, offset, value, shared)
     }
 }
 

@@ -6,23 +6,19 @@ use std::task::{Context, Poll, ready};
 use futures::FutureExt;
 
 use super::BufferHandle;
-use crate::actor::message::{Answer, Request};
+use crate::actor::message::AnswerFuture;
 use crate::actor::shared::Shared;
 use crate::core::lent::Found;
+use crate::core::question::{Answer, Question};
 use crate::core::read::{Read, Want};
 use crate::error::Error;
 
-/// At most one read that is under way, or one question for the size.
+/// At most one request: a read, or a question for the size.
 #[derive(Default)]
 pub(super) struct PendingRead {
-    pending: Option<(Asked, Answer<Arc<Shared>>)>,
-}
-
-/// What the pending request asks for. A reply is only for the caller that asks for the same.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Piece { offset: u64 },
-    Size,
+    /// The offset of the read. Its answer is only for a caller that reads from there.
+    read: Option<(u64, AnswerFuture<Found, Arc<Shared>>)>,
+    size: Option<AnswerFuture<u64, Arc<Shared>>>,
 }
 
 impl PendingRead {
@@ -36,44 +32,36 @@ impl PendingRead {
     ) -> Poll<Result<Found, Error>> {
         debug_assert_ne!(read.want, Want::Exact, "a part of an exact read would look like the whole");
         if read.borrow
-            && self.pending.is_none()
+            && self.read.is_none()
+            && self.size.is_none()
             && let Some(lent) = handle.settled(read.offset, read.len)
         {
             return Poll::Ready(Ok(Found::Lent(lent)));
         }
-        self.poll(cx, handle, Asked::Piece { offset: read.offset }, || Request::Read(read))
+        self.size = None;
+        self.read = self.read.take().filter(|(offset, _)| *offset == read.offset);
+        let ask = || handle.send(Question::Read(read), Answer::found, Arc::clone(&handle.shared));
+        let (_, answer) = self.read.get_or_insert_with(|| (read.offset, ask()));
+        let found = ready!(answer.poll_unpin(cx));
+        self.read = None;
+        Poll::Ready(found)
     }
 
-    /// Polls until the size is published. A pending request for bytes is withdrawn first.
+    /// Polls for the size. A pending read is withdrawn first.
     pub(super) fn poll_size(
         &mut self,
         cx: &mut Context<'_>,
         handle: &BufferHandle,
-    ) -> Poll<Result<(), Error>> {
-        self.poll(cx, handle, Asked::Size, || Request::Size)
-            .map_ok(drop)
-            .map_err(|error| handle.at_end(error))
-    }
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        handle: &BufferHandle,
-        asked: Asked,
-        request: impl FnOnce() -> Request,
-    ) -> Poll<Result<Found, Error>> {
-        if self.pending.as_ref().is_some_and(|(pending, _)| *pending != asked) {
-            self.pending = None;
-        }
-        let ask = || (asked, handle.request(request(), Arc::clone(&handle.shared)));
-        let (_, answer) = self.pending.get_or_insert_with(ask);
-        let result = ready!(answer.poll_unpin(cx));
-        self.pending = None;
-        Poll::Ready(result)
+    ) -> Poll<Result<u64, Error>> {
+        self.read = None;
+        let ask = || handle.send(Question::Size, Answer::end, Arc::clone(&handle.shared));
+        let size = ready!(self.size.get_or_insert_with(ask).poll_unpin(cx));
+        self.size = None;
+        Poll::Ready(size)
     }
 
     /// Withdraws the pending request.
     pub(super) fn cancel(&mut self) {
-        self.pending = None;
+        *self = Self::default();
     }
 }

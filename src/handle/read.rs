@@ -9,9 +9,9 @@ use futures::future::Either;
 use super::copying::{Filled, Joined, Target, copy};
 use super::turn::Turn;
 use super::{ASK_MOST, BufferHandle, to_offset_and_len};
-use crate::actor::message::Request;
 use crate::core::lent::{Found, Lent};
 use crate::core::memory::{BLOCK, Pieces};
+use crate::core::question::{Answer, Question};
 use crate::core::read::{Read, Want};
 use crate::error::Error;
 
@@ -127,7 +127,7 @@ impl BufferHandle {
             let settled = if borrow { self.settled(offset, (max as u64).min(BLOCK as u64)) } else { None };
             let found = match settled {
                 Some(lent) => in_turn(lent).await?,
-                None => self.request(Request::Read(read), &*self.shared).await?,
+                None => self.ask(Question::Read(read), Answer::found).await?,
             };
             match found {
                 Found::Bytes(pieces) => return Ok(pieces.join()),
@@ -181,8 +181,13 @@ impl BufferHandle {
                 return Ok(piece);
             }
             Found::Lent(ref lent) if lent.len() == len => len,
-            // Memory for the bytes that exist, not for what `len` claims.
-            _ => self.progress().loaded.saturating_sub(offset).min(len),
+            // Memory for the bytes that exist, not for what `len` claims. If the range goes on past the end of the
+            // resource, the end is known now.
+            _ => {
+                let progress = self.progress();
+                let to_end = progress.size.map_or(u64::MAX, |size| size.saturating_sub(offset));
+                len.min(to_end).min(progress.loaded)
+            }
         };
         let mut joined = Joined::with_capacity(exists);
         self.copy_all(offset, len, found, &mut joined).await?;

@@ -332,16 +332,9 @@ impl AsyncSeek for BufferReader {
     fn poll_complete(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
         if let Some(by) = self.from_end {
             let this = &mut *self;
-            let mut known = this.handle.known_size();
-            let size = loop {
-                if let Some(size) = known {
-                    break Ok(size);
-                }
-                if let Err(error) = ready!(this.pending.poll_size(cx, &this.handle)) {
-                    break Err(error);
-                }
-                // Still `None` if the source has failed since the reply, so that the size was wrong.
-                known = this.handle.progress().size;
+            let size = match this.handle.known_size() {
+                Some(size) => Ok(size),
+                None => ready!(this.pending.poll_size(cx, &this.handle)),
             };
             this.from_end = None;
             this.pending.cancel();

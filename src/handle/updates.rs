@@ -88,7 +88,7 @@ impl ProgressUpdates {
         self.yielded.get_or_insert(self.latest.borrow().progress);
         match self.next().await {
             Some(_) => Ok(()),
-            None => Err(Error::closed(self.latest().loaded)),
+            None => Err(Error::closed(self.latest().frontier)),
         }
     }
 

@@ -1,7 +1,6 @@
 //! The code of the library.
 
 #[path = "../../../src/actor/message.rs"]
-#[allow(dead_code, reason = "the models need one kind of request")]
 pub(crate) mod message;
 #[path = "../../../src/actor/shared.rs"]
 #[allow(dead_code, reason = "the models do not ask for the last read")]

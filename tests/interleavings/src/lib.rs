@@ -21,14 +21,16 @@ mod core {
         fn is_abandoned(&self) -> bool;
     }
 
-    pub(crate) mod lent {
+    pub(crate) mod question {
         #[derive(Debug)]
-        pub(crate) struct Found;
-    }
+        pub(crate) struct Answer;
 
-    pub(crate) mod read {
-        pub(crate) struct Read {
-            pub(crate) offset: u64,
+        pub(crate) struct Question;
+
+        pub(crate) struct Asked<T> {
+            #[allow(dead_code, reason = "the models do not look at the questions")]
+            pub(crate) question: Question,
+            pub(crate) token: T,
         }
     }
 }
@@ -42,10 +44,6 @@ mod error {
             Self
         }
     }
-}
-
-mod progress {
-    pub(crate) struct Ranges;
 }
 
 mod models;

@@ -7,10 +7,10 @@ use std::task::Poll;
 use loom::future::block_on;
 use loom::thread;
 
-use crate::actor::message::{self, Answer, Inbox, Message, Received, Reply, Request};
+use crate::actor::message::{self, AnswerFuture, Inbox, Message, Received, Reply};
 use crate::actor::shared::Shared;
 use crate::core::Token;
-use crate::core::lent::Found;
+use crate::core::question::{Answer, Question};
 use crate::error::Error;
 use crate::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -29,8 +29,8 @@ struct Handle {
 }
 
 impl Handle {
-    fn request(&self) -> Answer<Arc<Shared>> {
-        message::send(&self.requests, Request::Size, Arc::clone(&self.shared))
+    fn request(&self) -> AnswerFuture<Answer, Arc<Shared>> {
+        message::send(&self.requests, Question, 0, Some, Arc::clone(&self.shared))
     }
 
     fn close(&self) {
@@ -60,9 +60,9 @@ async fn run(mut inbox: Inbox, treat: Treat, requests: usize) {
             match inbox.poll(cx, &mut batch, 2) {
                 Received::Messages => {
                     seen += batch.len();
-                    let live = batch.drain(..).map(|message| message.reply).filter(|to| !to.is_abandoned());
+                    let live = batch.drain(..).map(|message| message.token).filter(|to| !to.is_abandoned());
                     match treat {
-                        Treat::Reply => live.for_each(|reply| reply.send(Ok(Found))),
+                        Treat::Reply => live.for_each(|reply| reply.send(Ok(Answer))),
                         Treat::Park => parked.extend(live),
                     }
                 }

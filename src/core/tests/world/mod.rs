@@ -19,6 +19,7 @@ use self::source::Source;
 pub(super) use self::source::{SIZE, Stream, ms, told, versioned};
 use super::*;
 use crate::core::lent::Found;
+use crate::core::question::Answer as Answered;
 use crate::core::{Action, Core, Event};
 use crate::progress::Snapshot;
 use crate::source::retry::Retry;
@@ -215,9 +216,12 @@ impl World {
             Action::Reply { token, result } => {
                 self.check_reply();
                 match result {
-                    Ok(Found::Bytes(pieces)) => self.answer(token, Ok(pieces.join())),
+                    Ok(Answered::Found(Found::Bytes(pieces))) => self.answer(token, Ok(pieces.join())),
+                    Ok(Answered::End(_) | Answered::Ranges(_) | Answered::Done) => {
+                        self.answer(token, Ok(Bytes::new()))
+                    }
                     Err(error) => self.answer(token, Err(error)),
-                    Ok(Found::Lent(lent)) => {
+                    Ok(Answered::Found(Found::Lent(lent))) => {
                         self.disk.lend(token, lent);
                         self.check_settled();
                         if !self.keeps_slices {

@@ -16,7 +16,7 @@ impl World {
 
     /// The ranges of loaded bytes, which the protocol shows too.
     pub(in super::super) fn ranges(&self) -> Ranges {
-        self.core.ranges()
+        self.core.layout.ranges()
     }
 
     /// Bytes of memory for loaded bytes. The bound of rule 9 counts them, and not the bytes that they hold.

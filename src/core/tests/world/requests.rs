@@ -4,6 +4,7 @@ use std::rc::Weak;
 
 use super::*;
 use crate::core::Token;
+use crate::core::question::{Asked, Question};
 
 pub(in super::super) type Answer = Result<Bytes, Error>;
 
@@ -85,14 +86,14 @@ impl World {
     pub(in super::super) fn ask(&mut self, read: Read) -> Ask {
         let read = Read { borrow: read.borrow || self.borrow, ..read };
         let (token, ask) = self.ticket(Some(read).filter(|read| read.want == Want::Exact));
-        self.event(Event::Read { read, token });
+        self.event(Event::Asked(Asked { question: Question::Read(read), token }));
         ask
     }
 
     /// A caller asks for a range, and takes what it gets.
     pub(in super::super) fn ask_once(&mut self, read: Read) -> Ask {
         let (token, ask) = self.ticket(None);
-        self.event(Event::Read { read, token });
+        self.event(Event::Asked(Asked { question: Question::Read(read), token }));
         ask
     }
 
@@ -112,27 +113,28 @@ impl World {
 
     pub(in super::super) fn load(&mut self, range: Range<u64>) -> Ask {
         let (token, ask) = self.ticket(None);
-        self.event(Event::Load { range, token });
+        self.event(Event::Asked(Asked { question: Question::load(range), token }));
         ask
     }
 
     /// A caller asks for the size.
     pub(in super::super) fn ask_size(&mut self) -> Ask {
         let (token, ask) = self.ticket(None);
-        self.event(Event::Size { token });
+        self.event(Event::Asked(Asked { question: Question::Size, token }));
         ask
     }
 
     pub(in super::super) fn spill(&mut self) -> Ask {
         let (token, ask) = self.ticket(None);
-        self.event(Event::Spill { token });
+        self.event(Event::Asked(Asked { question: Question::Spill, token }));
         ask
     }
 
     pub(in super::super) fn set_limits(&mut self, memory: Option<usize>, max_disk: Option<u64>) -> Ask {
         let (token, ask) = self.ticket(None);
         self.disk.is_limited |= max_disk.is_some_and(|most| most < u64::MAX);
-        self.event(Event::SetLimits { max_memory: memory, max_disk, token });
+        let question = Question::SetLimits { max_memory: memory, max_disk };
+        self.event(Event::Asked(Asked { question, token }));
         ask
     }
 
@@ -146,7 +148,7 @@ impl World {
             self.answer(token, Ok(bytes));
         } else {
             let read = Read { offset: lent.range.start, len: lent.len(), want: Want::Piece, borrow: false };
-            self.event(Event::Read { read, token });
+            self.event(Event::Asked(Asked { question: Question::Read(read), token }));
         }
         is_valid
     }
@@ -170,7 +172,7 @@ impl World {
             rest.len -= bytes.len() as u64;
             if rest.len > 0 {
                 let read = *rest;
-                return self.tell(Event::Read { read, token: ticket });
+                return self.tell(Event::Asked(Asked { question: Question::Read(read), token: ticket }));
             }
         }
         let answer = answer.map(|bytes| match &std::mem::take(&mut request.parts)[..] {
