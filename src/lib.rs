@@ -222,7 +222,8 @@
 //!     again are retried first, and are not final (rule 24). A failure is never an end of file: kinds that
 //!     decoders misread [are mapped](Error#as-an-ioerror), for errors of the store and of a save too. The output of
 //!     a child process (`spawn_child`) ends only if the process exits with success; any other exit is an error of the
-//!     source.
+//!     source. A source whose end is known and whose bytes are all loaded is [`Complete`](State::Complete); if its
+//!     first bytes were discarded for good (rule 27), it has [`Ended`](State::Ended).
 //! 16. A failed write to the store loses no byte. If memory exceeds its limit then, no stream is opened or
 //!     pulled, and waiting requests get the error; if only a [`spill`](BufferHandle::spill) needed the write,
 //!     reading goes on. Until a write succeeds, [`Progress::store_failing`] and
@@ -357,7 +358,8 @@
 //!   even if the range is loaded. [`ranges`](BufferHandle::ranges) returns all.
 //! - A request waits for its own missing bytes and for no others. A read at or past the known end is empty,
 //!   whatever is missing before it.
-//! - [`State::Complete`] means that the size is known and no byte is missing or discarded.
+//! - [`State::Complete`] means that the size is known and no byte is missing or discarded. [`State::Ended`] means that
+//!   the size is known, and that the bytes before `start` were discarded for good.
 //! - [`size`](BufferHandle::size) and a seek from the end use the known size. If no size is known, a source
 //!   that has loaded nothing is opened at 0 to look; otherwise bytes are pulled from the end of the last
 //!   loaded range to the end of the resource, and holes stay.

@@ -92,20 +92,22 @@ pub enum State {
         /// The delay before the attempt.
         delay: Duration,
     },
-    /// The size is known, and all bytes are loaded: none is missing, and none is discarded. A stream that has
-    /// ended after its first bytes were discarded is `Waiting`, with a known [`size`](Progress::size). A
+    /// The size is known, and all bytes are loaded: none is missing, and none is discarded. A
     /// buffer is not `Complete` any more when it discards bytes for a new limit.
     Complete,
+    /// The source has ended, and its first bytes were discarded for good: [`start`](Progress::start) is the first one
+    /// that is kept. The [`size`](Progress::size) is known.
+    Ended,
     /// The source has failed for good. Bytes that arrived before stay readable.
     Failed,
 }
 
 impl State {
-    /// Whether no more bytes will come: all are loaded, or the source has failed. A lower
+    /// Whether no more bytes will come: the source has ended or failed. A lower
     /// [`max_disk`](crate::BufferHandle::set_max_disk) can end the state `Complete`.
     #[must_use]
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Complete | Self::Failed)
+        matches!(self, Self::Complete | Self::Ended | Self::Failed)
     }
 }
 

@@ -100,6 +100,7 @@ async fn snapshot(resource: &Resource, run: &Run, progress: Progress) -> String 
         BufferState::Waiting => "waiting",
         BufferState::Pulling => "pulling",
         BufferState::Complete => "complete",
+        BufferState::Ended => "ended",
         BufferState::Retrying { .. } => "retrying",
         _ => "failed",
     };

@@ -89,6 +89,7 @@ fn state(now: &Progress, error: Option<&Error>) -> String {
         }
         State::Pulling => "loading".to_owned(),
         State::Complete => "complete".to_owned(),
+        State::Ended => "ended, its first bytes are discarded".to_owned(),
         State::Failed => format!("failed{cause}"),
         State::Retrying { attempt, delay } => {
             format!("trying again in {:.1} s, attempt {attempt}{cause}", delay.as_secs_f64())

@@ -124,7 +124,7 @@ impl<T: Token> Core<T> {
         let from = if self.layout.is_limited() { self.delivered.last() } else { 0 };
         let new = self.layout.first_new(from);
         let is_first = !self.layout.is_gone(self.feeds.start_for(new, &self.layout));
-        (is_first && new < self.end).then_some(new)
+        (is_first && new < self.extent.end()).then_some(new)
     }
 
     /// Starts an opening of the source, if a request or a reader needs it.
@@ -143,7 +143,7 @@ impl<T: Token> Core<T> {
         };
         let at = self.feeds.start_for(offset, &self.layout);
         self.stop(id);
-        let at = self.feeds.open(self.now, id, at, &mut self.layout);
+        let at = self.feeds.open(self.now, id, at, &self.extent, &mut self.layout);
         Some(Action::OpenStream { stream: id, at })
     }
 
@@ -222,7 +222,7 @@ impl<T: Token> Core<T> {
         let in_order = |reader: &Reader| reader.is_slow() && reader.end - reader.start >= BLOCK as u64;
         let low = self.delivered.recent(self.now).filter(in_order).filter_map(|reader| {
             let offset = self.layout.first_missing(reader.end);
-            let is_new = offset < self.end && !self.layout.is_gone(offset);
+            let is_new = offset < self.extent.end() && !self.layout.is_gone(offset);
             let lead = offset - reader.end;
             (lead < least && is_new && !self.is_served(offset)).then_some((lead, offset))
         });

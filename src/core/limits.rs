@@ -1,7 +1,7 @@
 //! Limits on disk: what is discarded to stay within them.
 
 use super::memory::{Leaving, block_range};
-use super::{Core, Ending, Token};
+use super::{Core, Token};
 
 /// Which bytes may be discarded to make space.
 pub(super) struct Discards {
@@ -55,9 +55,8 @@ impl<T: Token> Core<T> {
         {
             self.layout.discard(number, discards.again);
         }
-        if matches!(self.ending, Some(Ending::Complete)) && self.may_fetch_again() {
-            // Bytes may be missing again.
-            self.ending = None;
+        if self.may_fetch_again() {
+            self.extent.resume();
         }
         self.note_discards(&kept);
         let is_first = self.layout.is_limited() && !was_limited;
@@ -105,7 +104,7 @@ impl<T: Token> Core<T> {
         }
         // Bytes that were never delivered make space only for a request, and only if its bytes have none.
         let is_full = !self.writeback.has_room(&self.layout);
-        let is_asked = is_full && self.ending.is_none() && self.waiters.furthest().is_some();
+        let is_asked = is_full && self.extent.ending().is_none() && self.waiters.furthest().is_some();
         Discards { unread: is_asked || self.writeback.is_adjusting(), ..self.discards_read() }
     }
 

@@ -17,6 +17,7 @@
 mod backoff;
 mod chunk;
 mod demand;
+mod extent;
 mod feeds;
 mod layout;
 pub(crate) mod lent;
@@ -45,6 +46,7 @@ use std::time::Instant;
 
 use self::chunk::Chunk;
 use self::demand::{Need, Searched};
+use self::extent::Extent;
 pub(crate) use self::feeds::OpenedStream;
 use self::feeds::{Fault, Feeds};
 use self::layout::Layout;
@@ -122,14 +124,7 @@ pub(crate) struct Limits {
     pub(crate) streams: usize,
 }
 
-/// How the source ended.
-enum Ending {
-    Complete,
-    Failed(Error),
-}
-
 /// The state of one buffer. `T` is where replies are sent.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts about the buffer")]
 pub(crate) struct Core<T> {
     limits: Limits,
     layout: Layout,
@@ -142,13 +137,9 @@ pub(crate) struct Core<T> {
     arriving_from: usize,
     /// A new limit of the store that still has to be applied.
     new_max_disk: Option<u64>,
-    /// The source sent more than was declared. It fails once `arriving` is absorbed.
-    excess: bool,
-    /// Where the resource ends: no byte from here on is waited for. `u64::MAX` while that is not known.
-    /// The declared size does not count, because it may be wrong.
-    end: u64,
-    /// How the source ended, once it has.
-    ending: Option<Ending>,
+    extent: Extent,
+    /// The end of the resource that waiting requests know of.
+    followed_end: u64,
     /// The streams of the source, and what is proven of them.
     feeds: Feeds,
     /// The streams that the driver is to drop.
@@ -202,9 +193,8 @@ impl<T: Token> Core<T> {
             arriving: Chunk::default(),
             arriving_from: 0,
             new_max_disk: None,
-            excess: false,
-            end: u64::MAX,
-            ending: None,
+            extent: Extent::new(limits.declared),
+            followed_end: u64::MAX,
             feeds,
             closing: Vec::new(),
             now,
@@ -294,7 +284,7 @@ impl<T: Token> Core<T> {
     /// When to report `DeadlinePassed`. To be called only while the core is idle.
     pub(crate) fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
         let is_timeless = self.feeds.is_one_way() && self.writeback.retry_at().is_none();
-        if is_timeless || !self.has_timer || self.ending.is_some() {
+        if is_timeless || !self.has_timer || self.extent.ending().is_some() {
             return None;
         }
         let retry_write = self.writeback.retry_at().filter(|_| self.is_needed());
@@ -426,19 +416,9 @@ impl<T: Token> Core<T> {
 
     fn progress(&mut self) -> Progress {
         let (loaded, spilled) = (self.layout.loaded(), self.layout.stored());
-        let told = self.known_size();
-        let state = self.open_state();
-        let (state, size) = match &self.ending {
-            // Bytes that were discarded for good are not there.
-            Some(Ending::Complete) if self.layout.start() > 0 => (State::Waiting, Some(self.end)),
-            Some(Ending::Complete) => (State::Complete, Some(self.end)),
-            // A size that has turned out to be wrong is not published any more.
-            Some(Ending::Failed(error)) if error.disproves_size() => (State::Failed, None),
-            Some(Ending::Failed(_)) => (State::Failed, told),
-            None => (state, told),
-        };
         let (resident, store_failing) = (loaded - spilled, self.writeback.error().is_some());
-        let start = self.layout.start();
+        let (start, size) = (self.layout.start(), self.extent.size());
+        let state = self.extent.final_state(start).unwrap_or_else(|| self.open_state());
         let frontier = self.layout.first_missing(start);
         let streams = self.feeds.open_count();
         Progress { loaded, size, resident, spilled, start, frontier, streams, state, store_failing }
@@ -446,7 +426,7 @@ impl<T: Token> Core<T> {
 
     /// The state while the source has not ended.
     fn open_state(&mut self) -> State {
-        if self.layout.is_whole(self.end) && self.layout.start() == 0 {
+        if self.layout.is_whole(self.extent.end()) && self.layout.start() == 0 {
             return State::Complete;
         }
         if let Some((attempt, _, delay)) = self.feeds.retrying()
@@ -457,14 +437,9 @@ impl<T: Token> Core<T> {
         if self.is_needed() && !self.writeback.has_failed() { State::Pulling } else { State::Waiting }
     }
 
-    /// The size that the source told, or the declared one.
-    fn known_size(&self) -> Option<u64> {
-        self.feeds.size().or(self.limits.declared)
-    }
-
     /// Whether a byte that is not loaded is needed.
     fn is_needed(&mut self) -> bool {
-        if self.ending.is_some() {
+        if self.extent.ending().is_some() {
             return false;
         }
         self.feeds.ids().any(|stream| self.need(stream) > Need::Nothing) || self.needs_opening()
@@ -472,13 +447,6 @@ impl<T: Token> Core<T> {
 
     /// The failure of the source that lasts.
     fn source_error(&self) -> Option<&Error> {
-        self.failure().or(self.feeds.error())
-    }
-
-    fn failure(&self) -> Option<&Error> {
-        match &self.ending {
-            Some(Ending::Failed(error)) => Some(error),
-            _ => None,
-        }
+        self.extent.failure().or(self.feeds.error())
     }
 }

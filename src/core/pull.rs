@@ -7,10 +7,10 @@ use bytes::Bytes;
 
 use super::chunk::Chunk;
 use super::demand::Need;
+use super::extent::Ending;
 use super::feeds::{Admission, Consequence, End, Fault, OpenedStream};
 use super::question::Question;
-use super::{Action, Core, Ending, Token};
-use crate::error::Error;
+use super::{Action, Core, Token};
 
 /// Permission to poll one stream once. It takes the result of the poll; a poll without a result needs
 /// no report.
@@ -40,24 +40,19 @@ impl<T: Token> Core<T> {
 
     /// Whether a chunk can be taken in, whichever stream brings it.
     pub(super) fn can_take_chunk(&self) -> bool {
-        self.arriving.is_empty() && !self.has_ended() && self.writeback.has_room(&self.layout)
+        self.arriving.is_empty() && !self.extent.has_ended() && self.writeback.has_room(&self.layout)
     }
 
     pub(super) fn opened(&mut self, stream: usize, opened: OpenedStream) {
-        let declared = self.limits.declared;
         self.searched.restart();
-        match self.feeds.opened(self.now, stream, opened, declared, &self.layout) {
-            Ok(Admission::Admitted) => {
-                self.learn_size();
-                self.pass_loaded(stream);
+        let admission = self.feeds.opened(self.now, stream, opened, &mut self.extent, &self.layout);
+        self.follow_end();
+        match admission {
+            Ok(Admission::Admitted) => self.pass_loaded(stream),
+            Ok(Admission::Dropped) if self.layout.is_whole(self.extent.end()) => {
+                self.finish(Ending::Complete);
             }
-            Ok(Admission::Dropped) => {
-                self.learn_size();
-                if self.layout.is_whole(self.end) {
-                    return self.finish(Ending::Complete);
-                }
-                self.close(stream);
-            }
+            Ok(Admission::Dropped) => self.close(stream),
             Err(fault) => self.fault(stream, fault),
         }
     }
@@ -70,7 +65,7 @@ impl<T: Token> Core<T> {
 
     /// The opening or the stream failed.
     pub(super) fn fault(&mut self, stream: usize, fault: Fault) {
-        let consequence = self.feeds.fail(self.now, stream, fault, self.limits.declared, &self.layout);
+        let consequence = self.feeds.fail(self.now, stream, fault, &self.extent, &self.layout);
         self.close(stream);
         self.follow(consequence);
     }
@@ -104,14 +99,10 @@ impl<T: Token> Core<T> {
             let makes_hole = at > self.layout.end();
             let bytes = self.layout.append(stream, at, new);
             let answers = self.waiters.wake(at..at + bytes as u64);
-            self.feeds.absorbed(self.now, stream, self.arriving.get(..bytes).unwrap_or_default(), answers);
+            let taken = self.arriving.get(..bytes).unwrap_or_default();
+            self.feeds.absorbed(self.now, stream, taken, answers, &mut self.extent);
             self.arriving.advance(bytes);
-            if at + bytes as u64 > self.end && self.feeds.size().is_none() {
-                // A stream at `end` brought no byte, so the resource seemed to end there or before. These
-                // bytes show that this stream only broke.
-                self.ends_at(u64::MAX);
-            }
-            self.learn_size();
+            self.follow_end();
             if makes_hole || self.layout.end() == u64::MAX {
                 // The end of the resource is after these bytes, and not in the hole before them. At the
                 // largest offset it is known.
@@ -131,7 +122,7 @@ impl<T: Token> Core<T> {
     /// Whether no byte is missing. Then all streams are closed, and the source has ended if no byte will be
     /// fetched again.
     pub(super) fn stop_if_whole(&mut self) -> bool {
-        let is_whole = self.layout.is_whole(self.end);
+        let is_whole = self.layout.is_whole(self.extent.end());
         if is_whole && !self.may_fetch_again() {
             self.finish(Ending::Complete);
         } else if is_whole {
@@ -153,17 +144,16 @@ impl<T: Token> Core<T> {
         }
         let Some(at) = self.feeds.at(stream) else { return };
         let (is_loaded, end) = self.layout.look_up(at);
-        if at >= self.end || is_loaded && self.feeds.stops_before(stream, &(at..end)) {
-            if self.layout.end() == self.end {
+        if at >= self.extent.end() || is_loaded && self.feeds.stops_before(stream, &(at..end), &self.extent) {
+            if self.layout.end() == self.extent.end() {
                 self.prove_size();
             }
             self.close(stream);
         }
     }
 
-    /// The resource ends at `end`, because the byte before it has arrived.
     fn prove_size(&mut self) {
-        self.feeds.ends_at(self.end);
+        self.extent.prove();
         self.wake_size();
     }
 
@@ -178,44 +168,32 @@ impl<T: Token> Core<T> {
 
     // ---- the end of the resource ----
 
-    /// Takes in the size, if the source has told one.
-    fn learn_size(&mut self) {
-        // Before the first byte, an earlier stream may have been one of another resource, with another size.
-        let unknown = if self.feeds.has_bytes() { self.end } else { u64::MAX };
-        self.ends_at(self.feeds.size().unwrap_or(unknown));
-        if self.feeds.size().is_some() && self.published.size.is_none() {
+    /// Wakes the requests that a new end or size concerns.
+    fn follow_end(&mut self) {
+        let end = self.extent.end();
+        if end > self.followed_end {
+            // Requests were cut to the old end.
+            self.waiters.wake_if(|_| true);
+        } else if end < self.followed_end {
+            self.waiters.wake(end..u64::MAX);
+        }
+        self.followed_end = end;
+        if self.extent.reported().is_some() && self.published.size.is_none() {
             // Without this, they would wait if the offset of the end was known already.
             self.wake_size();
         }
     }
 
-    /// The resource has no bytes from `end` on, as far as is known: requests for them need not wait.
-    fn ends_at(&mut self, end: u64) {
-        if end > self.end {
-            // Requests were cut to the old end.
-            self.waiters.wake_if(|_| true);
-        } else if end < self.end {
-            self.waiters.wake(end..u64::MAX);
-        }
-        self.end = end;
-    }
-
-    /// Whether no stream is polled any more.
-    pub(super) fn has_ended(&self) -> bool {
-        self.ending.is_some() || self.excess
-    }
-
     fn fail_if_oversized(&mut self) {
-        if let (true, true, Some(declared)) = (self.excess, self.arriving.is_empty(), self.limits.declared) {
-            self.finish(Ending::Failed(Error::oversized(declared)));
+        if let Some(error) = self.extent.excess().filter(|_| self.arriving.is_empty()) {
+            self.finish(Ending::Failed(error));
         }
     }
 
     pub(super) fn finish(&mut self, ending: Ending) {
-        if self.ending.is_some() {
+        if !self.extent.finish(ending) {
             return;
         }
-        self.ending = Some(ending);
         self.arriving = Chunk::default();
         for stream in self.feeds.ids() {
             if self.feeds.drop_stream(stream) {
@@ -233,15 +211,11 @@ impl<T: Token> Permit<'_, T> {
         let Self { core, stream } = self;
         let mut chunk = Chunk::from(chunk);
         core.dirty = true;
-        if let Err(fault) = core.feeds.receive(core.now, stream, &mut chunk) {
+        if let Err(fault) = core.feeds.receive(core.now, stream, &mut chunk, &core.extent) {
             return core.fault(stream, fault);
         }
         let at = core.feeds.at(stream).unwrap_or_default();
-        let allowed = core.limits.declared.map_or(u64::MAX, |size| size.saturating_sub(at));
-        if chunk.len() as u64 > allowed {
-            chunk.truncate(usize::try_from(allowed).unwrap_or(usize::MAX));
-            core.excess = true;
-        }
+        chunk.truncate(core.extent.allow(at, chunk.len()));
         // An empty slice would keep the whole chunk alive.
         if !chunk.is_empty() {
             (core.arriving, core.arriving_from) = (chunk, stream);
@@ -255,9 +229,9 @@ impl<T: Token> Permit<'_, T> {
     pub(crate) fn end(self) {
         let Self { core, stream } = self;
         core.dirty = true;
-        match core.feeds.ended(stream, core.limits.declared, &core.layout) {
-            End::Resource { most } => {
-                core.ends_at(core.feeds.size().unwrap_or(most));
+        match core.feeds.ended(stream, &mut core.extent, &core.layout) {
+            End::Resource => {
+                core.follow_end();
                 core.pass_loaded(stream);
             }
             End::Stream => core.close(stream),

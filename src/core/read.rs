@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Ending;
+use super::extent::{Ending, Extent};
 use super::layout::{Layout, Part, Place};
 use super::memory::BLOCK;
 use super::readers::Delivered;
@@ -62,26 +62,19 @@ pub(super) enum Outcome {
     Stored(Range<u64>),
 }
 
-/// Decides what `read` gets now. `end` is where the resource ends, if that is known, else `u64::MAX`. `size` is its
-/// size, as the source told it.
+/// Decides what `read` gets now.
 #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
 #[inline(always)]
-pub(super) fn decide(
-    read: &Read,
-    layout: &Layout,
-    ending: Option<&Ending>,
-    end: u64,
-    size: Option<u64>,
-    delivered: &Delivered,
-) -> Decision {
+pub(super) fn decide(read: &Read, layout: &Layout, extent: &Extent, delivered: &Delivered) -> Decision {
     let read_end = read.end().min(layout.most_at_once(read.offset));
-    let end = read_end.min(end);
+    let (end, ending) = (read_end.min(extent.end()), extent.ending());
     let mut parts = layout.split(read.offset..end);
     let Some(Part { range, place }) = parts.next() else {
         // The range is empty because the read is of no bytes, or past the known end; or because it starts at
         // `u64::MAX`. No resource has a byte there, but only its end proves that, somewhere after the last
         // loaded byte.
-        let is_past = read.len == 0 || end < read_end || layout.end().max(size.unwrap_or(0)) == u64::MAX;
+        let is_past =
+            read.len == 0 || end < read_end || layout.end().max(extent.reported().unwrap_or(0)) == u64::MAX;
         return if is_past {
             Decision::Act(Outcome::Nothing)
         } else {

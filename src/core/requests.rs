@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
+use super::extent::Extent;
 use super::layout::Layout;
 use super::lent::Found;
 use super::memory::BLOCK;
 use super::question::{Answer, Asked, Question};
 use super::read::{Decision, Outcome, Read, decide, missing};
 use super::readers::READERS_MOST;
-use super::{Action, Core, Ending, Limits, Token};
+use super::{Action, Core, Limits, Token};
 use crate::error::Error;
 
 impl<T: Token> Core<T> {
@@ -84,13 +85,13 @@ impl<T: Token> Core<T> {
 
     /// Decides whether all bytes of `range` have arrived. Those before `arrived` have.
     fn decide_load(&self, range: &Range<u64>, arrived: u64) -> Decision {
-        let (start, end) = (range.start, range.end.min(self.end));
+        let (start, end) = (range.start, range.end.min(self.extent.end()));
         let capacity = self.layout.capacity().saturating_add(self.writeback.max_memory() as u64);
         if start < end && start < self.layout.start() {
             return Decision::Act(Outcome::Failure(Error::discarded(start, self.layout.start())));
         }
-        // Without a size, the resource may end long before `self.end`.
-        let is_known = range.end < u64::MAX || self.feeds.size() == Some(self.end);
+        // Without a size, the resource may end long before.
+        let is_known = range.end < u64::MAX || self.extent.reported().is_some();
         if is_known && end.saturating_sub(start) > capacity {
             return Decision::Act(Outcome::Failure(Error::too_large(start, end - start, capacity)));
         }
@@ -101,13 +102,12 @@ impl<T: Token> Core<T> {
         let (_, loaded) = self.layout.look_up(first);
         // If bytes may be discarded, `arrived` passes each of them as soon as it arrives.
         let most = if self.layout.is_limited() { first.saturating_add(1) } else { end };
-        missing(first..loaded.min(end).min(most), self.ending.as_ref())
+        missing(first..loaded.min(end).min(most), self.extent.ending())
     }
 
     /// Decides whether the size is published.
     fn decide_size(&self) -> Decision {
-        let known = if self.ending.is_some() { Some(self.end) } else { self.known_size() };
-        match (self.failure(), known) {
+        match (self.extent.failure(), self.extent.size()) {
             (Some(error), _) => Decision::Act(Outcome::Failure(error.clone())),
             (None, Some(size)) => Decision::Act(Outcome::End(size)),
             // The end of the resource is somewhere after the last loaded byte.
@@ -125,8 +125,7 @@ impl<T: Token> Core<T> {
     #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
     #[inline(always)]
     fn decide(&self, read: &Read) -> Decision {
-        let (ending, size) = (self.ending.as_ref(), self.feeds.size());
-        decide(read, &self.layout, ending, self.end, size, &self.delivered)
+        decide(read, &self.layout, &self.extent, &self.delivered)
     }
 
     /// What the driver has to do for a read that is answered.
@@ -146,7 +145,7 @@ impl<T: Token> Core<T> {
             }
             Outcome::Stored(range) if borrow => {
                 self.lend(&range);
-                self.reported_settled = settled(&self.layout, &self.limits, self.ending.as_ref());
+                self.reported_settled = settled(&self.layout, &self.limits, &self.extent);
                 Ok(Answer::Found(Found::Lent(self.layout.lend(range, self.reported_settled))))
             }
             Outcome::Stored(range) => {
@@ -185,7 +184,7 @@ impl<T: Token> Core<T> {
     #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
     #[inline(always)]
     fn note(&mut self, start: u64, end: u64) {
-        let settled = || settled(&self.layout, &self.limits, self.ending.as_ref());
+        let settled = || settled(&self.layout, &self.limits, &self.extent);
         let most = if self.feeds.can_jump() { READERS_MOST } else { 1 };
         self.dirty |= self.delivered.note(self.now, (start, end), most, settled);
         if most > 1 {
@@ -198,9 +197,9 @@ impl<T: Token> Core<T> {
 
 /// The end of the settled bytes. A read near the first missing byte moves the read-ahead, so the bytes there are
 /// not settled.
-fn settled(layout: &Layout, limits: &Limits, ending: Option<&Ending>) -> u64 {
+fn settled(layout: &Layout, limits: &Limits, extent: &Extent) -> u64 {
     let kept = layout.kept();
-    if kept == 0 || limits.read_ahead == u64::MAX || ending.is_some() {
+    if kept == 0 || limits.read_ahead == u64::MAX || extent.ending().is_some() {
         return kept;
     }
     kept.min(layout.first_missing(0).saturating_sub(limits.read_ahead))

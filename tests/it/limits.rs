@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use streamspool::{Bytes, Error, ErrorKind, SeekStore, SpillStore, State, StreamBuffer, TempFileStore};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -38,6 +38,31 @@ fn assert_radio(bytes: &[u8], offset: u64) {
     let (first, second) = bytes.split_at(bytes.len().min((PERIOD - at) as usize));
     assert_data(first, at);
     assert_data(second, 0);
+}
+
+#[tokio::test]
+async fn rules_15_and_27_a_stream_whose_first_bytes_are_discarded_has_ended_at_its_end() {
+    const SIZE: u64 = 10 * MIB as u64;
+    let chunks = (0..SIZE / BLOCK as u64).map(|block| Ok(data(block * BLOCK as u64, BLOCK)));
+    let stream = futures::stream::iter(chunks);
+    let buffer = StreamBuffer::builder().max_memory(MIB).max_disk(MIB as u64).spawn(stream);
+    let mut updates = buffer.subscribe();
+    let mut chunks = buffer.chunks(..);
+    let mut at = 0;
+    while let Some(piece) = chunks.next().await {
+        let piece = piece.unwrap();
+        assert_data(&piece, at);
+        at += piece.len() as u64;
+    }
+    assert_eq!(at, SIZE);
+    let progress = updates.wait_for(|progress| progress.state.is_final()).await.unwrap();
+    assert_eq!((progress.state, progress.size, progress.streams), (State::Ended, Some(SIZE), 0));
+    assert!(progress.start > 0 && progress.start < progress.frontier);
+    // Kept bytes stay readable, and so does the end.
+    let kept = buffer.read(progress.start, SIZE as usize).await.unwrap();
+    assert_eq!(progress.start + kept.len() as u64, SIZE);
+    assert_data(&kept, progress.start);
+    assert_eq!(buffer.read(SIZE, 1).await.unwrap(), "");
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,7 +113,7 @@ async fn rule_27_a_day_of_radio_keeps_its_last_ten_minutes() {
     }
     assert_eq!(live.read(&mut buf).await.unwrap(), 0);
     let progress = buffer.progress();
-    assert_eq!((progress.size, progress.state), (Some(DAY * SECOND as u64), State::Waiting));
+    assert_eq!((progress.size, progress.state), (Some(DAY * SECOND as u64), State::Ended));
     let (skips, position) = slow.await.unwrap();
     assert!(skips > 10, "{skips}");
     assert_eq!(position, DAY * SECOND as u64);

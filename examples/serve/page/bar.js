@@ -39,7 +39,7 @@ export function drawBar(now, readers, time) {
   });
 
   // Where each stream of the source is now.
-  const heads = failed || now.state === "complete" ? [] : now.positions.map((at, index) => ({ id: index, at }));
+  const heads = failed || now.state === "complete" || now.state === "ended" ? [] : now.positions.map((at, index) => ({ id: index, at }));
   keep($("heads"), heads, () => element("div", "stream"), (child, head) => { child.style.left = percent(head.at); });
 
   // The player knows its position only as a time, so its place on the bar is approximate.

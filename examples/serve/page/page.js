@@ -149,6 +149,8 @@ function tell(now, readers) {
     text = `${now.streams} streams of the source bring bytes at once, each where a reader needs them.`;
   } else if (now.state === "complete") {
     text = "All bytes are loaded. Reads are answered at once, from memory or from disk.";
+  } else if (now.state === "ended") {
+    text = "The source has ended. Its first bytes are discarded, and the last ones stay readable.";
   } else if (readers.some((reader) => reader.edge)) {
     text = "A reader at the live edge gets each byte as it arrives.";
   } else if (readers.some((reader) => !reader.gone)) {

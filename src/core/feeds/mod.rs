@@ -20,6 +20,7 @@ pub(super) use self::report::{Admission, Consequence, End, Fault};
 use self::series::{Failure, Series};
 use self::stream::{Overdue, Stream};
 use super::chunk::Chunk;
+use super::extent::Extent;
 use super::layout::Layout;
 use crate::error::Error;
 use crate::source::error::SourceError;
@@ -56,8 +57,6 @@ pub(super) struct Feeds {
     version: Option<Version>,
     /// How many openings in a row have told no version, although one is known.
     untold: u32,
-    /// The size of the resource, as the source told it.
-    size: Option<u64>,
     /// Bytes that were received, if no version proves that a new stream has them too.
     kept: Kept,
 }
@@ -85,28 +84,12 @@ impl Feeds {
             has_bytes: false,
             version: None,
             untold: 0,
-            size: None,
             kept: Kept::default(),
         }
     }
 
     pub(super) fn is_one_way(&self) -> bool {
         self.is_one_way
-    }
-
-    /// The size of the resource, as the source told it.
-    pub(super) fn size(&self) -> Option<u64> {
-        self.size
-    }
-
-    /// All bytes up to `end` are proven, and none is after them.
-    pub(super) fn ends_at(&mut self, end: u64) {
-        self.size = Some(end);
-    }
-
-    /// Whether a byte was ever taken in.
-    pub(super) fn has_bytes(&self) -> bool {
-        self.has_bytes
     }
 
     /// The last failure of the source, until a new byte arrives.
@@ -237,28 +220,29 @@ impl Feeds {
     }
 
     /// Whether any stream stops before this island: it is long, or reaches to the end of the resource.
-    fn is_stop(&self, island: &Range<u64>) -> bool {
-        self.can_jump() && (island.end - island.start >= self.reach() || self.size == Some(island.end))
+    fn is_stop(&self, island: &Range<u64>, extent: &Extent) -> bool {
+        let is_last = extent.reported() == Some(island.end);
+        self.can_jump() && (island.end - island.start >= self.reach() || is_last)
     }
 
     /// Whether this stream stops before this island: as any stream does, or because another stream goes on at
     /// the end of the island.
-    pub(super) fn stops_before(&self, id: usize, island: &Range<u64>) -> bool {
+    pub(super) fn stops_before(&self, id: usize, island: &Range<u64>, extent: &Extent) -> bool {
         let is_at_end = |(other, stream): (usize, &Option<Stream>)| {
             let at_end = stream.as_ref().is_some_and(|stream| stream.is_open() && stream.at == island.end);
             other != id && at_end
         };
-        self.is_stop(island) || self.can_jump() && (0..).zip(&self.streams).any(is_at_end)
+        self.is_stop(island, extent) || self.can_jump() && (0..).zip(&self.streams).any(is_at_end)
     }
 
     /// The start of the first island before which a stream from `from` on will stop, if there is one.
-    fn end_for(&self, from: u64, layout: &Layout) -> Option<u64> {
+    fn end_for(&self, from: u64, extent: &Extent, layout: &Layout) -> Option<u64> {
         let mut at = from;
         // Otherwise each opening before many short islands would walk over all of them.
         for _ in 0..ISLANDS_MOST {
             let (_, start) = layout.look_up(at);
             let (true, end) = layout.look_up(start) else { break };
-            if self.is_stop(&(start..end)) {
+            if self.is_stop(&(start..end), extent) {
                 return Some(start);
             }
             at = end;
@@ -285,14 +269,21 @@ impl Feeds {
     }
 
     /// Starts an opening, in place of the stream with this number. `offset` is missing.
-    pub(super) fn open(&mut self, now: Instant, id: usize, offset: u64, layout: &mut Layout) -> OpenAt {
+    pub(super) fn open(
+        &mut self,
+        now: Instant,
+        id: usize,
+        offset: u64,
+        extent: &Extent,
+        layout: &mut Layout,
+    ) -> OpenAt {
         let round = self.series.attempt();
         self.drop_stream(id);
         self.keep_for_opening(layout);
         let mut at = OpenAt::new(offset - self.kept.overlap());
         // A source that is asked for a version it does not tell any more may send all bytes from the start on.
         at.version = self.version.clone().filter(|_| !self.has_lost_version());
-        at.end = self.end_for(offset, layout);
+        at.end = self.end_for(offset, extent, layout);
         let stream = Some(Stream::opening(now, at.offset, at.end, round));
         match self.streams.get_mut(id) {
             Some(place) => *place = stream,
@@ -307,23 +298,17 @@ impl Feeds {
         now: Instant,
         id: usize,
         opened: OpenedStream,
-        declared: Option<u64>,
+        extent: &mut Extent,
         layout: &Layout,
     ) -> Result<Admission, Fault> {
         let Some(offset) = self.at(id) else { return Ok(Admission::Admitted) };
         let OpenedStream { start, size, version, reopen } = opened;
-        if let (Some(declared), Some(size)) = (declared, size)
-            && declared != size
-        {
-            let is_short = size < declared;
-            let wrong = if is_short { Error::truncated(size, declared) } else { Error::oversized(declared) };
-            return Err(Fault::WrongSize(wrong));
-        }
+        extent.check(size).map_err(Fault::WrongSize)?;
         let start = start.unwrap_or(offset);
         if start > offset {
             return Err(Fault::Changed("the stream starts after the requested offset"));
         }
-        let Some(proof) = self.prove(start, size, version.as_ref(), layout)? else {
+        let Some(proof) = self.prove(start, size, version.as_ref(), extent, layout)? else {
             return Ok(Admission::Dropped);
         };
         // A stream that starts early ignores offsets. One that starts at 0 as asked does not show the contrary.
@@ -332,13 +317,17 @@ impl Feeds {
         self.reopen = if from_start { Reopen::FromStart } else { reopen };
         match proof {
             // There are no bytes of another version.
-            Proof::First => (self.size, self.version, self.untold) = (size, version.clone(), 0),
+            Proof::First => {
+                (self.version, self.untold) = (version.clone(), 0);
+                extent.restart(size);
+            }
             // An equal version proves the size too.
-            Proof::Version => self.size = self.size.or(size),
+            Proof::Version => extent.report(size),
             Proof::Kept => {}
         }
         if start > 0 && !self.has_bytes && !self.can_jump() {
             if self.reopen == Reopen::Never {
+                extent.restart(None);
                 let message = "the source cannot be opened again, and its stream does not start at offset 0";
                 return Err(Fault::Io(SourceError::permanent(message).into()));
             }
@@ -364,7 +353,13 @@ impl Feeds {
 
     /// The stream yielded a chunk. Bytes that were received before are compared as far as they are kept.
     /// Bytes after the end of the resource are cut off.
-    pub(super) fn receive(&mut self, now: Instant, id: usize, chunk: &mut Chunk) -> Result<(), Fault> {
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        id: usize,
+        chunk: &mut Chunk,
+        extent: &Extent,
+    ) -> Result<(), Fault> {
         if self.is_one_way {
             return Ok(());
         }
@@ -373,7 +368,7 @@ impl Feeds {
         let at = stream.at;
         // A caller may read, and a source may send, at any offset. No resource has a byte at `u64::MAX`, so
         // sums of offsets and lengths do not overflow.
-        let end = self.size.or(stream.told.0).unwrap_or(u64::MAX);
+        let end = extent.reported().or(stream.told.0).unwrap_or(u64::MAX);
         chunk.truncate(usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX));
         if self.kept.differ(at, chunk) {
             return Err(Fault::Changed("bytes that were received before differ"));
@@ -389,18 +384,26 @@ impl Feeds {
     }
 
     /// New bytes of the stream were taken in. `answers` says whether a request has waited for them.
-    pub(super) fn absorbed(&mut self, now: Instant, id: usize, bytes: &[u8], answers: bool) {
+    pub(super) fn absorbed(
+        &mut self,
+        now: Instant,
+        id: usize,
+        bytes: &[u8],
+        answers: bool,
+        extent: &mut Extent,
+    ) {
         let Some(stream) = self.streams.get_mut(id).and_then(Option::as_mut) else { return };
         let at = stream.at;
         stream.absorbed(now, bytes.len() as u64, answers);
         self.has_bytes = true;
+        extent.reaches(stream.at);
         if self.is_one_way {
             return;
         }
         let (size, version) = (stream.told.0, stream.told.1.take());
         // No resource goes on after the largest offset.
         let size = size.or((stream.at == u64::MAX).then_some(u64::MAX));
-        self.size = self.size.or(size);
+        extent.report(size);
         self.version = version.or_else(|| self.version.take());
         let round = stream.round;
         let has_brought_none = |stream: &Stream| stream.round == round && stream.brought == 0;
@@ -413,15 +416,17 @@ impl Feeds {
     }
 
     /// The stream has ended. Returns what that means.
-    pub(super) fn ended(&mut self, id: usize, declared: Option<u64>, layout: &Layout) -> End {
+    pub(super) fn ended(&mut self, id: usize, extent: &mut Extent, layout: &Layout) -> End {
         let Some(stream) = self.stream(id) else { return End::Early };
         let at = stream.at;
         // All bytes that prove the stream have compared equal, so the size that it told counts.
-        let size = if at >= layout.end() { self.size.or(stream.told.0) } else { self.size };
-        if at >= size.or(declared).unwrap_or(layout.end()) {
+        let told = stream.told.0.filter(|_| at >= layout.end());
+        if at >= extent.expected_or(told).unwrap_or(layout.end()) {
+            extent.report(told);
             // A stream that was opened past the end has no bytes. Then the size stays unknown.
-            self.size = size.or((at == layout.end()).then_some(at));
-            return End::Resource { most: at };
+            extent.report((at == layout.end()).then_some(at));
+            extent.seems_to_end(at);
+            return End::Resource;
         }
         if stream.end.is_some_and(|end| at >= end) { End::Stream } else { End::Early }
     }
@@ -434,13 +439,13 @@ impl Feeds {
         now: Instant,
         id: usize,
         fault: Fault,
-        declared: Option<u64>,
+        extent: &Extent,
         layout: &Layout,
     ) -> Consequence {
         let at = self.at(id).map_or(0, |at| layout.first_missing(at));
         let (round, has_brought) =
             self.stream(id).map_or((0, false), |stream| (stream.round, stream.brought > 0));
-        let failure = Failure { fault, at, size: self.size.or(declared), round, has_brought };
+        let failure = Failure { fault, at, size: extent.expected(), round, has_brought };
         self.series.failed(now, failure, self.reopen)
     }
 

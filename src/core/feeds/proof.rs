@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::{Fault, Feeds};
+use crate::core::extent::Extent;
 use crate::core::layout::Layout;
 use crate::source::error::SourceError;
 use crate::source::version::Version;
@@ -41,13 +42,14 @@ impl Feeds {
         start: u64,
         size: Option<u64>,
         version: Option<&Version>,
+        extent: &Extent,
         layout: &Layout,
     ) -> Result<Option<Proof>, Fault> {
         let is_alone = self.open_count() == 0;
         if is_alone && !self.has_bytes {
             return Ok(Some(Proof::First));
         }
-        if let (Some(known), Some(size)) = (self.size, size)
+        if let (Some(known), Some(size)) = (extent.reported(), size)
             && known != size
         {
             return Err(Fault::Changed("its size differs"));

@@ -49,8 +49,8 @@ pub(in crate::core) enum Consequence {
 
 /// What the end of a stream is.
 pub(in crate::core) enum End {
-    /// The end of the resource, whose size is at most this.
-    Resource { most: u64 },
+    /// The end of the resource.
+    Resource,
     /// The end that the core gave to this stream. The resource goes on.
     Stream,
     /// A fault.

@@ -207,7 +207,7 @@ fn a_buffer_that_discards_all_missing_bytes_has_ended_and_is_not_complete() {
     world.next_bytes();
     world.set_limits(Some(0), None);
     assert_eq!((world.published.start, world.published.size), (SIZE, Some(SIZE)));
-    assert_eq!((world.published.state, world.published.streams), (State::Waiting, 0));
+    assert_eq!((world.published.state, world.published.streams), (State::Ended, 0));
     assert!(world.ids().is_empty());
 }
 

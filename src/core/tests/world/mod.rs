@@ -218,7 +218,7 @@ impl World {
                 match result {
                     Ok(Answered::Found(Found::Bytes(pieces))) => self.answer(token, Ok(pieces.join())),
                     Ok(Answered::End(_) | Answered::Ranges(_) | Answered::Done) => {
-                        self.answer(token, Ok(Bytes::new()))
+                        self.answer(token, Ok(Bytes::new()));
                     }
                     Err(error) => self.answer(token, Err(error)),
                     Ok(Answered::Found(Found::Lent(lent))) => {
