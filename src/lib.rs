@@ -178,10 +178,9 @@
 //!    streams filled. Replies of up to 1 KiB are copies, unless they are a large part of a small block, and
 //!    so are the newest bytes of a block, up to 4 KiB, while a stream fills it. The actor sends pieces of
 //!    memory and slices of the store, and the caller's task copies them. So no read waits while the bytes of
-//!    another one are copied. Once the actor has lent a slice, callers read *settled* bytes without asking it,
-//!    where the store can read them without waiting. Settled are the stored bytes from offset 0 on, up to the
-//!    first missing byte less the read-ahead. If the stream has ended, or with `read_ahead(u64::MAX)`, they are
-//!    all stored bytes from offset 0 on. No bytes are settled once the store has had a limit.
+//!    another one are copied. The caller's task reads a slice without waiting, if the store can do that. Otherwise a
+//!    disk thread reads it, up to 1 MiB at a time; at most eight such reads run at once. If the place of a slice was
+//!    used again before the slice was read, the caller asks the actor again.
 //!
 //! ## Pulling
 //!
@@ -312,8 +311,8 @@
 //!     longer one, before one at whose end another stream goes on, and where nothing is missing after it. If such a
 //!     stop is among the next 64 loaded ranges at the opening, [`OpenAt::end`] is its offset.
 //! 26. Read-ahead counts from the ends of the last ranges delivered, one for each of up to 64 readers; for a source
-//!     that cannot jump, from the furthest byte delivered. A range that continues another one takes its place. Reads of
-//!     settled bytes do not count, because nothing is missing within the read-ahead after them. A stream that is open
+//!     that cannot jump, from the furthest byte delivered. A range that continues another one takes its place. If there
+//!     are more readers, one that misses no byte within its read-ahead is the first to leave. A stream that is open
 //!     reads ahead. Read-ahead opens, moves or retries a stream only with `read_ahead(u64::MAX)`, or for a reader that
 //!     reads in order, is slower than its stream, and has less than half of its read-ahead left (at most one turn):
 //!     this reader gets a stream that is not needed elsewhere, before it has to wait. So a hole that no open stream
@@ -330,16 +329,15 @@
 //!     [`Discarded`](ErrorKind::Discarded), and [`Error::kept_from`] is the first offset that is kept.
 //!     [`skip_discarded`](BufferReader::skip_discarded) moves a reader there. Bytes that no read has got are discarded
 //!     only while a request waits for missing bytes and memory is full. A stream that only reads ahead pauses instead.
-//!     A discarded byte is not fetched again by read-ahead. Settled bytes (rule 5) count as read when the store gets a
-//!     limit. An exact read gets its bytes in parts, as they arrive, so it may be longer than the limits, and reads do
-//!     not discard each other's bytes. A [`load`](BufferHandle::load) or [`load_range`](BufferHandle::load_range) of a
+//!     A discarded byte is not fetched again by read-ahead. An exact read gets its bytes in parts, as they arrive, so it
+//!     may be longer than the limits, and reads do not discard each other's bytes. A [`load`](BufferHandle::load) or [`load_range`](BufferHandle::load_range) of a
 //!     known range of more than `max_memory` and `max_disk` together fails with
 //!     [`InvalidInput`](ErrorKind::InvalidInput). A smaller one ends when each of its bytes has arrived once, even if
 //!     other requests have discarded some of them since. [`spill`](BufferHandle::spill) moves as many bytes as fit.
 //! 28. [`set_max_memory`](BufferHandle::set_max_memory) and [`set_max_disk`](BufferHandle::set_max_disk) change
 //!     the limits at any time, and resolve when the new limit is met and the store was told which places are
 //!     free ([`SpillStore::discard`]). A lower limit on disk discards bytes whether they were read or not. A read
-//!     of them that has begun on a disk thread gets its bytes. If a write fails, the call gets its error, and
+//!     of them that has begun is decided anew, unless it ends before. If a write fails, the call gets its error, and
 //!     the limit is changed all the same.
 //! 29. Bytes are moved to the store by blocks of 256 KiB, which may have gaps. A block that no stream is
 //!     filling may be written, in the order in which the blocks began to arrive. If memory has no room for
