@@ -370,7 +370,7 @@ impl Builder {
         // enough of those would lock out all others.
         let (requests, received) = mpsc::unbounded_channel();
         let shared = Arc::<Shared>::default();
-        let store = StoreIo::new(store, self.spawner);
+        let store = StoreIo::new(store, self.spawner, span.clone());
         let (snapshots, lender, actor) =
             StreamBuffer::new(received, streams, core, store, Arc::clone(&shared), span);
         (BufferHandle::new(requests, snapshots, shared, lender), actor)

@@ -22,14 +22,13 @@ use self::shared::Shared;
 use self::streams::Streams;
 use self::timer::{NoTimer, Timer};
 use self::work::Work;
-use crate::core::lent::Found;
-use crate::core::memory::{BLOCK, Pieces};
-use crate::core::question::{Answer, Question};
+use crate::core::memory::BLOCK;
+use crate::core::question::Question;
 use crate::core::{Action, Core, Event, Token};
 use crate::error::Error;
 use crate::panics;
 use crate::progress::Snapshot;
-use crate::store::io::{StoreIo, StoreRead};
+use crate::store::io::StoreIo;
 use crate::store::lender::Lender;
 use crate::store::threads::Job;
 
@@ -51,7 +50,7 @@ pub struct StreamBuffer {
     inbox: Inbox,
     streams: Streams,
     core: Core<Reply>,
-    store: StoreIo<Reply>,
+    store: StoreIo,
     snapshots: watch::Sender<Snapshot>,
     shared: Arc<Shared>,
     span: Span,
@@ -75,7 +74,7 @@ impl StreamBuffer {
         requests: mpsc::UnboundedReceiver<Message>,
         streams: Streams,
         core: Core<Reply>,
-        store: StoreIo<Reply>,
+        store: StoreIo,
         shared: Arc<Shared>,
         span: Span,
     ) -> (watch::Receiver<Snapshot>, Arc<Lender>, Self) {
@@ -90,9 +89,8 @@ impl StreamBuffer {
 
     /// Serves the handles until the last one is dropped, or one of them closes the buffer.
     ///
-    /// Bytes are pulled and requests are answered only while this future is polled. Stored bytes that are
-    /// [settled](crate#reading) need no request. It yields to other tasks, even if the source is always ready. It
-    /// needs no tokio runtime: disk work is done on threads of its own.
+    /// Bytes are pulled and requests are answered only while this future is polled. It yields to other tasks, even if
+    /// the source is always ready. It needs no tokio runtime: disk work is done on threads of its own.
     ///
     /// # Cancel safety
     ///
@@ -229,21 +227,16 @@ impl StreamBuffer {
         if message.is_abandoned() {
             return;
         }
-        match &message.question {
-            Question::Read(_) => work.read(),
-            Question::SetLimits { max_disk: Some(bytes), .. } if *bytes < u64::MAX => self.store.limit(),
-            _ => {}
+        if matches!(message.question, Question::Read(_)) {
+            work.read();
         }
         if let Some(action) = self.core.handle_event(self.now, Event::Asked(message)) {
             self.perform(action, work);
         }
     }
 
-    /// Takes in finished reads and writes of the store.
+    /// Takes in a finished write of the store.
     fn poll_store(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready((token, result)) = self.store.poll_read(cx) {
-            token.send(result.map(|bytes| Answer::Found(Found::Bytes(Pieces::One(bytes)))));
-        }
         if let Poll::Ready((offset, result)) = self.store.poll_written(cx) {
             self.handle(match result {
                 Ok(()) => Event::Written,
@@ -342,9 +335,6 @@ impl StreamBuffer {
             Action::Reply { token, result } => {
                 work.request();
                 token.send(result);
-            }
-            Action::ReadStore { token, range, position } => {
-                self.store.read(StoreRead { token, range, position });
             }
             Action::WriteStore(write) => self.store.write(write),
             Action::Publish(snapshot) => {

@@ -248,18 +248,8 @@ impl Layout {
 
     /// Lends a range that the store holds in one place.
     #[inline]
-    pub(super) fn lend(&self, range: Range<u64>, settled: u64) -> Lent {
-        Lent { position: self.position(range.start), range, generation: self.generation, settled }
-    }
-
-    /// The end of the stored bytes that begin at offset 0 and that stay at their own offsets; 0 if there are
-    /// none. With a limit, bytes may leave the store.
-    #[inline]
-    pub(super) fn kept(&self) -> u64 {
-        match self.stored.look_up(0) {
-            (true, end) if !self.is_limited() => end,
-            _ => 0,
-        }
+    pub(super) fn lend(&self, range: Range<u64>) -> Lent {
+        Lent { position: self.position(range.start), range, generation: self.generation }
     }
 
     /// Counts a write. Without a limit, each byte has its own place, and no place is reused.

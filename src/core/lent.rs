@@ -1,4 +1,4 @@
-//! The answer to a read: bytes, or a slice of the store that the caller reads itself.
+//! The answer to a read: bytes, or a slice of the store that the caller reads.
 
 use std::ops::Range;
 
@@ -10,16 +10,6 @@ pub(crate) enum Found {
     Bytes(Pieces),
     /// A part of the range that the store holds.
     Lent(Lent),
-}
-
-impl Found {
-    /// The number of bytes.
-    pub(crate) fn len(&self) -> u64 {
-        match self {
-            Self::Bytes(pieces) => pieces.len() as u64,
-            Self::Lent(lent) => lent.len(),
-        }
-    }
 }
 
 impl Default for Found {
@@ -38,9 +28,6 @@ pub(crate) struct Lent {
     pub(crate) position: u64,
     /// How many writes had been decided that may reuse places of the store. Later ones may reuse these.
     pub(crate) generation: u64,
-    /// The end of the *settled* bytes. The store has all bytes before it at their own offsets, and no decision
-    /// depends on reads of them. So callers may read them without a request.
-    pub(crate) settled: u64,
 }
 
 impl Lent {

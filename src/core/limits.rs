@@ -61,11 +61,6 @@ impl<T: Token> Core<T> {
         self.note_discards(&kept);
         let is_first = self.layout.is_limited() && !was_limited;
         if is_first {
-            // Callers may have read these bytes without a request. If they did not count as read, read-ahead
-            // might wait for reads that have taken place already.
-            if self.reported_settled > 0 && !self.feeds.can_jump() {
-                self.delivered.note(self.now, (0, self.reported_settled), 1, || 0);
-            }
             // From now on a request waits for one block at a time.
             self.waiters.wake_if(|_| true);
         }

@@ -89,14 +89,11 @@ pub(crate) enum Event<T> {
 /// What the driver has to do.
 pub(crate) enum Action<T> {
     /// Send this reply. The answer to a read may hold fewer bytes than asked for: the caller asks again
-    /// for the rest. An answer without bytes means that the stream ends at or before the offset. A slice of the store
-    /// is only for a caller that can read it.
+    /// for the rest. An answer without bytes means that the stream ends at or before the offset. The
+    /// caller reads a slice of the store itself, and asks again if the slice is not valid any more.
     Reply { token: T, result: Result<Answer, Error> },
-    /// Read `range` of the resource from the store, where it is at `position`, and send it to the token.
-    ReadStore { token: T, range: Range<u64>, position: u64 },
-    /// Write to the store, but not where a `ReadStore` still runs or waits. First make the slices that were
-    /// lent before invalid, if the write has a generation. Then report `Written` or `WriteFailed`. Only one
-    /// write runs at a time.
+    /// Write to the store. First make the slices that were lent before invalid, if the write has a generation. Then
+    /// report `Written` or `WriteFailed`. Only one write runs at a time.
     WriteStore(Write),
     /// Publish this snapshot.
     Publish(Snapshot),
@@ -152,8 +149,6 @@ pub(crate) struct Core<T> {
     delivered: Delivered,
     /// How far requests were searched for one that needs an opening.
     searched: Searched,
-    /// The end of the settled bytes that the last slice reported.
-    reported_settled: u64,
     /// Actions that became due together, first in, first out.
     due: VecDeque<Action<T>>,
     /// The progress that was published last.
@@ -201,7 +196,6 @@ impl<T: Token> Core<T> {
             decided_opening: now,
             delivered: Delivered::new(),
             searched: Searched::default(),
-            reported_settled: 0,
             due: VecDeque::new(),
             published,
             published_error: false,
@@ -241,7 +235,7 @@ impl<T: Token> Core<T> {
             return None;
         }
         let action = self.next_action();
-        let is_visible = matches!(action, Some(Action::Reply { .. } | Action::ReadStore { .. }) | None);
+        let is_visible = matches!(action, Some(Action::Reply { .. }) | None);
         if is_visible && let Some(publish) = self.unpublished() {
             // Progress is published before a reply, so that the caller sees both.
             if let Some(action) = action {

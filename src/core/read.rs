@@ -15,8 +15,6 @@ pub(crate) struct Read {
     /// In bytes. A range past `u64::MAX` ends there.
     pub(crate) len: u64,
     pub(crate) want: Want,
-    /// Whether the caller can read a slice of the store.
-    pub(crate) borrow: bool,
 }
 
 /// How much of its range a read waits for, and how much it gets.

@@ -43,7 +43,7 @@ impl Delivered {
 
     /// A range was delivered. Only delivered bytes count, not the bytes asked for: otherwise read-ahead
     /// would run ahead of its readers. Returns whether read-ahead may now reach further. `most` is how many
-    /// readers are kept. `settled` is the end of the bytes that are settled.
+    /// readers are kept. `is_served` says whether nothing is missing within the read-ahead of a reader that ends here.
     #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
     #[inline(always)]
     pub(super) fn note(
@@ -51,7 +51,7 @@ impl Delivered {
         now: Instant,
         (start, end): (u64, u64),
         most: usize,
-        settled: impl FnOnce() -> u64,
+        is_served: impl Fn(u64) -> bool,
     ) -> bool {
         // With one reader, the furthest delivery counts.
         let is_continued = |reader: &Reader| most == 1 || (start..=end).contains(&reader.end);
@@ -67,13 +67,11 @@ impl Delivered {
             return end > old.end;
         }
         if self.readers.len() >= most {
-            // Nothing is missing within the read-ahead after settled bytes. So a reader among them is of no use to
-            // read-ahead, and the first to leave.
-            let settled = settled();
-            if end < settled {
+            // A reader that needs no read-ahead is the first to leave.
+            if is_served(end) {
                 return false;
             }
-            let index = self.readers.iter().position(|reader| reader.end < settled).unwrap_or(0);
+            let index = self.readers.iter().position(|reader| is_served(reader.end)).unwrap_or(0);
             self.readers.remove(index);
         }
         self.readers.push(Reader { start, end, hurried: 0, at: now });
@@ -135,19 +133,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_settled_delivery_leaves_before_others() {
-        // Rule 26: a reader of settled bytes sends no request until it comes to their end. It takes no read-ahead from
-        // another reader then.
+    fn a_reader_that_needs_no_read_ahead_leaves_before_others() {
+        // Rule 26: a reader that misses nothing takes no read-ahead from another reader.
         let mut delivered = Delivered::new();
         let now = Instant::now();
-        let note = |delivered: &mut Delivered, start, settled| {
-            delivered.note(now, (start, start + 10), 2, || settled)
+        // Readers that end before `served` miss nothing.
+        let note = |delivered: &mut Delivered, start, served| {
+            delivered.note(now, (start, start + 10), 2, |end| end < served)
         };
         assert!(note(&mut delivered, 5000, 0));
         assert!(note(&mut delivered, 0, 0));
         assert!(note(&mut delivered, 1000, 1000));
         assert!(delivered.is_ahead(5010, 1) && delivered.is_ahead(1010, 1) && !delivered.is_ahead(10, 1));
-        // A read of settled bytes takes no place at all.
+        // A new one takes no place at all.
         assert!(!note(&mut delivered, 500, 1000));
         assert!(delivered.is_ahead(5010, 1) && delivered.is_ahead(1010, 1) && !delivered.is_ahead(510, 1));
         // Otherwise the oldest one leaves.

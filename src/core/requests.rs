@@ -2,14 +2,12 @@
 
 use std::ops::Range;
 
-use super::extent::Extent;
-use super::layout::Layout;
 use super::lent::Found;
 use super::memory::BLOCK;
 use super::question::{Answer, Asked, Question};
-use super::read::{Decision, Outcome, Read, decide, missing};
+use super::read::{Decision, Outcome, Read, Want, decide, missing};
 use super::readers::READERS_MOST;
-use super::{Action, Core, Limits, Token};
+use super::{Action, Core, Token};
 use crate::error::Error;
 
 impl<T: Token> Core<T> {
@@ -38,7 +36,9 @@ impl<T: Token> Core<T> {
                 self.waiters.park(missing, Asked { question: Question::Read(read), token });
                 None
             }
-            Decision::Act(outcome) => Some(self.carry_out(outcome, read.borrow, token)),
+            Decision::Act(outcome) => {
+                Some(Action::Reply { token, result: self.carry_out(outcome, read.want) })
+            }
         }
     }
 
@@ -77,8 +77,8 @@ impl<T: Token> Core<T> {
                 None
             }
             Decision::Act(outcome) => {
-                let borrow = matches!(&question, Question::Read(read) if read.borrow);
-                Some(self.carry_out(outcome, borrow, token))
+                let want = if let Question::Read(read) = &question { read.want } else { Want::Piece };
+                Some(Action::Reply { token, result: self.carry_out(outcome, want) })
             }
         }
     }
@@ -128,11 +128,11 @@ impl<T: Token> Core<T> {
         decide(read, &self.layout, &self.extent, &self.delivered)
     }
 
-    /// What the driver has to do for a read that is answered.
+    /// The answer to a request.
     #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
     #[inline(always)]
-    fn carry_out(&mut self, outcome: Outcome, borrow: bool, token: T) -> Action<T> {
-        let result = match outcome {
+    fn carry_out(&mut self, outcome: Outcome, want: Want) -> Result<Answer, Error> {
+        match outcome {
             Outcome::Nothing => Ok(Answer::Found(Found::default())),
             Outcome::End(end) => Ok(Answer::End(end)),
             Outcome::Ranges => Ok(Answer::Ranges(self.layout.ranges())),
@@ -143,24 +143,20 @@ impl<T: Token> Core<T> {
                 self.deliver(start, start + pieces.len() as u64);
                 Ok(Answer::Found(Found::Bytes(pieces)))
             }
-            Outcome::Stored(range) if borrow => {
-                self.lend(&range);
-                self.reported_settled = settled(&self.layout, &self.limits, &self.extent);
-                Ok(Answer::Found(Found::Lent(self.layout.lend(range, self.reported_settled))))
-            }
             Outcome::Stored(range) => {
-                self.deliver(range.start, range.end);
-                let position = self.layout.position(range.start);
-                return Action::ReadStore { token, range, position };
+                self.lend(&range, want);
+                Ok(Answer::Found(Found::Lent(self.layout.lend(range))))
             }
-        };
-        Action::Reply { token, result }
+        }
     }
 
     /// Notes that a range of the store was lent. With a limit on disk, delivered bytes may be discarded, and the
-    /// caller has not read these bytes yet. So its block counts as delivered only when a read starts at its end.
-    fn lend(&mut self, range: &Range<u64>) {
-        if !self.layout.is_limited() {
+    /// caller has not read these bytes yet. So their block counts as delivered only when a read starts at its end. An
+    /// exact read counts at once where bytes can be fetched again: otherwise readers at random offsets would leave
+    /// all blocks unread.
+    fn lend(&mut self, range: &Range<u64>, want: Want) {
+        let is_read = want == Want::Exact && self.feeds.can_jump();
+        if !self.layout.is_limited() || is_read {
             return self.deliver(range.start, range.end);
         }
         let at = range.start;
@@ -184,23 +180,14 @@ impl<T: Token> Core<T> {
     #[expect(clippy::inline_always, reason = "a part of the path of a read that is answered at once")]
     #[inline(always)]
     fn note(&mut self, start: u64, end: u64) {
-        let settled = || settled(&self.layout, &self.limits, &self.extent);
         let most = if self.feeds.can_jump() { READERS_MOST } else { 1 };
-        self.dirty |= self.delivered.note(self.now, (start, end), most, settled);
+        let (layout, read_ahead) = (&self.layout, self.limits.read_ahead);
+        let loads_all = read_ahead == u64::MAX || self.extent.ending().is_some();
+        let is_served = |at| loads_all || layout.first_missing(at) - at >= read_ahead;
+        self.dirty |= self.delivered.note(self.now, (start, end), most, is_served);
         if most > 1 {
-            let layout = &self.layout;
             self.delivered
                 .note_lead(self.now, end - start, self.feeds.reach(), |at| layout.first_missing(at) - at);
         }
     }
-}
-
-/// The end of the settled bytes. A read near the first missing byte moves the read-ahead, so the bytes there are
-/// not settled.
-fn settled(layout: &Layout, limits: &Limits, extent: &Extent) -> u64 {
-    let kept = layout.kept();
-    if kept == 0 || limits.read_ahead == u64::MAX || extent.ending().is_some() {
-        return kept;
-    }
-    kept.min(layout.first_missing(0).saturating_sub(limits.read_ahead))
 }

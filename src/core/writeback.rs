@@ -42,11 +42,6 @@ pub(crate) struct Write {
 }
 
 impl Write {
-    /// Whether it changes bytes of this place of the store.
-    pub(crate) fn changes(&self, place: &Range<u64>) -> bool {
-        self.places().any(|changed| changed.start < place.end && place.start < changed.end)
-    }
-
     /// The places of the store whose bytes it changes.
     pub(crate) fn places(&self) -> impl Iterator<Item = Range<u64>> {
         let written = self.bytes.iter().map(|(start, bytes)| *start..*start + bytes.len() as u64);

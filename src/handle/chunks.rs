@@ -9,12 +9,13 @@ use bytes::{Bytes, BytesMut};
 use tokio_stream::Stream;
 
 use super::pending_read::PendingRead;
-use super::turn::Turn;
+use super::slices::poll_budget;
 use super::{BufferHandle, to_offset_and_len};
 use crate::core::lent::{Found, Lent};
 use crate::core::memory::BLOCK;
 use crate::core::read::{Read, Want};
 use crate::error::Error;
+use crate::store::lender::Tried;
 
 /// The longest piece that is read from the store at once, about 10 microseconds of copying.
 const PIECE: usize = 64 * 1024;
@@ -34,7 +35,6 @@ pub struct Chunks {
     left: u64,
     /// The slice of the store that the last reply lent.
     lent: Option<Lent>,
-    turn: Turn,
     /// The error of an invalid range. The first poll yields it.
     invalid: Option<Error>,
 }
@@ -65,15 +65,7 @@ impl BufferHandle {
             Ok((offset, len)) => (offset, len, None),
             Err(error) => (error.offset(), 0, Some(error)),
         };
-        Chunks {
-            handle: self.clone(),
-            pending: PendingRead::default(),
-            offset,
-            left,
-            lent: None,
-            turn: Turn::default(),
-            invalid,
-        }
+        Chunks { handle: self.clone(), pending: PendingRead::default(), offset, left, lent: None, invalid }
     }
 }
 
@@ -96,52 +88,50 @@ impl Stream for Chunks {
             return Poll::Ready(None);
         }
         let this = &mut *self;
-        let mut borrow = this.handle.lender.can_lend();
-        loop {
-            if this.lent.is_some() {
-                ready!(this.turn.poll(cx));
-            }
+        let piece = loop {
             if let Some(part) = this.lent.as_ref().and_then(|lent| lent.from(this.offset)) {
-                if let Some(piece) = this.read(&part) {
-                    this.turn.read(piece.len());
-                    return Poll::Ready(Some(Ok(this.advanced_by(piece))));
+                match ready!(this.poll_slice(cx, &part)) {
+                    Ok(Some(piece)) => break Ok(piece),
+                    Ok(None) => {}
+                    Err(error) => break Err(error),
                 }
-                borrow = false;
             }
             this.lent = None;
-            let read =
-                Read { offset: this.offset, len: this.left.min(BLOCK as u64), want: Want::Piece, borrow };
-            let piece = match ready!(this.pending.poll_piece(cx, &this.handle, read)) {
-                Ok(Found::Bytes(pieces)) => Ok(pieces.join()),
-                Ok(Found::Lent(lent)) => {
-                    this.lent = Some(lent);
-                    continue;
-                }
-                Err(error) => Err(error),
-            };
-            return Poll::Ready(match piece {
-                Ok(piece) if !piece.is_empty() => Some(Ok(this.advanced_by(piece))),
-                ended => {
-                    this.left = 0;
-                    ended.err().map(Err)
-                }
-            });
-        }
+            let read = Read { offset: this.offset, len: this.left.min(BLOCK as u64), want: Want::Piece };
+            match ready!(this.pending.poll_piece(cx, &this.handle, read)) {
+                Ok(Found::Bytes(pieces)) => break Ok(pieces.join()),
+                Ok(Found::Lent(lent)) => this.lent = Some(lent),
+                Err(error) => break Err(error),
+            }
+        };
+        Poll::Ready(match piece {
+            Ok(piece) if !piece.is_empty() => {
+                this.offset += piece.len() as u64;
+                this.left -= piece.len() as u64;
+                Some(Ok(piece))
+            }
+            ended => {
+                this.left = 0;
+                ended.err().map(Err)
+            }
+        })
     }
 }
 
 impl Chunks {
-    /// Reads the first bytes of a slice of the store, if that is possible without waiting.
-    fn read(&self, part: &Lent) -> Option<Bytes> {
-        let mut bytes = BytesMut::zeroed(usize::try_from(part.len()).unwrap_or(PIECE).min(PIECE));
-        self.handle.lender.read(part, &mut bytes).then(|| bytes.freeze())
-    }
-
-    /// Moves the position behind a piece that is yielded.
-    fn advanced_by(&mut self, piece: Bytes) -> Bytes {
-        self.offset += piece.len() as u64;
-        self.left -= piece.len() as u64;
-        piece
+    /// The first bytes of a slice of the store; `None` if it is not valid any more.
+    fn poll_slice(&mut self, cx: &mut Context<'_>, part: &Lent) -> Poll<Result<Option<Bytes>, Error>> {
+        if !self.pending.is_reading_slice() {
+            let len = usize::try_from(part.len()).unwrap_or(PIECE).min(PIECE);
+            ready!(poll_budget(cx, len));
+            let mut bytes = BytesMut::zeroed(len);
+            match self.handle.lender.try_read(part, &mut bytes) {
+                Tried::Read => return Poll::Ready(Ok(Some(bytes.freeze()))),
+                Tried::Stale => return Poll::Ready(Ok(None)),
+                Tried::Waits => {}
+            }
+        }
+        self.pending.poll_slice(cx, &self.handle, part)
     }
 }
 

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 use super::BufferHandle;
 use crate::core::lent::Lent;
 use crate::core::memory::Pieces;
+use crate::error::Error;
+use crate::store::lender::Tried;
 
 /// The most bytes of a read that a caller's task copies in one poll, and about the longest time. Other tasks of the
 /// thread wait that long. Copying these bytes takes about 5 microseconds, but up to 50 into new memory. So the
@@ -25,8 +27,8 @@ pub(super) trait Target {
     /// Adds these bytes.
     fn put(&mut self, bytes: &[u8]);
 
-    /// Adds `len` bytes that `read` fills in. They do not count if it returns `false`.
-    fn fill(&mut self, len: usize, read: impl FnOnce(&mut [u8]) -> bool) -> bool;
+    /// Adds `len` bytes that `read` fills in. They count only if it has read them.
+    fn fill(&mut self, len: usize, read: impl FnOnce(&mut [u8]) -> Tried) -> Tried;
 }
 
 /// Bytes that are joined in new memory. It is allocated with the first of them: a read that waits holds none.
@@ -61,17 +63,17 @@ impl Target for Joined {
         self.bytes.extend_from_slice(bytes);
     }
 
-    fn fill(&mut self, len: usize, read: impl FnOnce(&mut [u8]) -> bool) -> bool {
+    fn fill(&mut self, len: usize, read: impl FnOnce(&mut [u8]) -> Tried) -> Tried {
         self.allocate();
         let start = self.bytes.len();
         self.bytes.resize(start + len, 0);
-        let is_read = self.bytes.get_mut(start..).is_some_and(read);
-        match start {
-            _ if is_read => {}
-            0 => self.bytes = BytesMut::new(),
+        let tried = self.bytes.get_mut(start..).map_or(Tried::Stale, read);
+        match (start, &tried) {
+            (_, Tried::Read) => {}
+            (0, _) => self.bytes = BytesMut::new(),
             _ => self.bytes.truncate(start),
         }
-        is_read
+        tried
     }
 }
 
@@ -100,13 +102,13 @@ impl Target for Filled<'_> {
         }
     }
 
-    fn fill(&mut self, len: usize, read: impl FnOnce(&mut [u8]) -> bool) -> bool {
+    fn fill(&mut self, len: usize, read: impl FnOnce(&mut [u8]) -> Tried) -> Tried {
         let end = self.len + len;
-        let is_read = self.buf.get_mut(self.len..end).is_some_and(read);
-        if is_read {
+        let tried = self.buf.get_mut(self.len..end).map_or(Tried::Stale, read);
+        if let Tried::Read = tried {
             self.len = end;
         }
-        is_read
+        tried
     }
 }
 
@@ -145,19 +147,24 @@ pub(super) async fn copy(pieces: Pieces, target: &mut impl Target) {
 }
 
 impl BufferHandle {
-    /// Reads a slice of the store. Returns whether all of it was read: if not, the rest of it was
-    /// overwritten, or cannot be read without waiting.
-    pub(super) async fn copy_lent(&self, lent: &Lent, target: &mut impl Target) -> bool {
+    /// Reads a slice of the store, as far as it stays valid.
+    pub(super) async fn copy_lent(&self, lent: Lent, target: &mut impl Target) -> Result<(), Error> {
         let mut pace = Pace::new(usize::try_from(lent.len()).unwrap_or(usize::MAX));
-        let mut next = Some(lent.clone());
+        let mut next = Some(lent);
         while let Some(part) = next {
-            let len = usize::try_from(part.len()).unwrap_or(usize::MAX).min(COPY_STEP);
+            let mut len = usize::try_from(part.len()).unwrap_or(usize::MAX).min(COPY_STEP);
             pace.step(len).await;
-            if !target.fill(len, |buf| self.lender.read(&part, buf)) {
-                return false;
+            match target.fill(len, |buf| self.lender.try_read(&part, buf)) {
+                Tried::Read => {}
+                Tried::Stale => return Ok(()),
+                Tried::Waits => {
+                    let Some(bytes) = self.wait_for_slice(part.clone()).await? else { return Ok(()) };
+                    len = bytes.len();
+                    copy(Pieces::One(bytes), target).await;
+                }
             }
             next = part.from(part.range.start + len as u64);
         }
-        true
+        Ok(())
     }
 }

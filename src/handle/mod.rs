@@ -1,4 +1,4 @@
-//! The handle asks: it sends a message to the actor and awaits the reply. It reads settled bytes by itself.
+//! The handle asks: it sends a message to the actor and awaits the reply. It reads slices of the store by itself.
 
 use std::fmt;
 use std::ops::{Bound, Deref, RangeBounds};
@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::actor::message::{self, AnswerFuture, Message};
 use crate::actor::shared::Shared;
-use crate::core::lent::{Found, Lent};
+use crate::core::lent::Found;
 use crate::core::question::{Answer, Question};
 use crate::core::read::{Read, Want};
 use crate::error::Error;
@@ -26,7 +26,7 @@ mod pending_read;
 mod read;
 mod reader;
 mod save;
-mod turn;
+mod slices;
 mod updates;
 mod weak;
 
@@ -375,23 +375,10 @@ impl BufferHandle {
         if self.is_closed() { None } else { self.progress().size }
     }
 
-    /// A slice of the settled bytes from `offset` on, of at most `most` bytes. It is read without a request.
-    fn settled(&self, offset: u64, most: u64) -> Option<Lent> {
-        let settled = self.lender.settled();
-        let range = offset..settled.min(offset.saturating_add(most));
-        if range.is_empty() || self.is_closed() {
-            return None;
-        }
-        self.shared.note_read(tokio::time::Instant::now().into_std());
-        // Places are used again by writes of later generations only.
-        Some(Lent { range, position: offset, generation: 0, settled })
-    }
-
     /// Asks for an exact range of at most [`ASK_MOST`] bytes. The reply may hold only its first bytes;
-    /// then the caller asks for the rest. A reply without bytes means that the stream ends there. With
-    /// `borrow`, the reply may be a slice of the store.
-    fn ask_exact(&self, offset: u64, len: u64, borrow: bool) -> AnswerFuture<Found, &Shared> {
-        let read = Read { offset, len: len.min(ASK_MOST), want: Want::Exact, borrow };
+    /// then the caller asks for the rest. A reply without bytes means that the stream ends there.
+    fn ask_exact(&self, offset: u64, len: u64) -> AnswerFuture<Found, &Shared> {
+        let read = Read { offset, len: len.min(ASK_MOST), want: Want::Exact };
         self.ask(Question::Read(read), Answer::found)
     }
 

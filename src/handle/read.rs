@@ -1,16 +1,13 @@
 //! Reads by offset. The actor sends pieces and slices of the store, and the caller's own task copies them.
 
-use std::future::poll_fn;
 use std::ops::RangeBounds;
 
 use bytes::Bytes;
-use futures::future::Either;
 
 use super::copying::{Filled, Joined, Target, copy};
-use super::turn::Turn;
-use super::{ASK_MOST, BufferHandle, to_offset_and_len};
-use crate::core::lent::{Found, Lent};
-use crate::core::memory::{BLOCK, Pieces};
+use super::{BufferHandle, to_offset_and_len};
+use crate::core::lent::Found;
+use crate::core::memory::Pieces;
 use crate::core::question::{Answer, Question};
 use crate::core::read::{Read, Want};
 use crate::error::Error;
@@ -86,7 +83,7 @@ impl BufferHandle {
         let len = buf.len() as u64;
         let mut into = Filled::new(buf);
         if len > 0 {
-            let found = self.part(offset, len, self.lender.can_lend()).await?;
+            let found = self.ask_exact(offset, len).await?;
             self.copy_all(offset, len, found, &mut into).await?;
         }
         Ok(into.len())
@@ -121,23 +118,16 @@ impl BufferHandle {
     /// # }
     /// ```
     pub async fn read_some(&self, offset: u64, max: usize) -> Result<Bytes, Error> {
-        let mut borrow = self.lender.can_lend();
         loop {
-            let read = Read { offset, len: max as u64, want: Want::Piece, borrow };
-            let settled = if borrow { self.settled(offset, (max as u64).min(BLOCK as u64)) } else { None };
-            let found = match settled {
-                Some(lent) => in_turn(lent).await?,
-                None => self.ask(Question::Read(read), Answer::found).await?,
-            };
-            match found {
+            let read = Read { offset, len: max as u64, want: Want::Piece };
+            match self.ask(Question::Read(read), Answer::found).await? {
                 Found::Bytes(pieces) => return Ok(pieces.join()),
                 Found::Lent(lent) => {
                     let mut joined = Joined::with_capacity(lent.len());
-                    self.copy_lent(&lent, &mut joined).await;
+                    self.copy_lent(lent, &mut joined).await?;
                     if joined.len() > 0 {
                         return Ok(joined.freeze());
                     }
-                    borrow = false;
                 }
             }
         }
@@ -175,7 +165,7 @@ impl BufferHandle {
     }
 
     async fn read_exact(&self, offset: u64, len: u64) -> Result<Bytes, Error> {
-        let found = self.part(offset, len, self.lender.can_lend()).await?;
+        let found = self.ask_exact(offset, len).await?;
         let exists = match found {
             Found::Bytes(Pieces::One(piece)) if piece.len() as u64 == len || piece.is_empty() => {
                 return Ok(piece);
@@ -194,17 +184,6 @@ impl BufferHandle {
         Ok(joined.freeze())
     }
 
-    /// The next bytes of an exact read. With `borrow`, they may be a slice of the store.
-    #[inline]
-    fn part(&self, offset: u64, len: u64, borrow: bool) -> impl Future<Output = Result<Found, Error>> {
-        // All of the range must be settled: a read that has to wait holds no memory meanwhile.
-        let is_settled = borrow && offset.saturating_add(len) <= self.lender.settled();
-        match if is_settled { self.settled(offset, len.min(ASK_MOST)) } else { None } {
-            Some(lent) => Either::Left(in_turn(lent)),
-            None => Either::Right(self.ask_exact(offset, len, borrow)),
-        }
-    }
-
     /// Copies the bytes of an exact read, and asks for the rest of them until the stream ends. `found` is
     /// the first reply.
     async fn copy_all(
@@ -215,27 +194,16 @@ impl BufferHandle {
         target: &mut impl Target,
     ) -> Result<(), Error> {
         loop {
-            let borrow = match found {
+            match found {
                 Found::Bytes(pieces) if pieces.len() == 0 => return Ok(()),
-                Found::Bytes(pieces) => {
-                    copy(pieces, target).await;
-                    self.lender.can_lend()
-                }
-                Found::Lent(lent) => self.copy_lent(&lent, target).await && self.lender.can_lend(),
-            };
+                Found::Bytes(pieces) => copy(pieces, target).await,
+                Found::Lent(lent) => self.copy_lent(lent, target).await?,
+            }
             let done = target.len() as u64;
             if done >= len {
                 return Ok(());
             }
-            found = self.part(offset.saturating_add(done), len - done, borrow).await?;
+            found = self.ask_exact(offset.saturating_add(done), len - done).await?;
         }
     }
-}
-
-/// Lets other tasks run, if it is their turn, before a slice is read without a request.
-async fn in_turn(lent: Lent) -> Result<Found, Error> {
-    let mut turn = Turn::default();
-    poll_fn(|cx| turn.poll(cx)).await;
-    turn.read(usize::try_from(lent.len()).unwrap_or(usize::MAX));
-    Ok(Found::Lent(lent))
 }

@@ -11,10 +11,12 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 
 use super::BufferHandle;
 use super::pending_read::PendingRead;
-use super::turn::Turn;
+use super::slices::poll_budget;
 use crate::core::lent::{Found, Lent};
 use crate::core::memory::BLOCK;
 use crate::core::read::{Read, Want};
+use crate::error::Error;
+use crate::store::lender::Tried;
 
 /// The number of bytes that a sequential reader asks for at a time. Of bytes that were delivered before, one
 /// message brings four blocks.
@@ -23,6 +25,7 @@ const RUN: u64 = 4 * BLOCK as u64;
 /// From this many bytes on, spilled bytes are read directly into the memory of the caller. A call for fewer
 /// bytes costs more than copying them.
 const DIRECT: usize = 16 * 1024;
+const DIRECT_MOST: usize = 256 * 1024;
 
 /// The number of spilled bytes that are read at once for short reads: by a sequential reader, and by one that
 /// has just jumped and may jump again.
@@ -86,7 +89,6 @@ pub struct BufferReader {
     following: VecDeque<Bytes>,
     /// The slice of the store that the last reply lent. It holds no bytes.
     lent: Option<Lent>,
-    turn: Turn,
     /// Whether the last piece was read to its end, and the next bytes are read now.
     in_order: bool,
     /// The distance from the end to seek to, once the size is known.
@@ -128,7 +130,6 @@ impl BufferHandle {
             piece_start: offset,
             following: VecDeque::new(),
             lent: None,
-            turn: Turn::default(),
             in_order: false,
             from_end: None,
         }
@@ -207,7 +208,6 @@ impl BufferReader {
             // The future of this seek was dropped, and its request is not the one of this read.
             self.pending.cancel();
         }
-        let mut borrow = self.handle.lender.can_lend();
         while self.at_hand().is_empty() {
             // A reader that waits must not keep a block alive that has left memory.
             let spent = std::mem::take(&mut self.piece);
@@ -219,23 +219,19 @@ impl BufferReader {
                 self.piece = piece;
                 continue;
             }
-            if self.lent.is_some() {
-                ready!(self.turn.poll(cx));
-            }
-            if let Some(lent) = self.lent.take() {
+            if let Some(lent) = self.lent.clone() {
                 if let Some(part) = lent.from(self.position) {
-                    borrow = self.read_lent(&part, spent, buf.as_deref_mut());
-                    if borrow {
-                        self.lent = Some(lent);
+                    if ready!(self.poll_lent(cx, &part, spent, buf.as_deref_mut()))? {
                         break;
                     }
                 } else {
                     self.in_order = self.position == lent.range.end;
                 }
+                self.lent = None;
             }
             // Only a sequential reader fetches several blocks.
             let want = if self.in_order { Want::Run } else { Want::Piece };
-            let read = Read { offset: self.position, len: RUN, want, borrow };
+            let read = Read { offset: self.position, len: RUN, want };
             match ready!(self.pending.poll_piece(cx, &self.handle, read))? {
                 Found::Bytes(pieces) => {
                     (self.piece, self.following) = pieces.split_first();
@@ -248,31 +244,55 @@ impl BufferReader {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads the first bytes of a slice of the store, if that needs no waiting: into `buf`, or into a piece that
-    /// uses the memory of the `spent` one again.
-    fn read_lent(&mut self, part: &Lent, spent: Bytes, buf: Option<&mut ReadBuf<'_>>) -> bool {
-        let len = usize::try_from(part.len()).unwrap_or(usize::MAX);
-        if let Some(buf) = buf.filter(|buf| buf.remaining() >= DIRECT) {
-            let len = len.min(buf.remaining()).min(Turn::most(DIRECT));
-            let is_read = self.handle.lender.read(part, buf.initialize_unfilled_to(len));
-            if is_read {
+    /// Reads the first bytes of a slice of the store: directly into `buf` if it has space for many. Returns whether
+    /// the slice is still valid.
+    fn poll_lent(
+        &mut self,
+        cx: &mut Context<'_>,
+        part: &Lent,
+        spent: Bytes,
+        buf: Option<&mut ReadBuf<'_>>,
+    ) -> Poll<Result<bool, Error>> {
+        if !self.pending.is_reading_slice() {
+            let buf = buf.filter(|buf| buf.remaining() >= DIRECT);
+            let most = match &buf {
+                Some(buf) => buf.remaining().min(DIRECT_MOST),
+                None if self.in_order => AHEAD,
+                None => AFTER_JUMP,
+            };
+            let len = usize::try_from(part.len()).unwrap_or(usize::MAX).min(most);
+            ready!(poll_budget(cx, len));
+            match self.try_lent(part, len, spent, buf) {
+                Tried::Read => return Poll::Ready(Ok(true)),
+                Tried::Stale => return Poll::Ready(Ok(false)),
+                Tried::Waits => {}
+            }
+        }
+        let Some(bytes) = ready!(self.pending.poll_slice(cx, &self.handle, part))? else {
+            return Poll::Ready(Ok(false));
+        };
+        (self.piece, self.piece_start) = (bytes, self.position);
+        Poll::Ready(Ok(true))
+    }
+
+    fn try_lent(&mut self, part: &Lent, len: usize, spent: Bytes, buf: Option<&mut ReadBuf<'_>>) -> Tried {
+        if let Some(buf) = buf {
+            let tried = self.handle.lender.try_read(part, buf.initialize_unfilled_to(len));
+            if let Tried::Read = tried {
                 buf.advance(len);
-                self.turn.read(len);
                 self.position += len as u64;
                 self.in_order = true;
             }
-            return is_read;
+            return tried;
         }
-        let most = if self.in_order { AHEAD } else { AFTER_JUMP };
         let spent = spent.try_into_mut().ok().filter(|spent| spent.capacity() <= AHEAD);
         let mut piece = spent.unwrap_or_default();
-        piece.resize(len.min(most), 0);
-        let is_read = self.handle.lender.read(part, &mut piece);
-        if is_read {
-            self.turn.read(piece.len());
+        piece.resize(len, 0);
+        let tried = self.handle.lender.try_read(part, &mut piece);
+        if let Tried::Read = tried {
             (self.piece, self.piece_start) = (piece.freeze(), self.position);
         }
-        is_read
+        tried
     }
 
     fn advance(&mut self, amount: usize) {

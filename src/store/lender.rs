@@ -1,21 +1,40 @@
 //! The store as handles use it: they read slices that the actor has lent to them.
 
+use std::convert::identity;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Weak};
 
-use super::access::try_read;
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tracing::Span;
+
+use super::access::{read_range, try_read};
 use super::owned::Owned;
 use super::threads::Spawner;
 use crate::core::lent::Lent;
 use crate::core::memory::number_of;
+use crate::error::Error;
 
 /// The number of generations that are kept.
 const ENTRIES: usize = 16;
 
-/// In place of the end of the settled bytes: the store has a limit. It is never unlimited again.
-const LIMITED: u64 = u64::MAX;
+/// The most reads that run on disk threads at once. More do not make a disk faster.
+const READS_AT_ONCE: usize = 8;
+
+/// The most bytes of one read on a disk thread.
+const READ_MOST: usize = 1024 * 1024;
+
+/// What became of an attempt to read a slice without waiting.
+pub(crate) enum Tried {
+    /// The bytes are right.
+    Read,
+    /// The store has to wait for the bytes.
+    Waits,
+    /// The slice is not valid any more, or the buffer has ended. The actor is to be asked again.
+    Stale,
+}
 
 /// Reads slices of the store for the handles of one buffer, and knows which slices are still valid.
 ///
@@ -29,19 +48,22 @@ pub(crate) struct Lender {
     /// The generation of the last write that was announced for each slot. Several slots share an entry, so a
     /// slice may count as invalid although it is valid.
     generations: [AtomicU64; ENTRIES],
-    /// The end of the settled bytes, as far as the actor has reported it with a slice; or `LIMITED`.
-    settled: AtomicU64,
+    /// A permit for each read on a disk thread.
+    permits: Arc<Semaphore>,
     spawner: Spawner,
+    /// The span of the buffer, for the events of its store.
+    span: Span,
 }
 
 impl Lender {
-    pub(super) fn new(store: &Arc<Owned>, spawner: Spawner) -> Self {
+    pub(super) fn new(store: &Arc<Owned>, spawner: Spawner, span: Span) -> Self {
         Self {
             store: Arc::downgrade(store),
             can_try: AtomicBool::new(true),
             generations: Default::default(),
-            settled: AtomicU64::new(0),
+            permits: Arc::new(Semaphore::new(READS_AT_ONCE)),
             spawner,
+            span,
         }
     }
 
@@ -50,48 +72,59 @@ impl Lender {
         &self.spawner
     }
 
-    /// Whether it is worth asking for a slice.
-    #[inline]
-    pub(crate) fn can_lend(&self) -> bool {
-        self.can_try.load(Ordering::Relaxed)
-    }
-
-    /// Fills `buf` with the first bytes of the slice, if it is still valid and the store has them without
-    /// waiting. Otherwise the content of `buf` is unspecified, and the caller has to ask the actor again.
-    pub(crate) fn read(&self, lent: &Lent, buf: &mut [u8]) -> bool {
-        let Some(store) = self.store.upgrade() else { return false };
-        match try_read(&**store, lent.position, buf) {
-            Ok(()) => {}
+    /// Fills `buf` with the first bytes of the slice, if the store has them without waiting. Unless they are read,
+    /// the content of `buf` is unspecified.
+    pub(crate) fn try_read(&self, lent: &Lent, buf: &mut [u8]) -> Tried {
+        if !self.can_try.load(Ordering::Relaxed) {
+            return Tried::Waits;
+        }
+        let Some(store) = self.store.upgrade() else { return Tried::Stale };
+        match store
+            .store()
+            .map_err(|error| error.kind())
+            .and_then(|store| try_read(store, lent.position, buf))
+        {
+            Ok(()) if self.is_valid(lent, buf.len()) => Tried::Read,
+            Ok(()) => Tried::Stale,
             Err(kind) => {
                 if kind == ErrorKind::Unsupported {
-                    // Do not ask again in vain: each attempt costs a message.
                     self.can_try.store(false, Ordering::Relaxed);
                 }
-                return false;
+                Tried::Waits
             }
         }
+    }
+
+    /// Reads the first bytes of the slice on a disk thread, at most 1 MiB. `None` if the slice is not valid any more.
+    ///
+    /// The read holds its permit and its memory until it has ended, whether its caller waits or not.
+    pub(crate) async fn read(&self, lent: Lent) -> Result<Option<Bytes>, Error> {
+        let (offset, len) =
+            (lent.range.start, usize::try_from(lent.len()).unwrap_or(READ_MOST).min(READ_MOST));
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let Some(store) = self.store.upgrade() else { return Ok(None) };
+        let position = lent.position;
+        let read = move || {
+            let bytes = store.store().and_then(|store| read_range(store, position, len));
+            drop(permit);
+            bytes
+        };
+        let job = self.span.in_scope(|| self.spawner.spawn(read));
+        let bytes = job.await.and_then(identity);
+        // First of all: the store may have given other bytes, or an error, because of a later write.
+        if !self.is_valid(&lent, len) {
+            return Ok(None);
+        }
+        bytes.map(Some).map_err(|error| Error::spill_read(offset, len as u64, error))
+    }
+
+    /// Whether the first `len` bytes of the slice, which were read before this call, are the right ones.
+    fn is_valid(&self, lent: &Lent, len: usize) -> bool {
         // Read the generation after the bytes, so that bytes of a later write are never taken for valid.
         fence(Ordering::Acquire);
-        let place = lent.position..lent.position + buf.len() as u64;
-        if lent.settled > self.settled.load(Ordering::Relaxed) {
-            // The maximum, because the store may have got a limit meanwhile.
-            self.settled.fetch_max(lent.settled, Ordering::Release);
-        }
+        let place = lent.position..lent.position + len as u64;
         self.generations_of(&place).all(|last| last.load(Ordering::Relaxed) <= lent.generation)
-    }
-
-    /// The end of the settled bytes, which need no request; 0 if there are none.
-    pub(crate) fn settled(&self) -> u64 {
-        match self.settled.load(Ordering::Acquire) {
-            LIMITED => 0,
-            end if self.can_lend() => end,
-            _ => 0,
-        }
-    }
-
-    /// The store gets a limit. No byte is settled from now on.
-    pub(super) fn limit(&self) {
-        self.settled.store(LIMITED, Ordering::Relaxed);
     }
 
     /// A write is going to start that changes these places. Earlier slices of them are not valid any more.

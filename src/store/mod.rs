@@ -92,7 +92,8 @@ pub trait SpillStore: Send + Sync + 'static {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize>;
 
     /// Reads bytes at an offset and returns how many there were; 0 inside a range that was written is
-    /// an error. May block.
+    /// an error. May block. At most eight calls run at a time. With a limit on disk, bytes at a place may be written
+    /// while they are read: then neither the bytes nor an error are used.
     ///
     /// # Errors
     ///

@@ -1,36 +1,33 @@
 //! The store of one buffer, and its end.
 
-use std::io::{self, ErrorKind};
-use std::mem;
-use std::ops::Deref;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::oneshot;
+
 use super::SpillStore;
-use super::threads::{Job, Spawner};
+use super::threads::Spawner;
 use crate::panics;
 
-/// The store of one buffer. If it was written to, a disk thread drops it, whoever the last owner is: to close
-/// a large file takes long.
+/// The store of one buffer. The actor owns it, and so does each read or write while it runs.
+///
+/// If it was written to, a disk thread drops it, whoever the last owner is: to close a large file takes long.
 pub(super) struct Owned {
-    store: Arc<dyn SpillStore>,
+    /// `None` only while it is dropped.
+    store: Option<Arc<dyn SpillStore>>,
+    /// Dropped after the store.
+    dropped: Option<oneshot::Sender<()>>,
     spawner: Spawner,
     is_written: AtomicBool,
 }
 
 impl Owned {
-    pub(super) fn new(store: Arc<dyn SpillStore>, spawner: Spawner) -> Self {
-        Self { store, spawner, is_written: AtomicBool::new(false) }
-    }
-
-    /// Takes the place of a store that was dropped.
-    pub(super) fn gone() -> Self {
-        Self::new(Arc::new(Gone), Spawner::default())
-    }
-
-    /// The store, for work on a disk thread. The work must end before this is dropped.
-    pub(super) fn share(&self) -> Arc<dyn SpillStore> {
-        Arc::clone(&self.store)
+    /// The receiver resolves when the store is dropped.
+    pub(super) fn new(store: Arc<dyn SpillStore>, spawner: Spawner) -> (Self, oneshot::Receiver<()>) {
+        let (sender, dropped) = oneshot::channel();
+        let is_written = AtomicBool::new(false);
+        (Self { store: Some(store), dropped: Some(sender), spawner, is_written }, dropped)
     }
 
     /// The store is going to be written to.
@@ -38,40 +35,18 @@ impl Owned {
         self.is_written.store(true, Ordering::Relaxed);
     }
 
-    /// Drops the store: on a disk thread if that may take long.
-    pub(super) fn release(&mut self) -> Option<Job<()>> {
-        let store = mem::replace(&mut self.store, Arc::new(Gone));
-        if mem::take(self.is_written.get_mut()) {
-            return Some(self.spawner.drop_later(store));
-        }
-        panics::drop_quietly(store);
-        None
-    }
-}
-
-impl Deref for Owned {
-    type Target = dyn SpillStore;
-
-    fn deref(&self) -> &Self::Target {
-        &*self.store
+    pub(super) fn store(&self) -> io::Result<&dyn SpillStore> {
+        self.store.as_deref().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        self.release();
-    }
-}
-
-/// Takes the place of a store that was dropped.
-struct Gone;
-
-impl SpillStore for Gone {
-    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<usize> {
-        Err(ErrorKind::NotConnected.into())
-    }
-
-    fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
-        Err(ErrorKind::NotConnected.into())
+        let both = (self.store.take(), self.dropped.take());
+        if *self.is_written.get_mut() {
+            drop(self.spawner.drop_later(both));
+        } else {
+            panics::drop_quietly(both);
+        }
     }
 }

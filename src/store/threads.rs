@@ -88,8 +88,8 @@ fn task<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> (Task, 
                 Err(error)
             }
         };
-        // The caller may have dropped its job.
-        let _ = reply.send(result);
+        // The caller may have dropped its job. Then the result is dropped here, and its destructor is foreign code.
+        panics::drop_quietly(reply.send(result));
     });
     (task, Job(result))
 }

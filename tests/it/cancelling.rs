@@ -168,8 +168,10 @@ fn rule_7_reads_dropped_during_their_disk_read_are_harmless() {
         for n in 0..100 {
             let mut read = Box::pin(buffer.read(n, 1000));
             assert!(poll_once(&mut read).is_pending());
-            // After this round trip the actor has taken in the read.
+            // After this round trip the actor has lent a slice. The second poll starts the disk read, or waits for
+            // its turn.
             buffer.read(0, 0).await.unwrap();
+            assert!(poll_once(&mut read).is_pending());
         }
         disk.until_waiting().await;
         assert!(disk.waiting() <= 8, "{} reads at once", disk.waiting());

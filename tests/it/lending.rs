@@ -1,4 +1,4 @@
-//! The actor lends slices of the store, and callers read them themselves: rules 4, 16, 17, 27 and 29.
+//! The actor lends slices of the store, and callers read them themselves: rules 2, 4, 6, 16, 17, 27 and 29.
 
 use std::io::{ErrorKind, SeekFrom};
 
@@ -6,26 +6,25 @@ use futures::StreamExt;
 use streamspool::{BufferHandle, Error, Opened, StreamBuffer, Version, source_fn};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt};
 
-use crate::settled::turns;
 use crate::support::scripted_store::{Access, Act, Script};
 use crate::support::source::ready;
 use crate::support::{BLOCK, Random, assert_bytes, assert_data, data, on_both_runtimes, poll_once};
 
 /// The size of the resource.
-pub(crate) const SIZE: u64 = 12 * BLOCK as u64;
+const SIZE: u64 = 12 * BLOCK as u64;
 
 /// Whether reads that must not wait find nothing.
-pub(crate) fn set_cold(script: &Script, is_cold: bool) {
+fn set_cold(script: &Script, is_cold: bool) {
     script.tries(move |_| if is_cold { Act::fails(ErrorKind::WouldBlock) } else { Act::WORKS });
 }
 
 /// Reads by callers, and reads on disk threads.
-pub(crate) fn counts(script: &Script) -> (usize, usize) {
+fn counts(script: &Script) -> (usize, usize) {
     (script.look(|seen| seen.read_at_once), script.count(Access::Read))
 }
 
 /// A buffer whose bytes are all in the store.
-pub(crate) async fn spilled(script: &Script) -> BufferHandle {
+async fn spilled(script: &Script) -> BufferHandle {
     let buffer = StreamBuffer::builder().store(script.store()).spawn(ready(SIZE, BLOCK / 4));
     buffer.load().await.unwrap();
     buffer.spill().await.unwrap();
@@ -260,6 +259,17 @@ fn rule_27_read_ahead_discards_no_bytes_that_were_lent_and_not_read_yet() {
     });
 }
 
+/// Polls a loop of reads until it ends. Returns how often it has let other tasks run.
+async fn turns(reads: impl Future<Output = ()>) -> u64 {
+    let (mut reads, mut polls) = (Box::pin(reads), 0);
+    while poll_once(&mut reads).is_pending() {
+        polls += 1;
+        assert!(polls < 10_000, "no end to it");
+        tokio::task::yield_now().await;
+    }
+    polls
+}
+
 #[tokio::test]
 async fn rule_4_readers_and_chunks_of_spilled_bytes_let_other_tasks_run() {
     let script = Script::cached();
@@ -270,11 +280,81 @@ async fn rule_4_readers_and_chunks_of_spilled_bytes_let_other_tasks_run() {
     });
     let polls = polls.await;
     assert_bytes(&bytes, &data(0, SIZE as usize), 0);
-    assert!(polls >= SIZE / BLOCK as u64, "{polls} polls for {SIZE} bytes");
+    assert!(polls >= SIZE / (512 * 1024), "{polls} polls for {SIZE} bytes");
 
     let polls = turns(async {
         assert!(buffer.chunks(..).all(async |chunk| chunk.is_ok()).await);
     });
     let polls = polls.await;
-    assert!(polls >= SIZE / BLOCK as u64, "{polls} polls for {SIZE} bytes");
+    assert!(polls >= SIZE / (512 * 1024), "{polls} polls for {SIZE} bytes");
+}
+
+#[tokio::test]
+async fn rule_16_only_bytes_that_are_not_cached_come_from_a_disk_thread() {
+    let script = Script::cached();
+    let buffer = spilled(&script).await;
+    assert_data(&buffer.read(0, 10).await.unwrap(), 0);
+    set_cold(&script, true);
+    let before = counts(&script);
+    for n in 0..20 {
+        assert_data(&buffer.read(n * 5000, 4000).await.unwrap(), n * 5000);
+    }
+    assert_eq!(counts(&script), (before.0, before.1 + 20));
+    set_cold(&script, false);
+    assert_data(&buffer.read(0, 10).await.unwrap(), 0);
+    assert_eq!(counts(&script), (before.0 + 1, before.1 + 20));
+}
+
+#[test]
+fn rule_6_each_read_near_the_end_moves_the_read_ahead() {
+    // A read pulls more, also when all is spilled.
+    on_both_runtimes(|| async {
+        let ahead = 2 * BLOCK as u64;
+        let builder = StreamBuffer::builder().store(Script::cached().store()).read_ahead(ahead);
+        let buffer = builder.spawn(ready(SIZE, BLOCK / 4));
+        for mut at in 0..SIZE / 1000 - 1 {
+            at *= 1000;
+            buffer.load_range(0..at + 1000).await.unwrap();
+            if at % 7000 == 0 {
+                buffer.spill().await.unwrap();
+            }
+            assert_data(&buffer.read(at, 1000).await.unwrap(), at);
+            let expected = (at + 1000 + ahead).min(SIZE);
+            buffer.subscribe().wait_for(|now| now.loaded >= expected).await.unwrap();
+        }
+    });
+}
+
+#[tokio::test]
+async fn rule_2_a_reader_that_waits_gets_its_reply_though_the_bytes_are_spilled_meanwhile() {
+    let script = Script::cached();
+    let buffer = StreamBuffer::builder().store(script.store()).spawn(ready(SIZE, BLOCK));
+    let (mut reader, mut chunks) = (buffer.reader(), buffer.chunks(..));
+    let (mut buf, mut more) = (vec![0; 100], vec![0; 3 * BLOCK]);
+    assert!(poll_once(&mut Box::pin(reader.read_exact(&mut buf))).is_pending());
+    assert!(poll_once(&mut Box::pin(chunks.next())).is_pending());
+    buffer.load().await.unwrap();
+    buffer.spill().await.unwrap();
+    let by_callers = counts(&script).0;
+    reader.read_exact(&mut buf).await.unwrap();
+    assert_data(&buf, 0);
+    let chunk = chunks.next().await.unwrap().unwrap();
+    assert_data(&chunk, 0);
+    assert_eq!(counts(&script).0, by_callers, "the replies had the bytes");
+    reader.read_exact(&mut more).await.unwrap();
+    assert_data(&more, 100);
+    assert_bytes(&chunks.next().await.unwrap().unwrap()[..10], &data(chunk.len() as u64, 10), 0);
+}
+
+#[tokio::test]
+async fn rule_16_a_store_that_cannot_read_at_once_any_more_is_not_asked_again() {
+    let script = Script::cached();
+    let buffer = spilled(&script).await;
+    assert_data(&buffer.read(0, 10).await.unwrap(), 0);
+    script.tries(|_| Act::fails(ErrorKind::Unsupported));
+    let before = (script.count(Access::Try), script.count(Access::Read));
+    for n in 0..20 {
+        assert_data(&buffer.read(n * 5000, 4000).await.unwrap(), n * 5000);
+    }
+    assert_eq!((script.count(Access::Try), script.count(Access::Read)), (before.0 + 1, before.1 + 20));
 }

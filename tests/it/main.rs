@@ -41,7 +41,6 @@ mod resuming;
 mod saving;
 mod seeing;
 mod seeking;
-mod settled;
 mod spilling;
 mod stores;
 mod support;

@@ -149,7 +149,11 @@ fn rule_16_without_a_free_thread_no_byte_is_lost_and_the_write_is_retried() {
         for read in &mut hanging {
             assert!(poll_once(read).is_pending());
         }
+        // After this round trip the actor has lent their slices. The next poll starts their disk reads.
         buffers[0].read(0, 0).await.unwrap();
+        for read in &mut hanging {
+            assert!(poll_once(read).is_pending());
+        }
         let no_thread_left = NoThreadLeft::new();
         let error = buffers[1].read(5, 100).await.unwrap_err();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Spill, 5));

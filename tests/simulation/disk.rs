@@ -1,13 +1,9 @@
 //! The disk of a run: a store, and the jobs that call it. A job waits until a step of the run has it run, on the thread
 //! of the run. All that the simulation knows of how disk work is held up is in this file.
-//!
-//! On a real disk a job may take any time from when the buffer has started it. So no place of the store may be read
-//! and changed by two jobs that wait at the same time, whichever of them runs first.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
-use std::ops::Range;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -35,20 +31,16 @@ pub struct Disk {
 }
 
 struct Jobs {
-    /// The jobs that wait, each with the time at which it was started.
+    /// The jobs that wait, each with its number.
     waiting: VecDeque<(u64, Work)>,
-    /// Goes on by one when a job is started, and when one runs.
-    now: u64,
-    /// When the job was started that runs.
+    /// How many jobs were started.
     started: u64,
     /// How the next calls of this job go wrong.
     faults: VecDeque<Fault>,
     /// What happens in the middle of its next write.
     meanwhile: Option<Work>,
-    /// The calls since the oldest job was started that waits, and when they were.
-    calls: Vec<(u64, Call)>,
-    /// What was against the rules. A panic would be one more fault that a buffer survives.
-    wrong: Vec<String>,
+    /// The calls of the job that runs.
+    calls: Vec<Call>,
     at_once: AtOnce,
     /// For reads that must not wait.
     random: Random,
@@ -66,12 +58,10 @@ impl Disk {
         let seed = if let AtOnce::Seeded { seed, .. } = setup.at_once { seed } else { 0 };
         let jobs = Arc::new(Mutex::new(Jobs {
             waiting: VecDeque::new(),
-            now: 0,
             started: 0,
             faults: VecDeque::new(),
             meanwhile: None,
             calls: Vec::new(),
-            wrong: Vec::new(),
             at_once: setup.at_once,
             random: Random(seed),
         }));
@@ -91,9 +81,9 @@ impl Disk {
         let jobs = Arc::clone(&self.jobs);
         builder.store(self.script.store()).disk_spawner(move |job| {
             let mut jobs = lock(&jobs);
-            jobs.now += 1;
-            let now = jobs.now;
-            jobs.waiting.push_back((now, job));
+            jobs.started += 1;
+            let number = jobs.started;
+            jobs.waiting.push_back((number, job));
         })
     }
 
@@ -106,21 +96,15 @@ impl Disk {
     /// middle of its first write, if it writes. Returns what the job did.
     pub fn run(&self, number: usize, faults: &[Fault], meanwhile: Option<Work>) -> Option<String> {
         let mut jobs = lock(&self.jobs);
-        let (started, job) = jobs.waiting.remove(number)?;
-        jobs.now += 1;
-        let now = jobs.now;
-        (jobs.started, jobs.meanwhile) = (started, meanwhile);
+        let (number, job) = jobs.waiting.remove(number)?;
+        jobs.meanwhile = meanwhile;
         jobs.faults = faults.iter().copied().collect();
         // It calls the store, and may start another job.
         drop(jobs);
         job();
         let mut jobs = lock(&self.jobs);
         (jobs.faults, jobs.meanwhile) = Default::default();
-        let calls: Vec<_> = jobs.calls.iter().filter(|(time, _)| *time >= now).collect();
-        let done = format!("the job of {started}: {calls:?}");
-        let oldest = jobs.waiting.front().map_or(u64::MAX, |job| job.0);
-        jobs.calls.retain(|(time, _)| *time > oldest);
-        Some(done)
+        Some(format!("job {number}: {:?}", std::mem::take(&mut jobs.calls)))
     }
 
     /// Runs all jobs, also those that follow from them.
@@ -155,23 +139,17 @@ impl Disk {
 
     /// What was against the rules.
     pub fn wrong(&self) -> Vec<String> {
-        [self.look(|seen| seen.wrong.clone()), lock(&self.jobs).wrong.clone()].concat()
+        self.look(|seen| seen.wrong.clone())
     }
 }
 
 /// A call of the job that runs.
 fn access(jobs: &Mutex<Jobs>, call: Call) -> Act {
     let mut state = lock(jobs);
-    let (reads, range) = (call.access == Access::Read, place(&call));
-    let is_other = |(time, other): &&(u64, Call)| {
-        let (other_reads, other) = (other.access == Access::Read, place(other));
-        *time > state.started && reads != other_reads && other.start < range.end && range.start < other.end
-    };
-    let other = state.calls.iter().find(is_other).map(|other| format!("{call:?} in the time of {other:?}"));
-    state.wrong.extend(other);
-    let now = state.now;
-    state.calls.push((now, call));
-    if call.access == Access::Discard {
+    let reads = call.access == Access::Read;
+    let is_discard = call.access == Access::Discard;
+    state.calls.push(call);
+    if is_discard {
         return Act::WORKS;
     }
     let meanwhile = if reads { None } else { state.meanwhile.take() };
@@ -194,10 +172,6 @@ fn read_at_once(jobs: &Mutex<Jobs>, call: Call) -> Act {
         6 => Act::fails(ErrorKind::Other),
         _ => Act::fails(ErrorKind::WouldBlock),
     }
-}
-
-fn place(call: &Call) -> Range<u64> {
-    call.offset..call.offset + call.len as u64
 }
 
 fn lock(jobs: &Mutex<Jobs>) -> MutexGuard<'_, Jobs> {

@@ -272,7 +272,9 @@ impl Run {
         // The rest of a chunk may wait for a write that is not retried without a request.
         let is_failing = self.handle.progress().store_failing;
         let is_bound = state.checks.started_early || self.setup.reopen != Reopen::Anywhere;
-        let is_stuck = is_failing || is_bound || self.setup.read_ahead == u64::MAX;
+        // The rest of a chunk may wait for space, where bytes that no read has got would be discarded for good.
+        let is_full = self.setup.max_disk.is_some() && !self.setup.has_versions;
+        let is_stuck = is_failing || is_bound || is_full || self.setup.read_ahead == u64::MAX;
         assert!(is_stuck || state.held.is_empty(), "a paused buffer holds a connection");
     }
 

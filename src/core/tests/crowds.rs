@@ -96,7 +96,7 @@ impl<'a> Run<'a> {
             Kind::Chunks => BLOCK as u64,
             Kind::Viewer(_) => self.crowd.piece,
         };
-        let read = Read { offset: at, len: most.min(end - at), want, borrow: false };
+        let read = Read { offset: at, len: most.min(end - at), want };
         let ask = self.world.ask_once(read);
         self.readers[number].asked = Some((ask, self.world.now));
     }

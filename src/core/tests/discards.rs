@@ -128,7 +128,7 @@ fn a_spill_does_not_wait_for_bytes_that_are_discarded_meanwhile() {
         world.send_of(stream, 50_000);
     }
     // The source turns out to ignore offsets. From now on bytes are discarded for good.
-    world.ask_once(Read { offset: 5 * BLOCKS, len: 2 * BLOCKS, want: Want::Exact, borrow: false });
+    world.ask_once(Read { offset: 5 * BLOCKS, len: 2 * BLOCKS, want: Want::Exact });
     let stream = world.the_opening();
     world.opened_as(stream, OpenedStream { start: Some(5 * BLOCKS - 1000), ..versioned() });
     world.fresh.clear();
@@ -351,7 +351,7 @@ fn a_first_limit_holds_for_requests_that_wait_already() {
     // Rules 27 and 28: a long read is answered in parts from then on, and a load passes bytes once.
     let mut world = World::source(PLAIN);
     let read = world.read(0, SIZE);
-    let part = world.ask_once(Read { offset: 0, len: SIZE, want: Want::Exact, borrow: false });
+    let part = world.ask_once(Read { offset: 0, len: SIZE, want: Want::Exact });
     let load = world.load(ALL);
     world.opened(told(Some("v1"), None));
     world.send(1000);

@@ -8,7 +8,7 @@ const LAST: u64 = u64::MAX;
 /// A source that sends bytes wherever it is opened.
 fn opened_at(limits: Limits, offset: u64) -> World {
     let mut world = World::source(limits);
-    world.ask(Read { offset, len: 1, want: Want::Piece, borrow: false });
+    world.ask(Read { offset, len: 1, want: Want::Piece });
     assert_eq!(world.last_opening().offset, offset);
     world.opened(told(Some("v1"), None));
     world
@@ -54,7 +54,7 @@ fn spilled_bytes_at_the_largest_offset_are_read_back() {
     world.write_succeeds();
     world.next_answer().1.unwrap();
     for want in [Want::Exact, Want::Piece, Want::Run] {
-        world.ask(Read { offset: LAST - 1000, len: u64::MAX, want, borrow: false });
+        world.ask(Read { offset: LAST - 1000, len: u64::MAX, want });
         assert_eq!(world.next_bytes(), source(0, 1000), "{want:?}");
     }
 }
@@ -93,7 +93,7 @@ fn a_read_at_the_largest_offset_waits_for_the_end_and_does_not_open_again_and_ag
 fn a_byte_before_the_largest_offset_is_the_last_one() {
     // Rule 1. The size is asked for before and after the byte.
     let mut world = World::source(PLAIN);
-    let read = Read { offset: LAST - 1, len: 1, want: Want::Exact, borrow: false };
+    let read = Read { offset: LAST - 1, len: 1, want: Want::Exact };
     world.ask(read);
     world.opened(told(Some("v1"), None));
     world.ask_size();

@@ -283,7 +283,7 @@ fn read_ahead_discards_no_bytes_that_were_lent_and_not_read_yet() {
     world.opened(versioned());
     go_on(&mut world);
     assert!(world.next_answer().1.is_ok());
-    let mut read = Read { offset: 0, len: 1000, want: Want::Piece, borrow: true };
+    let mut read = Read { offset: 0, len: 1000, want: Want::Piece };
     for _ in 0..6 {
         world.ask(read);
         go_on(&mut world);

@@ -30,7 +30,6 @@ mod reading;
 mod resuming;
 mod series;
 mod server;
-mod settled;
 mod sharing;
 mod sources;
 mod spilling;

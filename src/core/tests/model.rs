@@ -85,7 +85,7 @@ impl Model {
                     At::Within(part) => self.loaded * part / 256,
                     At::Last(before) => u64::MAX - before,
                 };
-                self.read(Read { offset, len, want, borrow: false });
+                self.read(Read { offset, len, want });
             }
             Step::Spill => {
                 let ask = self.world.spill();
@@ -127,7 +127,6 @@ impl Model {
     }
 
     fn read(&mut self, read: Read) {
-        self.world.borrow = self.asked.len().is_multiple_of(2);
         let was_idle = self.world.is_idle();
         let ask = self.world.ask(read);
         let now = !self.world.is_waiting(&ask);
@@ -418,7 +417,7 @@ proptest! {
         }
         model.settle();
         // All bytes received within the declared size are readable, wherever they are now.
-        model.read(Read { offset: 0, len: model.loaded, want: Want::Exact, borrow: false });
+        model.read(Read { offset: 0, len: model.loaded, want: Want::Exact });
         // The end is known too.
         model.load();
         model.settle();

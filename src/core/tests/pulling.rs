@@ -63,7 +63,7 @@ fn a_run_gets_more_than_a_piece_only_of_what_is_no_news() {
     let (block, ahead) = (BLOCK as u64, 4 * BLOCK as u64);
     let mut world = reading_ahead(ahead);
     let run = |world: &mut World, offset| {
-        let ask = world.ask(Read { offset, len: ahead, want: Want::Run, borrow: false });
+        let ask = world.ask(Read { offset, len: ahead, want: Want::Run });
         let bytes = world.bytes(&ask);
         assert_eq!(bytes, source(offset, offset + bytes.len() as u64));
         bytes.len() as u64
@@ -90,17 +90,11 @@ fn a_run_from_disk_gets_a_piece_or_bytes_that_were_delivered_before() {
     assert_eq!(pulled_to(&mut world, BLOCK), 7 * block);
     world.spill();
     world.write_all();
-    // A slice of the store is as long as a read of it.
     let run = |world: &mut World, offset| {
-        let lengths = [false, true].map(|borrow| {
-            world.borrow = borrow;
-            let ask = world.ask(Read { offset, len: ahead, want: Want::Run, borrow });
-            let bytes = world.bytes(&ask);
-            assert_eq!(bytes, source(offset, offset + bytes.len() as u64));
-            bytes.len() as u64
-        });
-        assert_eq!(lengths[0], lengths[1]);
-        lengths[0]
+        let ask = world.ask(Read { offset, len: ahead, want: Want::Run });
+        let bytes = world.bytes(&ask);
+        assert_eq!(bytes, source(offset, offset + bytes.len() as u64));
+        bytes.len() as u64
     };
     assert_eq!(run(&mut world, 100), 2 * block - 90, "up to the furthest delivery");
     assert_eq!(pulled_to(&mut world, BLOCK), 7 * block, "nothing is news");

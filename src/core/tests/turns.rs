@@ -1,5 +1,6 @@
 //! More readers than streams: rules 25 and 26, without a runtime and with exact times.
 
+use super::jumping::started;
 use super::*;
 
 const SIZE: u64 = 8 * MIB as u64;
@@ -25,7 +26,7 @@ fn open(world: &mut World) {
 
 /// Asks for the next piece, as chunks and readers do.
 fn ask(world: &mut World, offset: u64) {
-    world.ask(Read { offset, len: SIZE, want: Want::Piece, borrow: false });
+    world.ask(Read { offset, len: SIZE, want: Want::Piece });
 }
 
 /// Asks for bytes at a new offset, which a new opening brings.
@@ -255,4 +256,24 @@ fn distant_requests_that_wait_cost_the_same_work_each() {
     };
     let (few, many) = (work(100), work(800));
     assert!(many < 10 * few, "{few} and {many} looks at requests");
+}
+
+#[test]
+fn a_reader_of_loaded_bytes_takes_no_read_ahead_from_another_one() {
+    // Rule 26: two streams may be open, so two positions count.
+    let mut world = started(Limits { read_ahead: 100_000, streams: 2, ..PLAIN }, 1_500_000);
+    world.spill();
+    world.write_all();
+    // The other reader is far ahead.
+    world.read(2_500_000, 1000);
+    world.opened(versioned());
+    world.send_of(1, 1000);
+    assert!(world.wants_of(1), "its stream reads ahead");
+    // This one reads at the start, and then near the first missing byte.
+    for offset in [0, 1_450_000] {
+        let read = world.ask(Read { offset, len: 1000, want: Want::Piece });
+        assert_eq!(world.bytes(&read), source(offset, offset + 1000));
+        assert!(world.wants_of(1), "after the read at {offset}");
+    }
+    assert!(world.wants_of(0));
 }

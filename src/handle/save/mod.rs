@@ -7,14 +7,13 @@ mod tests;
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use self::disk::{Disk, RealDisk};
 use self::target::{Existing, Target};
 use super::BufferHandle;
 use crate::core::lent::Found;
+use crate::core::memory::Pieces;
 use crate::error::Error;
-use crate::store::lender::Lender;
 use crate::store::threads::Spawner;
 
 /// The most bytes that are written at a time. They are enough to make the way to a disk thread cheap, and few
@@ -201,16 +200,19 @@ impl BufferHandle {
         let (path, spawner) = (path.to_path_buf(), self.lender.spawner().clone());
         let mut saving = Saving { disk, path, spawner, open: None, written: 0 };
         saving = on_thread(saving, move |saving| saving.begin(existing)).await?;
-        let mut borrow = self.lender.can_lend();
         loop {
             // The reply may hold fewer bytes than asked for; none means that the stream ends here.
-            let found = self.ask_exact(saving.written, STEP, borrow).await?;
-            if found.len() == 0 {
-                break;
-            }
-            let (before, lender) = (saving.written, Arc::clone(&self.lender));
-            saving = on_thread(saving, move |saving| saving.write(found, &lender)).await?;
-            borrow = self.lender.can_lend() && saving.written > before;
+            let pieces = match self.ask_exact(saving.written, STEP).await? {
+                Found::Bytes(pieces) if pieces.len() == 0 => break,
+                Found::Bytes(pieces) => pieces,
+                Found::Lent(lent) => match self.wait_for_slice(lent).await? {
+                    Some(bytes) => Pieces::One(bytes),
+                    None => continue,
+                },
+            };
+            let write =
+                |saving: &mut Saving<_>| pieces.into_iter().try_for_each(|piece| saving.write_all(&piece));
+            saving = on_thread(saving, write).await?;
             on_written(saving.written);
         }
         // A step of its own, so that a save that is dropped while the disk is busy with it does not go on
@@ -243,17 +245,6 @@ impl<D: Disk> Saving<D> {
         let draft = self.disk.create(&target, replaced.as_ref())?;
         self.open = Some((draft, target));
         Ok(())
-    }
-
-    /// Writes the bytes of a reply. Writes none if they are in a slice of the store that is not valid any more,
-    /// or cannot be read without waiting.
-    fn write(&mut self, found: Found, lender: &Lender) -> io::Result<()> {
-        let lent = match found {
-            Found::Bytes(pieces) => return pieces.into_iter().try_for_each(|piece| self.write_all(&piece)),
-            Found::Lent(lent) => lent,
-        };
-        let mut buf = vec![0; usize::try_from(lent.len()).unwrap_or_default()];
-        if lender.read(&lent, &mut buf) { self.write_all(&buf) } else { Ok(()) }
     }
 
     /// Not that of `std`, which does not tell at which byte it failed.

@@ -134,12 +134,13 @@ impl Run {
 
     /// All bytes that are loaded now are those of one version.
     pub(super) fn read_all(&mut self) {
+        self.world.keeps_slices = false;
         let Ranges { resident, spilled: stored } = self.world.ranges();
         for range in resident.into_iter().chain(stored) {
             let mut at = range.start;
             while at < range.end {
                 let len = range.end - at;
-                let ask = self.world.ask_once(Read { offset: at, len, want: Want::Exact, borrow: false });
+                let ask = self.world.ask_once(Read { offset: at, len, want: Want::Exact });
                 let is_answered = !self.world.is_waiting(&ask) && self.world.answered(&ask).is_ok();
                 if self.world.disk.is_limited && !is_answered {
                     // It was discarded since the ranges were taken.

@@ -24,10 +24,6 @@ pub(in super::super) struct Disk {
     announced: BTreeMap<u64, u64>,
     /// The slices that callers were lent and have not read yet.
     pub(super) lent: Vec<(Ticket, Lent)>,
-    /// The end of the settled bytes, as the last slice reported it.
-    pub(in super::super) settled: u64,
-    /// The largest end that a slice has reported. Callers may have kept it.
-    most_settled: u64,
     /// How often the store was read.
     pub(in super::super) reads: Cell<usize>,
 }
@@ -108,26 +104,12 @@ impl Disk {
     }
 
     pub(super) fn lend(&mut self, token: Ticket, lent: Lent) {
-        self.settled = lent.settled;
-        self.most_settled = self.most_settled.max(lent.settled);
         self.lent.push((token, lent));
     }
 
     pub(super) fn is_valid(&self, lent: &Lent) -> bool {
         let places = lent.position / BLOCK as u64..(lent.position + lent.len() - 1) / BLOCK as u64 + 1;
         self.announced.range(places).all(|(_, last)| *last <= lent.generation)
-    }
-
-    /// A caller reads up to 1000 settled bytes, without a request. The result is `None` if they are not valid any more,
-    /// or if there are none.
-    pub(in super::super) fn read_settled(&self, offset: u64) -> Option<Bytes> {
-        let range = offset..self.most_settled.min(offset.saturating_add(1000));
-        if range.is_empty() {
-            return None;
-        }
-        let places = range.start / BLOCK as u64..range.end.div_ceil(BLOCK as u64);
-        let is_valid = self.announced.range(places).all(|(_, last)| *last == 0);
-        is_valid.then(|| self.read(range.start, range.end - range.start))
     }
 }
 

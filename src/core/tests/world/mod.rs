@@ -68,8 +68,6 @@ pub(super) struct World {
     pub(super) disk: Disk,
     /// Every byte of the resource is that of `source` with these bits changed.
     pub(super) version: u8,
-    /// Whether callers can read slices of the store.
-    pub(super) borrow: bool,
     /// Whether callers keep such slices until the test has them read by `read_lent`.
     pub(super) keeps_slices: bool,
     /// Whether actions are carried out only by `act` and `pump`, and not after each event.
@@ -102,7 +100,6 @@ impl World {
             source: Source::new(is_one_way, limits.streams),
             disk: Disk::new(limits.max_disk < u64::MAX),
             version: 0,
-            borrow: false,
             keeps_slices: false,
             is_slow: true,
             published,
@@ -222,20 +219,13 @@ impl World {
                     }
                     Err(error) => self.answer(token, Err(error)),
                     Ok(Answered::Found(Found::Lent(lent))) => {
+                        self.check_stored(&lent.range);
                         self.disk.lend(token, lent);
-                        self.check_settled();
                         if !self.keeps_slices {
                             assert!(self.read_lent(self.disk.lent.len() - 1), "a slice is not valid at once");
                         }
                     }
                 }
-            }
-            Action::ReadStore { token, range, position } => {
-                // The driver may reply at once.
-                self.check_reply();
-                self.check_stored(&range);
-                let bytes = self.disk.read(position, range.end - range.start);
-                self.answer(token, Ok(bytes));
             }
             Action::WriteStore(write) => {
                 if self.is_one_way && !self.disk.is_limited {
@@ -298,12 +288,6 @@ impl World {
     /// The bytes of the resource as its streams have sent them.
     fn content(&self, offset: u64, len: u64) -> Vec<u8> {
         source(offset, offset + len).iter().map(|byte| byte ^ self.version).collect()
-    }
-
-    /// The store has the settled bytes at their own offsets.
-    fn check_settled(&self) {
-        let settled = self.disk.settled;
-        assert!(settled == 0 || self.disk.read(0, settled) == self.content(0, settled), "settled bytes");
     }
 
     // ---- time ----

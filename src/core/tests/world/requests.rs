@@ -82,27 +82,29 @@ impl World {
         (Ticket { id, gone, _kept: kept, held: Rc::clone(&self.held) }, ask)
     }
 
+    fn ask_for(&mut self, question: Question, rest: Option<Read>) -> Ask {
+        let (token, ask) = self.ticket(rest);
+        self.event(Event::Asked(Asked { question, token }));
+        ask
+    }
+
     /// A caller asks for a range. As the handle does, it asks again for the rest of an exact read.
     pub(in super::super) fn ask(&mut self, read: Read) -> Ask {
-        let read = Read { borrow: read.borrow || self.borrow, ..read };
-        let (token, ask) = self.ticket(Some(read).filter(|read| read.want == Want::Exact));
-        self.event(Event::Asked(Asked { question: Question::Read(read), token }));
-        ask
+        let rest = Some(read).filter(|read| read.want == Want::Exact);
+        self.ask_for(Question::Read(read), rest)
     }
 
     /// A caller asks for a range, and takes what it gets.
     pub(in super::super) fn ask_once(&mut self, read: Read) -> Ask {
-        let (token, ask) = self.ticket(None);
-        self.event(Event::Asked(Asked { question: Question::Read(read), token }));
-        ask
+        self.ask_for(Question::Read(read), None)
     }
 
     pub(in super::super) fn read(&mut self, offset: u64, len: u64) -> Ask {
-        self.ask(Read { offset, len, want: Want::Exact, borrow: false })
+        self.ask(Read { offset, len, want: Want::Exact })
     }
 
     pub(in super::super) fn read_some(&mut self, offset: u64, len: u64) -> Ask {
-        self.ask(Read { offset, len, want: Want::Piece, borrow: false })
+        self.ask(Read { offset, len, want: Want::Piece })
     }
 
     /// A caller reads a range of loaded bytes, and gets all of it at once.
@@ -112,30 +114,21 @@ impl World {
     }
 
     pub(in super::super) fn load(&mut self, range: Range<u64>) -> Ask {
-        let (token, ask) = self.ticket(None);
-        self.event(Event::Asked(Asked { question: Question::load(range), token }));
-        ask
+        self.ask_for(Question::load(range), None)
     }
 
     /// A caller asks for the size.
     pub(in super::super) fn ask_size(&mut self) -> Ask {
-        let (token, ask) = self.ticket(None);
-        self.event(Event::Asked(Asked { question: Question::Size, token }));
-        ask
+        self.ask_for(Question::Size, None)
     }
 
     pub(in super::super) fn spill(&mut self) -> Ask {
-        let (token, ask) = self.ticket(None);
-        self.event(Event::Asked(Asked { question: Question::Spill, token }));
-        ask
+        self.ask_for(Question::Spill, None)
     }
 
     pub(in super::super) fn set_limits(&mut self, memory: Option<usize>, max_disk: Option<u64>) -> Ask {
-        let (token, ask) = self.ticket(None);
         self.disk.is_limited |= max_disk.is_some_and(|most| most < u64::MAX);
-        let question = Question::SetLimits { max_memory: memory, max_disk };
-        self.event(Event::Asked(Asked { question, token }));
-        ask
+        self.ask_for(Question::SetLimits { max_memory: memory, max_disk }, None)
     }
 
     /// A caller reads the slice that it was lent, as the handle does: it asks again if the slice is not valid any more.
@@ -147,7 +140,7 @@ impl World {
             let bytes = self.disk.read(lent.position, lent.len());
             self.answer(token, Ok(bytes));
         } else {
-            let read = Read { offset: lent.range.start, len: lent.len(), want: Want::Piece, borrow: false };
+            let read = Read { offset: lent.range.start, len: lent.len(), want: Want::Piece };
             self.event(Event::Asked(Asked { question: Question::Read(read), token }));
         }
         is_valid
