@@ -379,17 +379,6 @@
 //! changes nothing else: no byte is lost or repeated, and the same request made again gives the same
 //! result. Every async method of this crate is cancel safe, and its documentation says so.
 
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        reason = "a test says what it expects by panicking"
-    )
-)]
-
 mod actor;
 mod builder;
 mod core;

@@ -1,15 +1,14 @@
 //! The memory of a buffer, counted at the allocator. The count is that of the whole process. So these tests
 //! have a binary of their own, and run one after the other.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
+#![cfg(test)]
+#![allow(missing_docs, reason = "a test")]
 
 #[path = "it/support/mod.rs"]
 #[allow(
     dead_code,
     unreachable_pub,
     clippy::cast_possible_truncation,
-    clippy::indexing_slicing,
     clippy::missing_panics_doc,
-    clippy::panic,
     reason = "shared with other tests"
 )]
 mod support;

@@ -83,7 +83,6 @@ impl StoreIo {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test")]
 mod tests {
     use std::io::Cursor;
     use std::pin::pin;

@@ -222,7 +222,6 @@ impl Trace {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 mod tests {
     use std::sync::{Barrier, mpsc};
     use std::task::{Wake, Waker};

@@ -1,11 +1,8 @@
 //! The contract, rule by rule, against real files, real tasks and a source that the test drives.
 //!
 //! Rules are cited by their number in the crate's documentation.
+#![cfg(test)]
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     clippy::missing_panics_doc,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,

@@ -4,11 +4,8 @@
 //! A test that sets limits, or counts the resources of its process, runs this binary again in a separate
 //! process; see [`child`].
 #![cfg(target_os = "linux")]
+#![cfg(test)]
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     clippy::missing_panics_doc,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,

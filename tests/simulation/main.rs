@@ -19,11 +19,8 @@
 //! ```
 //!
 //! A run that fails is shortened to the steps that matter and printed. Keep it in `found.rs`.
+#![cfg(test)]
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     clippy::missing_panics_doc,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,

@@ -2,10 +2,6 @@
 //! time or fails when told to, and no runtime. The numbers are those of the contract's rules.
 
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
     clippy::cast_possible_truncation,
     reason = "a test that panics has found something, and its offsets are small"
 )]

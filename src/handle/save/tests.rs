@@ -1,14 +1,6 @@
 //! Rule 12: the order of the steps of a save on disk, and what follows when a step fails. Some of these failures
 //! never happen on the file system of a test machine.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-
 use std::fs::Permissions;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};

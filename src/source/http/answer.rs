@@ -331,7 +331,6 @@ pub(super) fn accepts_ranges(headers: &HeaderMap) -> bool {
 
 /// Headers from lines of text, for tests.
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test")]
 pub(super) fn headers(text: &str) -> HeaderMap {
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     let parsed = lines.map(|(name, value)| (name.parse().unwrap(), value.trim().parse().unwrap()));

@@ -316,5 +316,6 @@ fn tls() -> io::Result<rustls::ClientConfig> {
     Ok(config)
 }
 
-#[cfg(all(test, feature = "http"))]
+#[cfg(test)]
+#[cfg(feature = "http")]
 mod tests;

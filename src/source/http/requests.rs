@@ -305,8 +305,6 @@ fn kind_of(status: StatusCode) -> io::ErrorKind {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test")]
-
     use super::*;
 
     #[test]

@@ -1,13 +1,6 @@
 //! Each row of the table of decisions over a real connection, to a server that the test scripts.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "a test"
-)]
+#![allow(clippy::cast_possible_truncation, reason = "a test")]
 
 #[path = "../../../tests/http/server.rs"]
 mod server;

@@ -1,13 +1,6 @@
 //! One test for each row of the table of decisions.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "a test"
-)]
+#![allow(clippy::cast_possible_truncation, reason = "a test")]
 
 use super::*;
 
