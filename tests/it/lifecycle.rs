@@ -5,8 +5,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::StreamExt;
-use streamspool::{BufferHandle, Error, ErrorKind, StreamBuffer};
+use streamspool::{BufferHandle, Bytes, Error, ErrorKind, StreamBuffer};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::task::JoinHandle;
 
 use crate::support::disk::Disk;
 use crate::support::scripted_store::Script;
@@ -104,6 +105,12 @@ fn rule_17_close_is_prompt_though_the_disk_hangs() {
     });
 }
 
+/// A read of the first byte in a task of its own.
+fn spawn_read(buffer: &BufferHandle) -> JoinHandle<Result<Bytes, Error>> {
+    let buffer = buffer.clone();
+    tokio::spawn(async move { buffer.read(0, 1).await })
+}
+
 #[test]
 fn rule_17_every_end_is_prompt_though_a_disk_read_hangs() {
     on_both_runtimes(|| async {
@@ -118,10 +125,7 @@ fn rule_17_every_end_is_prompt_though_a_disk_read_hangs() {
             // From now on it is known that this store cannot be read without waiting.
             buffer.read(0, 1).await.unwrap();
             disk.hold();
-            let read = tokio::spawn({
-                let buffer = buffer.clone();
-                async move { buffer.read(0, 1).await }
-            });
+            let read = spawn_read(&buffer);
             disk.until_waiting().await;
             if abort {
                 actor.abort();
@@ -248,10 +252,7 @@ async fn rule_17_an_actor_that_ends_waits_for_the_running_reads_of_its_store() {
     // From now on it is known that this store cannot be read without waiting.
     buffer.read(0, 1).await.unwrap();
     disk.hold();
-    let read = tokio::spawn({
-        let buffer = buffer.clone();
-        async move { buffer.read(0, 1).await }
-    });
+    let read = spawn_read(&buffer);
     disk.until_waiting().await;
     buffer.close();
     assert_eq!(read.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
