@@ -54,7 +54,7 @@ impl<T: Token> Core<T> {
         let Some(at) = self.feeds.at(id) else { return Need::Nothing };
         let at = self.layout.first_missing(at);
         // Bytes that were discarded are fetched again only for a request.
-        let is_ahead = self.loads_all() || self.delivered.is_ahead(at, self.limits.read_ahead);
+        let is_ahead = self.loads_all() || self.delivered.is_ahead(at, self.read_ahead);
         if self.is_waited_for(id, at) {
             Need::Request
         } else if is_ahead && !self.layout.is_gone(at) && self.has_space_ahead() {
@@ -66,7 +66,7 @@ impl<T: Token> Core<T> {
 
     /// Whether the buffer loads all bytes without a request.
     pub(super) fn loads_all(&self) -> bool {
-        self.limits.read_ahead == u64::MAX && !self.feeds.gave_up()
+        self.read_ahead == u64::MAX && !self.feeds.gave_up()
     }
 
     /// Whether a request waits for this stream. `at` is its next missing byte.
@@ -214,7 +214,7 @@ impl<T: Token> Core<T> {
     /// The reader that will soon need a stream, and has none that goes on for it: how many bytes it has left, and its
     /// next missing byte. Of several readers, it is the first that has to wait.
     fn lowest(&self) -> Option<(u64, u64)> {
-        let least = self.feeds.turn().min(self.limits.read_ahead / 2);
+        let least = self.feeds.turn().min(self.read_ahead / 2);
         // A failed source is opened again only for a request.
         if !self.feeds.can_jump() || least < self.feeds.reach() || self.feeds.error().is_some() {
             return None;

@@ -123,7 +123,8 @@ pub(crate) struct Limits {
 
 /// The state of one buffer. `T` is where replies are sent.
 pub(crate) struct Core<T> {
-    limits: Limits,
+    /// Bytes to pull past the bytes that were delivered last.
+    read_ahead: u64,
     layout: Layout,
     waiters: Waiters<Asked<T>>,
     writeback: Writeback<T>,
@@ -181,7 +182,7 @@ impl<T: Token> Core<T> {
         let mut layout = Layout::new();
         layout.set_limit(limits.max_disk);
         Self {
-            limits,
+            read_ahead: limits.read_ahead,
             layout,
             waiters: Waiters::new(!feeds.is_one_way()),
             writeback: Writeback::new(limits.max_memory, seed),

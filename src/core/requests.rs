@@ -181,7 +181,7 @@ impl<T: Token> Core<T> {
     #[inline(always)]
     fn note(&mut self, start: u64, end: u64) {
         let most = if self.feeds.can_jump() { READERS_MOST } else { 1 };
-        let (layout, read_ahead) = (&self.layout, self.limits.read_ahead);
+        let (layout, read_ahead) = (&self.layout, self.read_ahead);
         let loads_all = read_ahead == u64::MAX || self.extent.ending().is_some();
         let is_served = |at| loads_all || layout.first_missing(at) - at >= read_ahead;
         self.dirty |= self.delivered.note(self.now, (start, end), most, is_served);

@@ -46,6 +46,6 @@ impl World {
 
     /// Whether the missing byte at `offset` is within the read-ahead of a reader. The core keeps the readers.
     pub(in super::super) fn is_ahead(&self, offset: u64) -> bool {
-        self.core.delivered.is_ahead(offset, self.core.limits.read_ahead)
+        self.core.delivered.is_ahead(offset, self.core.read_ahead)
     }
 }
