@@ -44,6 +44,10 @@ impl<T: Token> Core<T> {
 
     /// A caller asks something that is not a read.
     pub(super) fn ask(&mut self, asked: Asked<T>) {
+        if matches!(asked.question, Question::Ranges) {
+            // They are looked up when the reply is sent, so that they agree with the published progress.
+            return self.waiters.answer_later(asked);
+        }
         if matches!(asked.question, Question::Load { .. } | Question::Size) {
             self.requested();
         }

@@ -145,6 +145,11 @@ impl<W: Token> Waiters<W> {
         self.woken.len() > before
     }
 
+    /// A request that waits for no byte, but for its turn.
+    pub(super) fn answer_later(&mut self, waiter: W) {
+        self.woken.push_back(waiter);
+    }
+
     /// Wakes all requests that `wakes` accepts.
     pub(super) fn wake_if(&mut self, wakes: impl Fn(&W) -> bool) {
         self.wake_from(0, wakes);

@@ -20,12 +20,15 @@ impl Places {
         }
     }
 
-    /// Reads bytes that were written before.
+    /// Reads bytes that were written before. Those of a freed block are zeros.
     pub fn read(&self, offset: u64, buf: &mut [u8]) {
         let mut rest = buf;
         for (number, within) in parts(offset..offset + rest.len() as u64) {
             let (now, later) = rest.split_at_mut(within.len());
-            now.copy_from_slice(&self.0[&number][within]);
+            match self.0.get(&number) {
+                Some(block) => now.copy_from_slice(&block[within]),
+                None => now.fill(0),
+            }
             rest = later;
         }
     }
