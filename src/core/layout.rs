@@ -307,14 +307,13 @@ impl Layout {
         if self.is_limited() { next_boundary(offset) } else { u64::MAX }
     }
 
-    /// A range was delivered, or is about to be.
+    /// A range was delivered, or is about to be. Returns whether the delivery is new for one of its blocks: then the
+    /// block may be discarded, or make space for others.
     #[cold]
-    pub(super) fn touch(&mut self, range: &Range<u64>, is_delivered: bool) {
+    pub(super) fn touch(&mut self, range: &Range<u64>, is_delivered: bool) -> bool {
         let numbers = number_of(range.start)..number_of(range.end.max(1) - 1) + 1;
-        if is_delivered {
-            self.memory.touch(numbers.clone());
-        }
-        self.slots.touch(numbers, is_delivered);
+        let is_news = is_delivered && self.memory.touch(numbers.clone());
+        self.slots.touch(numbers, is_delivered) || is_news
     }
 
     /// Gives a block of memory a place in the store, if there is one.

@@ -354,13 +354,16 @@ impl Memory {
         block.map(|block| block.segments.as_slice().to_vec()).unwrap_or_default()
     }
 
-    /// These blocks were read.
-    pub(super) fn touch(&mut self, numbers: Range<u64>) {
+    /// These blocks were read. Returns whether that is new for one of them.
+    pub(super) fn touch(&mut self, numbers: Range<u64>) -> bool {
+        let mut is_news = false;
         for number in numbers {
             if let Some(block) = find(&self.blocks, number).ok().and_then(|at| self.blocks.get_mut(at)) {
+                is_news |= !block.is_read;
                 block.is_read = true;
             }
         }
+        is_news
     }
 
     /// Drops all bytes of `ranges`. Those that start in one block are together, and sorted.

@@ -30,17 +30,21 @@ impl Recency {
         self.used(number..number + 1, false);
     }
 
-    /// These blocks are read now, and if `is_delivered` is set, bytes of them were delivered.
-    pub(super) fn used(&mut self, numbers: Range<u64>, is_delivered: bool) {
+    /// These blocks are read now, and if `is_delivered` is set, bytes of them were delivered. Returns whether these are
+    /// the first delivered bytes of a block.
+    pub(super) fn used(&mut self, numbers: Range<u64>, is_delivered: bool) -> bool {
+        let mut is_news = false;
         for (number, last) in self.uses.range_mut(numbers) {
             let before = if last.is_unread { &mut self.unread } else { &mut self.read };
             before.remove(&last.order);
             last.order = self.next;
+            is_news |= last.is_unread && is_delivered;
             last.is_unread &= !is_delivered;
             let after = if last.is_unread { &mut self.unread } else { &mut self.read };
             after.insert(self.next, *number);
             self.next += 1;
         }
+        is_news
     }
 
     /// The block has left.

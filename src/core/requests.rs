@@ -167,7 +167,7 @@ impl<T: Token> Core<T> {
         self.note(at, at);
         self.layout.touch(range, false);
         if at > 0 && at.is_multiple_of(BLOCK as u64) {
-            self.layout.touch(&(at - 1..at), true);
+            self.dirty |= self.layout.touch(&(at - 1..at), true);
         }
     }
 
@@ -176,7 +176,7 @@ impl<T: Token> Core<T> {
     #[inline(always)]
     fn deliver(&mut self, start: u64, end: u64) {
         if self.layout.is_limited() {
-            self.layout.touch(&(start..end), true);
+            self.dirty |= self.layout.touch(&(start..end), true);
         }
         self.note(start, end);
     }

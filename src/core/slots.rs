@@ -89,11 +89,9 @@ impl Slots {
         Some(block_range(place))
     }
 
-    /// These blocks were delivered, or are about to be.
-    pub(super) fn touch(&mut self, numbers: Range<u64>, is_delivered: bool) {
-        if let Some(limit) = &mut self.limit {
-            limit.recency.used(numbers, is_delivered);
-        }
+    /// These blocks were delivered, or are about to be. Returns whether the delivery is new for one of them.
+    pub(super) fn touch(&mut self, numbers: Range<u64>, is_delivered: bool) -> bool {
+        self.limit.as_mut().is_some_and(|limit| limit.recency.used(numbers, is_delivered))
     }
 
     /// The first block that has a slot.

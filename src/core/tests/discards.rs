@@ -386,3 +386,23 @@ fn a_request_for_the_end_does_not_wait_for_bytes_that_were_discarded_meanwhile()
     assert_eq!(world.published.size, Some(2_000_000));
     assert_eq!(world.openings(), 1);
 }
+
+#[test]
+fn a_block_that_has_no_place_is_discarded_as_soon_as_it_is_read() {
+    // Rule 27. The read is answered at once, and no other event follows. In the second round the same bytes have
+    // arrived again, so the read does not move the read-ahead.
+    let mut world = cached(0, 0);
+    for round in 0..2 {
+        world.read(0, 10);
+        world.opened(versioned());
+        world.send(BLOCK + 1000);
+        world.next_bytes();
+        world.wait();
+        assert!(world.ids().is_empty(), "the unused stream is closed");
+        assert_eq!(world.published.resident, 1000, "no read has got these bytes");
+        let read = world.read(BLOCKS + 10, 10);
+        assert_eq!(world.take_bytes(&read), source(BLOCKS + 10, BLOCKS + 20));
+        world.drop_answers();
+        assert_eq!(world.published.resident, 0, "round {round}");
+    }
+}
