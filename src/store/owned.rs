@@ -12,7 +12,8 @@ use crate::panics;
 
 /// The store of one buffer. The actor owns it, and so does each read or write while it runs.
 ///
-/// If it was written to, a disk thread drops it, whoever the last owner is: to close a large file takes long.
+/// A store that was written to is dropped on a disk thread, because closing a large file takes long. This holds for
+/// each last owner.
 pub(super) struct Owned {
     /// `None` only while it is dropped.
     store: Option<Arc<dyn SpillStore>>,

@@ -85,8 +85,8 @@ impl Player {
         let from = self.position;
         let block = (from.saturating_add(1), from.saturating_add(BLOCK as u64));
         match (&mut self.reader, op) {
-            // A read asks for a block at the position, unless it is at hand. It also withdraws a seek from the end
-            // whose future was dropped.
+            // A read asks for a block at the position, unless the reader holds these bytes. It also withdraws a seek
+            // from the end whose future was dropped.
             (Reader::Seeking(_), Op::Read(_) | Op::Fill) => self.asked = Some(block),
             (Reader::Seeking(reader), Op::Seek(offset)) => {
                 Pin::new(&mut **reader).start_seek(SeekFrom::Start(offset)).unwrap();
@@ -179,7 +179,7 @@ fn poll_reader(
                 bytes.len()
             });
             amount.map(|amount| {
-                // Not all of it, so that the rest is at hand.
+                // Consumes a part, so that the reader holds the rest.
                 let consumed = amount.div_ceil(2);
                 reader.consume(consumed);
                 (from + consumed as u64, from + amount as u64)
@@ -204,7 +204,7 @@ fn poll_reader(
     Poll::Ready(result.map_err(|error| *error.into_inner().unwrap().downcast().unwrap()))
 }
 
-/// Takes the next item of a stream that has come to `from` and ends at `end`.
+/// Takes the next item of a stream whose position is `from` and whose end is `end`.
 fn take_piece(
     next: Option<Result<Bytes, Error>>,
     from: u64,

@@ -14,7 +14,7 @@ use streamspool::{Bytes, SpillStore};
 
 use super::places::Places;
 use super::ranges::Ranges;
-use super::{BLOCK, Random, data};
+use super::{BLOCK, data};
 
 /// The test's end of a [`ScriptedStore`].
 #[derive(Clone)]
@@ -98,8 +98,6 @@ type Acts = Arc<dyn Fn(Call) -> Act + Send + Sync>;
 struct State {
     /// By access.
     acts: [Acts; 4],
-    /// How the next read or write goes wrong.
-    next: Option<Fault>,
     /// The store has room for this many bytes, if it is limited.
     capacity: Option<u64>,
     /// The bytes from an offset on.
@@ -155,7 +153,6 @@ impl Script {
         let acts = [Arc::clone(&works), Arc::clone(&works), never, works];
         Self(Arc::new(Mutex::new(State {
             acts,
-            next: None,
             capacity: None,
             data,
             places: None,
@@ -236,11 +233,6 @@ impl Script {
         hangs
     }
 
-    /// How the next read or write goes wrong.
-    pub fn fault_once(&self, fault: Option<Fault>) {
-        self.state().next = fault;
-    }
-
     /// The store has room for this many bytes.
     pub fn limit(&self, capacity: Option<u64>) {
         self.state().capacity = capacity;
@@ -250,7 +242,7 @@ impl Script {
     pub fn heal(&self) {
         self.writes(|_| Act::WORKS);
         self.reads(|_| Act::WORKS);
-        (self.state().next, self.state().capacity) = (None, None);
+        self.state().capacity = None;
     }
 
     // ---- what it has seen ----
@@ -281,7 +273,7 @@ impl Script {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One call: does what the script says. `act` takes as many bytes as it is told, or fewer.
+    /// Carries out one call as the script says. `act` handles at most the number of bytes that it gets.
     fn call(
         &self,
         access: Access,
@@ -293,7 +285,6 @@ impl Script {
         let does = acts(call);
         let mut state = self.state();
         state.running.retain(|running| *running != call);
-        let does = state.next.take_if(|_| call.may_wait()).map_or(does, Act::from);
         let result = state.end(call, does, act);
         drop(state);
         // `resume_unwind` prints nothing. There are thousands of these panics.
@@ -487,17 +478,5 @@ impl SpillStore for ScriptedStore {
 impl Drop for ScriptedStore {
     fn drop(&mut self) {
         self.script.state().seen.dropped = true;
-    }
-}
-
-/// Reads that must not wait: most succeed, others are short, fail, or panic if `panics` is set, by the seed.
-pub fn seeded(seed: u64, panics: bool) -> impl Fn(Call) -> Act + Send + Sync + 'static {
-    let random = Mutex::new(Random(seed));
-    move |call| match random.lock().unwrap_or_else(PoisonError::into_inner).below(10) {
-        0..=3 => Act::WORKS,
-        4 => Act::Takes(call.len / 2),
-        5 if panics => Fault::Panic.into(),
-        6 => Act::fails(ErrorKind::Other),
-        _ => Act::fails(ErrorKind::WouldBlock),
     }
 }

@@ -299,12 +299,12 @@ impl World {
         self.core.next_deadline(self.now)
     }
 
-    /// The core is told the time.
+    /// Reports to the core that the time of its deadline has come.
     pub(super) fn tell_time(&mut self) {
         self.event(Event::DeadlinePassed);
     }
 
-    /// This much time passes, and the core is told so.
+    /// Moves the clock by this time, and reports that to the core.
     pub(super) fn pass(&mut self, time: Duration) {
         self.now += time;
         self.tell_time();

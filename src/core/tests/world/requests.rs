@@ -47,7 +47,7 @@ pub(in super::super) struct Ask {
 }
 
 impl Ask {
-    /// The caller does not wait any more. The core is told with the next thing that happens.
+    /// The caller drops its request. The driver reports that to the core before the next event.
     pub(in super::super) fn abandon(&self) {
         self.gone.set(true);
         self.left.set(true);
@@ -204,7 +204,7 @@ impl World {
         self.answered(ask).expect_err("it is answered with an error")
     }
 
-    /// The bytes of an answer, which nobody else holds then.
+    /// Takes the bytes of an answer out of the world, so that only the test holds them.
     pub(in super::super) fn take_bytes(&mut self, ask: &Ask) -> Bytes {
         self.requests[ask.id].answer.take().expect("it is answered").expect("it is answered with bytes")
     }

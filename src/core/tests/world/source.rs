@@ -301,7 +301,7 @@ impl World {
 
     // ---- all that is ready ----
 
-    /// A caller reads `len` bytes, for which the source is opened: the stream is the one that is `told`.
+    /// A caller reads `len` bytes, and the source is opened for that read. The opening reports `told`.
     pub(in super::super) fn open_and_read(&mut self, offset: u64, len: u64, told: OpenedStream) {
         self.read(offset, len);
         let stream = self.the_opening();
