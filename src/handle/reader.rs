@@ -25,6 +25,7 @@ const RUN: u64 = 4 * BLOCK as u64;
 /// From this many bytes on, spilled bytes are read directly into the memory of the caller. A call for fewer
 /// bytes costs more than copying them.
 const DIRECT: usize = 16 * 1024;
+/// The most bytes of such a slice at once. They use up half of the budget of the task.
 const DIRECT_MOST: usize = 256 * 1024;
 
 /// The number of spilled bytes that are read at once for short reads: by a sequential reader, and by one that

@@ -79,11 +79,8 @@ impl Lender {
             return Tried::Waits;
         }
         let Some(store) = self.store.upgrade() else { return Tried::Stale };
-        match store
-            .store()
-            .map_err(|error| error.kind())
-            .and_then(|store| try_read(store, lent.position, buf))
-        {
+        let read = store.store().map_err(|error| error.kind());
+        match read.and_then(|store| try_read(store, lent.position, buf)) {
             Ok(()) if self.is_valid(lent, buf.len()) => Tried::Read,
             Ok(()) => Tried::Stale,
             Err(kind) => {
@@ -99,8 +96,7 @@ impl Lender {
     ///
     /// The read holds its permit and its memory until it has ended, whether its caller waits or not.
     pub(crate) async fn read(&self, lent: Lent) -> Result<Option<Bytes>, Error> {
-        let (offset, len) =
-            (lent.range.start, usize::try_from(lent.len()).unwrap_or(READ_MOST).min(READ_MOST));
+        let len = usize::try_from(lent.len()).unwrap_or(READ_MOST).min(READ_MOST);
         // The semaphore is never closed.
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let Some(store) = self.store.upgrade() else { return Ok(None) };
@@ -112,11 +108,11 @@ impl Lender {
         };
         let job = self.span.in_scope(|| self.spawner.spawn(read));
         let bytes = job.await.and_then(identity);
-        // First of all: the store may have given other bytes, or an error, because of a later write.
+        // Checked before the error, because a later write may have caused it.
         if !self.is_valid(&lent, len) {
             return Ok(None);
         }
-        bytes.map(Some).map_err(|error| Error::spill_read(offset, len as u64, error))
+        bytes.map(Some).map_err(|error| Error::spill_read(lent.range.start, len as u64, error))
     }
 
     /// Whether the first `len` bytes of the slice, which were read before this call, are the right ones.
