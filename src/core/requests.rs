@@ -165,10 +165,16 @@ impl<T: Token> Core<T> {
         }
         let at = range.start;
         self.note(at, at);
-        self.layout.touch(range, false);
+        self.touch(range, false);
         if at > 0 && at.is_multiple_of(BLOCK as u64) {
-            self.dirty |= self.layout.touch(&(at - 1..at), true);
+            self.touch(&(at - 1..at), true);
         }
+    }
+
+    /// Notes that the blocks of a range are used. A block that is delivered for the first time may be discarded, or
+    /// make space, so there may be something to do.
+    fn touch(&mut self, range: &Range<u64>, is_delivered: bool) {
+        self.dirty |= self.layout.touch(range, is_delivered);
     }
 
     /// Notes that a range was delivered.
@@ -176,7 +182,7 @@ impl<T: Token> Core<T> {
     #[inline(always)]
     fn deliver(&mut self, start: u64, end: u64) {
         if self.layout.is_limited() {
-            self.dirty |= self.layout.touch(&(start..end), true);
+            self.touch(&(start..end), true);
         }
         self.note(start, end);
     }

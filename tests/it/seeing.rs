@@ -169,7 +169,6 @@ fn rule_20_disk_work_and_the_events_of_a_store_belong_to_the_span_of_their_buffe
         }
     }
 
-    let expected = ["writing in span 7 on disk thread"];
     let note = Note::default();
     let notes = || std::mem::take(&mut *note.0.lock().unwrap());
     tracing::subscriber::with_default(note.clone(), || {
@@ -180,11 +179,18 @@ fn rule_20_disk_work_and_the_events_of_a_store_belong_to_the_span_of_their_buffe
                 tracing::info!("writing");
                 Act::WORKS
             });
+            script.reads(|_| {
+                tracing::info!("reading");
+                Act::WORKS
+            });
             let buffer = StreamBuffer::builder().store(script.store()).spawn(ready(10, 10));
             buffer.load().await.unwrap();
             assert_eq!(notes(), [""; 0]);
             buffer.spill().await.unwrap();
-            assert_eq!(notes(), expected);
+            assert_eq!(notes(), ["writing in span 7 on disk thread"]);
+            // The caller of this read is in no span.
+            buffer.read(0, 10).await.unwrap();
+            assert_eq!(notes(), ["reading in span 7 on disk thread"]);
         });
     });
 }

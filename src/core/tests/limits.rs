@@ -294,3 +294,23 @@ fn read_ahead_discards_no_bytes_that_were_lent_and_not_read_yet() {
     assert_eq!(world.openings(), 1);
     assert!(world.published.frontier == 0, "the first blocks were discarded, because they were read");
 }
+
+#[test]
+fn an_exact_read_of_stored_bytes_counts_as_read_where_they_can_be_fetched_again() {
+    // Rule 27. A read of some bytes gets a slice that its caller may read later, so read-ahead goes on waiting.
+    for is_exact in [false, true] {
+        let limits = Limits { max_memory: 0, max_disk: 2 * BLOCKS, read_ahead: 8 * BLOCKS, ..PLAIN };
+        let mut world = World::source(limits);
+        world.read(0, 10);
+        world.opened(versioned());
+        while world.wants() {
+            world.send_while_wanted(64 * 1024);
+            world.write_all();
+        }
+        let stored = world.ranges().spilled;
+        let offset = stored.last().expect("blocks are stored").start + 1000;
+        let read = if is_exact { world.read(offset, 10) } else { world.read_some(offset, 10) };
+        assert_eq!(world.bytes(&read), source(offset, offset + 10));
+        assert_eq!(world.wants(), is_exact);
+    }
+}
